@@ -1,0 +1,79 @@
+"""`dream-doom`: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from doom_dream_env import __version__
+from doom_dream_env.scenarios import SCENARIOS, get_scenario
+
+
+def info(weights: str | None) -> None:
+    """Print worlds, weights, sizes, arithmetic and scores."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from doom_dream_env.world_model import WorldModel, files
+    from doom_dream_env.world_model.arithmetic import parameters_and_flops
+
+    console = Console()
+    worlds = Table("world", "actions (in order)", "variables", "steps", "what", title="Worlds")
+    for scenario in SCENARIOS.values():
+        actions = ", ".join(["nothing", *reversed(scenario.buttons)])
+        worlds.add_row(scenario.name, actions, ", ".join(scenario.variables), str(scenario.time_limit), scenario.description)
+    console.print(worlds)
+    for name in [weights] if weights else files.shipped():
+        folder, model = files.find_weights(name), WorldModel.from_pretrained(name)
+        megabytes = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e6
+        table = Table("part", "parameters", "MFLOP", title=f"Weights {name}: {model.fingerprint}, {megabytes:.1f} MB in {folder}")
+        for part, (parameters, flops, unit) in parameters_and_flops(model).items():
+            table.add_row(part, f"{parameters / 1e6:.2f} M", f"{flops / 1e6:.2f} per {unit}")
+        console.print(table)
+        if (folder / "scorecard.json").exists():
+            card = files.read_json(folder / "scorecard.json")["worlds"]
+            keys = ("skill_1", "skill_8", "skill_1_shuffled", "psnr", "death_recall")
+            scores = Table("world", *keys, title="Scorecard (scorecard.md beside the weights has all of it)")
+            for world, values in card.items():
+                scores.add_row(world, *(f"{values[key]:.2f}" if key in values else "" for key in keys))
+            console.print(scores)
+    if not weights and not files.shipped():
+        console.print("No weights ship with this installation.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="dream-doom", description="A learned world model of DOOM to train in.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="train an agent inside the dream, test it in the real game, film both")
+    demo.add_argument("--scenario", default="take_cover", help=f"world: {', '.join(SCENARIOS)}")
+    demo.add_argument("--steps", type=int, default=250_000, help="steps of training in the dream")
+    demo.add_argument("--episodes", type=int, default=20, help="episodes per policy, in the dream and in the real game")
+    demo.add_argument("--temperature", type=float, default=1.0, help="of the dream that is trained in")
+    demo.add_argument("--seed", type=int, default=0, help="seed of training")
+    demo.add_argument("--weights", default=None, help="name or folder of weights (default: the best shipped)")
+    demo.add_argument("--out", type=Path, default=Path("dream-doom-demo"), help="folder for the agent, the clip and the plot")
+    about = commands.add_parser("info", help="worlds, weights, sizes, arithmetic, scores")
+    about.add_argument("--weights", default=None, help="name or folder of weights (default: all shipped)")
+    args = parser.parse_args(arguments)
+    try:
+        if args.command == "info":
+            info(args.weights)
+        else:
+            from doom_dream_env.demo import run
+
+            get_scenario(args.scenario)
+            run(args.scenario, args.steps, args.episodes, args.temperature, args.seed, args.weights, args.out)
+    except (ValueError, FileNotFoundError, OSError) as error:
+        print(f"dream-doom: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("dream-doom: stopped; what was finished is in the output folder", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Real ViZDoom behind the project's contracts: RGB frames of 160x120, nine buttons, terminated or truncated but never both."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, Scenario
+
+
+class Game:
+    """One running ViZDoom instance.
+
+    After `reset` and `step`, `frame` is the newest frame (uint8, (120, 160, 3)) and `variables` the values of
+    `VARIABLES` (float32, zero where the scenario hides them). When an episode has ended there is no new frame
+    (ViZDoom has none): `frame` keeps the last one, `variables` hold the final values.
+
+    Args:
+        scenario: the world.
+        privileged: also expose what a player cannot know (`state.labels`, `state.objects`); used for data only.
+    """
+
+    def __init__(self, scenario: Scenario, privileged: bool = False) -> None:
+        import vizdoom as vzd
+
+        self.scenario = scenario
+        self._vzd = vzd
+        self._game = game = vzd.DoomGame()
+        game.load_config(os.path.join(vzd.scenarios_path, scenario.config))
+        self._buttons = [BUTTONS.index(button.name) for button in game.get_available_buttons()]
+        if [BUTTONS[index] for index in self._buttons] != list(scenario.buttons):
+            raise ValueError(f"{scenario.config} has other buttons than {scenario.name}: {game.get_available_buttons()}")
+        game.set_screen_resolution(vzd.ScreenResolution.RES_160X120)
+        game.set_screen_format(vzd.ScreenFormat.RGB24)
+        game.set_window_visible(False)
+        game.set_mode(vzd.Mode.PLAYER)
+        if not game.get_episode_timeout():
+            game.set_episode_timeout(scenario.time_limit * scenario.frame_skip)
+        game.set_labels_buffer_enabled(privileged)
+        game.set_objects_info_enabled(privileged)
+        self._readers = [getattr(vzd.GameVariable, n) if n in scenario.variables else None for n in VARIABLES]
+        game.init()
+        self.frame: npt.NDArray[np.uint8] = np.zeros(FRAME_SHAPE, np.uint8)
+        self.variables: npt.NDArray[np.float32] = np.zeros(len(VARIABLES), np.float32)
+        self.state: Any = None
+
+    def _observe(self) -> None:
+        get = self._game.get_game_variable
+        self.variables = np.array([0.0 if r is None else get(r) for r in self._readers], np.float32)
+        self.state = self._game.get_state()
+        if self.state is not None:
+            self.frame = np.array(self.state.screen_buffer, np.uint8)
+
+    def reset(self, seed: int) -> None:
+        """Start a new episode that the seed determines."""
+        self._game.set_seed(int(seed) % 2**32)
+        self._game.new_episode()
+        self._observe()
+
+    def step(self, buttons: npt.ArrayLike, tics: int | None = None) -> tuple[float, bool, bool]:
+        """Hold the nine 0/1 `buttons` for one step.
+
+        Args:
+            buttons: 0/1 vector of length 9; buttons the scenario lacks are ignored, as the game would.
+            tics: hold for so many tics instead of the scenario's frame skip.
+
+        Returns:
+            reward, terminated (the player died or the scenario ended), truncated (time ran out).
+        """
+        pressed = np.asarray(buttons)
+        reward = self._game.make_action([int(pressed[i]) for i in self._buttons], tics or self.scenario.frame_skip)
+        finished = self._game.is_episode_finished()
+        truncated = finished and self._game.is_episode_timeout_reached() and not self._game.is_player_dead()
+        self._observe()
+        return float(reward), finished and not truncated, truncated
+
+    def pose(self) -> npt.NDArray[np.float32]:
+        """Player's x, y, z (map units) and angle (degrees)."""
+        v, get = self._vzd.GameVariable, self._game.get_game_variable
+        return np.array([get(k) for k in (v.POSITION_X, v.POSITION_Y, v.POSITION_Z, v.ANGLE)], np.float32)
+
+    def close(self) -> None:
+        """Stop the game."""
+        self._game.close()

@@ -1,0 +1,139 @@
+"""The whole configuration of a world model: one frozen dataclass, which is also its `config.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from doom_dream_env.scenarios import SCENARIOS, VARIABLES
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    """Sizes and meanings of a world model.
+
+    Attributes:
+        name: preset it was made from.
+        format_version: version of the files; other versions are refused.
+        state_width: D, width of the state z.
+        encoder_width, encoder_depth, encoder_heads: the ViT (timm).
+        patch: side of a patch in pixels; frames are cut into 120/patch x 160/patch of them.
+        stem_width: channels of the 4x4-pixel cells from which a patch is embedded.
+        readout_width: channels of each patch that are read out beside [CLS].
+        projector_width: hidden width of the BatchNorm projector.
+        trunk_width, trunk_depth, trunk_heads: the causal predictor.
+        context: how many steps the predictor sees (sliding window).
+        flow_width, flow_depth, flow_steps: the head that samples the next state, and its Euler steps.
+        decoder_width, decoder_depth, decoder_heads: the decoder.
+        scenarios: worlds in the order of their embeddings.
+        variables: game variables in order.
+        deltas: per variable, the changes per step that it can make, ascending.
+        rewards: support of the reward distribution, ascending.
+    """
+
+    name: str = "nano"
+    format_version: int = FORMAT_VERSION
+    state_width: int = 192
+    encoder_width: int = 128
+    encoder_depth: int = 4
+    encoder_heads: int = 4
+    patch: int = 20
+    stem_width: int = 32
+    readout_width: int = 16
+    projector_width: int = 512
+    trunk_width: int = 192
+    trunk_depth: int = 2
+    trunk_heads: int = 6
+    context: int = 16
+    flow_width: int = 192
+    flow_depth: int = 2
+    flow_steps: int = 3
+    decoder_width: int = 128
+    decoder_depth: int = 2
+    decoder_heads: int = 4
+    scenarios: tuple[str, ...] = tuple(SCENARIOS)
+    variables: tuple[str, ...] = VARIABLES
+    deltas: tuple[tuple[float, ...], ...] = ((-100.0, 0.0), (-1.0, 0.0))
+    rewards: tuple[float, ...] = (-1.0, 0.0, 1.0, 4.0)
+
+    @property
+    def feature_width(self) -> int:
+        """F: what an agent sees, `[z, h, variables]`."""
+        return self.state_width + self.trunk_width + len(self.variables)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches down and across."""
+        return 120 // self.patch, 160 // self.patch
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able form."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> WorldModelConfig:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: on another format version, unknown or missing keys.
+        """
+        version = values.get("format_version")
+        if version != FORMAT_VERSION:
+            raise ValueError(f"weights have format version {version!r}, this release reads {FORMAT_VERSION}; use weights made for it")
+        known = {field.name for field in dataclasses.fields(cls)}
+        if set(values) != known:
+            wrong = sorted(set(values) ^ known)
+            raise ValueError(f"config.json does not fit this release: keys {', '.join(wrong)} are unknown or missing")
+
+        def freeze(value: Any) -> Any:
+            return tuple(freeze(item) for item in value) if isinstance(value, list) else value
+
+        return cls(**{key: freeze(value) for key, value in values.items()})
+
+
+PRESETS: dict[str, WorldModelConfig] = {
+    "tiny": WorldModelConfig(
+        name="tiny",
+        state_width=32,
+        encoder_width=32,
+        encoder_depth=1,
+        encoder_heads=2,
+        stem_width=8,
+        readout_width=4,
+        projector_width=64,
+        trunk_width=32,
+        trunk_depth=2,
+        trunk_heads=2,
+        context=8,
+        flow_width=32,
+        flow_depth=1,
+        flow_steps=2,
+        decoder_width=32,
+        decoder_depth=1,
+        decoder_heads=2,
+    ),
+    "nano": WorldModelConfig(),
+    "base": WorldModelConfig(
+        name="base",
+        state_width=384,
+        encoder_width=320,
+        encoder_depth=8,
+        encoder_heads=5,
+        stem_width=48,
+        readout_width=24,
+        projector_width=1024,
+        trunk_width=448,
+        trunk_depth=4,
+        trunk_heads=7,
+        context=32,
+        flow_width=448,
+        flow_depth=2,
+        flow_steps=3,
+        decoder_width=256,
+        decoder_depth=5,
+        decoder_heads=4,
+    ),
+}

@@ -1,0 +1,144 @@
+"""The causal predictor's trunk: a transformer over a sliding window of steps.
+
+Legend: B batch, T time, W context, L layers, H heads, E trunk width.
+
+Token t holds the state z[t], the game variables and the action that led here; its feature h[t] is therefore known
+*before* action[t] is chosen. Positions are relative (a learned bias per distance), so a window that slides with a
+cache and one long masked pass are the same computation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Multi-head attention over the last W steps with a learned bias for each distance."""
+
+    def __init__(self, width: int, heads: int, context: int) -> None:
+        super().__init__()
+        self.heads, self.context = heads, context
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.distance_bias = nn.Parameter(torch.zeros(heads, context))
+
+    def mask(self, length: int) -> Tensor:
+        """Additive mask (H, T, T): the bias of distance i − j where 0 ≤ i − j < W, −inf elsewhere."""
+        at = torch.arange(length, device=self.distance_bias.device)
+        distance = at[:, None] - at[None, :]
+        seen = (distance >= 0) & (distance < self.context)
+        bias = self.distance_bias[:, distance.clamp(0, self.context - 1)]
+        return bias.masked_fill(~seen, float("-inf"))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, E) → output (B, T, E), keys and values (B, 2, T, E)."""
+        b, t, e = x.shape
+        qkv = self.qkv(x).reshape(b, t, 3, e)
+        q, k, v = qkv.reshape(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # each B, H, T, E/H
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask(t).to(q.dtype))
+        return self.out(y.transpose(1, 2).reshape(b, t, e)), qkv[:, :, 1:].transpose(1, 2)
+
+    def step(self, x: Tensor, cache: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """One more step onto a cache.
+
+        Args:
+            x: (B, E).
+            cache: keys and values of the last W steps, oldest first, (B, 2, W, E).
+            valid: which of the W slots, the new one included, hold a real step, (B, W).
+
+        Returns:
+            output (B, E) and the new cache.
+        """
+        b, e = x.shape
+        q, k, v = self.qkv(x).chunk(3, -1)
+        cache = torch.cat([cache[:, :, 1:], torch.stack([k, v], 1)[:, :, None]], 2)
+        keys, values = cache.reshape(b, 2, self.context, self.heads, -1).unbind(1)  # B, W, H, E/H
+        scores = (keys * (q.reshape(b, 1, self.heads, -1) * (e // self.heads) ** -0.5)).sum(-1)  # B, W, H
+        scores = scores + self.distance_bias.flip(1).T
+        weights = scores.masked_fill(~valid[..., None], float("-inf")).softmax(1)
+        return self.out((weights[..., None] * values).sum(1).reshape(b, e)), cache
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(self, width: int, heads: int, context: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = Attention(width, heads, context)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Attention.forward`."""
+        y, cache = self.attention(self.norm1(x))
+        x = x + y
+        return x + self.mlp(self.norm2(x)), cache
+
+    def step(self, x: Tensor, cache: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Attention.step`."""
+        y, cache = self.attention.step(self.norm1(x), cache, valid)
+        x = x + y
+        return x + self.mlp(self.norm2(x)), cache
+
+
+class Trunk(nn.Module):
+    """Embeds steps and runs the blocks; the result is layer-normed, so that agents see it at a known scale."""
+
+    def __init__(self, state: int, variables: int, scenarios: int, width: int, depth: int, heads: int, context: int) -> None:
+        super().__init__()
+        self.width, self.depth, self.context = width, depth, context
+        self.state_in = nn.Linear(state, width)
+        self.action_in = nn.Sequential(nn.Linear(9, 64), nn.GELU(), nn.Linear(64, width))
+        self.variables_in = nn.Linear(2 * variables, width)
+        self.scenario_in = nn.Embedding(scenarios + 1, width)  # the last one: scenario unknown
+        self.flags_in = nn.Linear(2, width, bias=False)  # the action before is known; the episode begins here
+        self.blocks = nn.ModuleList(Block(width, heads, context) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def embed(self, z: Tensor, action: Tensor, variables: Tensor, change: Tensor, scenario: Tensor, flags: Tensor) -> Tensor:
+        """Tokens from steps; leading dimensions are free.
+
+        Args:
+            z: (..., D) state.
+            action: (..., 9) buttons that led here, zeros where unknown.
+            variables: (..., V) scaled game variables.
+            change: (..., V) their change in the step that led here.
+            scenario: (...) index.
+            flags: (..., 2) action known, episode start.
+        """
+        known = flags[..., :1]
+        return (
+            self.state_in(z)
+            + known * self.action_in(action)
+            + self.variables_in(torch.cat([variables, 4.0 * change], -1))
+            + self.scenario_in(scenario)
+            + self.flags_in(flags)
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Whole windows (B, T, E) → features h (B, T, E)."""
+        return self.prefill(tokens)[0]
+
+    def prefill(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`; also the cache (B, L, 2, W, E) and length (B,) from which `step` goes on."""
+        (b, t, _), caches = tokens.shape, []
+        for block in self.blocks:
+            tokens, cache = block(tokens)
+            caches.append(F.pad(cache, (0, 0, max(self.context - t, 0), 0))[:, :, -self.context :])
+        length = torch.full((b,), min(t, self.context - 1), device=tokens.device)
+        return self.norm(tokens), torch.stack(caches, 1), length
+
+    def step(self, token: Tensor, cache: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """One step (B, E) onto a cache (B, L, 2, W, E) of which `length` (B,) steps are real → h (B, E), new cache."""
+        slots = torch.arange(self.context, device=token.device)
+        valid = slots >= self.context - 1 - length[:, None]
+        new = []
+        for layer, block in enumerate(cast("Iterable[Block]", self.blocks)):
+            token, part = block.step(token, cache[:, layer], valid)
+            new.append(part)
+        return self.norm(token), torch.stack(new, 1)

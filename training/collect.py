@@ -1,0 +1,168 @@
+"""Collect gameplay from real ViZDoom into Parquet shards.
+
+    python -m training.collect --out data                      # three hours of game time per world, a few minutes
+    python -m training.collect --out data --split val --steps 10000
+    python -m training.collect --out data --scenarios take_cover --mix runs/agent=0.5,noisy=0.5
+
+Each shard is one job with its own seeds: the same command gives the same data, a killed run goes on where it was
+(finished shards are kept, the one in work is made anew), and more processes change nothing but the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import time
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from doom_dream_env.envs.game import Game
+from doom_dream_env.scenarios import SCENARIOS, get_scenario
+from training.dataset import ShardWriter, compress_frame
+from training.players import BEHAVIOURS, make_player
+
+SEEDS = {"train": (0, 50_000), "val": (50_000, 60_000), "test": (60_000, 90_000)}
+DEFAULT_MIX = "random=0.3,sweep=0.3,scripted=0.15,noisy=0.25"  # shares of steps, not of episodes: good players live long
+EPISODES_PER_SHARD = 50  # at most; also the stride of the shards' seeds
+STEPS_PER_SHARD = 1500
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard: which world, which part of the seeds, who plays."""
+
+    scenario: str
+    split: str
+    index: int
+    mix: tuple[tuple[str, float], ...]
+    path: Path
+    tics: bool = False
+
+
+_games: dict[str, Game] = {}
+
+
+def collect_shard(job: Job) -> int:
+    """Play and write one shard; return its number of steps. Runs in a worker process."""
+    scenario = get_scenario(job.scenario)
+    if job.scenario not in _games:
+        _games[job.scenario] = Game(scenario, privileged=True)
+    game, table = _games[job.scenario], scenario.action_table()
+    low, high = SEEDS[job.split]
+    shares = np.array([weight for _, weight in job.mix]) / sum(weight for _, weight in job.mix)
+    played = np.random.default_rng((low, job.index)).exponential(500.0, len(shares))  # no behaviour always comes first
+    shard = ShardWriter()
+    for number in range(EPISODES_PER_SHARD):
+        seed = low + job.index * EPISODES_PER_SHARD + number
+        if seed >= high:
+            raise ValueError(f"shard {job.index} needs seeds beyond {high} of split {job.split!r}; collect fewer steps")
+        rng = np.random.default_rng(seed)
+        turn = int(np.argmax(shares * (played.sum() + 1) - played))  # whoever is furthest behind his share
+        behaviour = job.mix[turn][0]
+        player = make_player(behaviour, scenario, rng)
+        game.reset(seed)
+        done = False
+        while not done:
+            frame, variables, pose, labels = compress_frame(game.frame), game.variables, game.pose(), game.state.labels
+            action = table[player(game)]
+            extra = {}
+            if job.tics:
+                between, reward = [], 0.0
+                for _ in range(scenario.frame_skip):
+                    tic_reward, terminated, truncated = game.step(action, tics=1)
+                    reward += tic_reward
+                    if terminated or truncated:
+                        break
+                    between.append(compress_frame(game.frame))
+                extra["tics"] = between[: scenario.frame_skip - 1]
+            else:
+                reward, terminated, truncated = game.step(action)
+            done = terminated or truncated
+            played[turn] += 1
+            shard.add(
+                labels,
+                frame=frame,
+                action=action,
+                reward=np.float32(reward),
+                terminated=terminated,
+                truncated=truncated,
+                variables=variables,
+                next_variables=game.variables,
+                pose=pose,
+                episode=seed,
+                behaviour=behaviour,
+                **extra,
+            )
+        if len(shard) >= STEPS_PER_SHARD:
+            break
+    shard.write(job.path, job.scenario)
+    return len(shard)
+
+
+def parse_mix(text: str) -> tuple[tuple[str, float], ...]:
+    """Parse `random=0.5,agents/x=0.5` into pairs."""
+    pairs = []
+    for item in text.split(","):
+        name, _, weight = item.partition("=")
+        try:
+            pairs.append((name.strip(), float(weight or 1)))
+        except ValueError:
+            raise ValueError(f"--mix {text!r}: expected name=weight,... with names from {', '.join(BEHAVIOURS)} or an agent") from None
+    return tuple(pairs)
+
+
+def collect(
+    out: Path, scenarios: list[str], split: str, steps: int, mix: str = DEFAULT_MIX, workers: int | None = None, tics: bool = False
+) -> int:
+    """Collect about `steps` steps of each scenario; return the number of new steps."""
+    shards = -(-steps // STEPS_PER_SHARD)
+    jobs = []
+    for name in scenarios:
+        folder = Path(out) / get_scenario(name).name
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(f"{split}-*.partial"):
+            leftover.unlink()
+        jobs += [Job(name, split, i, parse_mix(mix), folder / f"{split}-{i:05d}.parquet", tics) for i in range(shards)]
+    todo = [job for job in jobs if not job.path.exists()]
+    workers = workers or len(os.sched_getaffinity(0))
+    total, started = 0, time.perf_counter()
+    context = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(min(workers, max(len(todo), 1)), mp_context=context) as pool,
+        tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="shard", desc=f"collect {split}") as bar,
+    ):
+        pending = {pool.submit(collect_shard, job) for job in todo}
+        while pending:
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                total += future.result()
+                bar.update()
+                bar.set_postfix_str(f"{total / (time.perf_counter() - started):.0f} steps/s")
+    return total
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("data"), help="folder of the dataset")
+    parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), help="worlds to collect")
+    parser.add_argument("--split", choices=sorted(SEEDS), default="train", help="which seeds to use")
+    parser.add_argument("--steps", type=int, default=95_000, help="steps per world (31,500 are an hour of game time)")
+    parser.add_argument(
+        "--mix", default=DEFAULT_MIX, help=f"behaviours ({', '.join(BEHAVIOURS)}, or an agent's folder) and their shares of the steps"
+    )
+    parser.add_argument("--workers", type=int, default=None, help="ViZDoom processes (default: one per core)")
+    parser.add_argument("--tics", action="store_true", help="also store the frames of the tics between two steps")
+    args = parser.parse_args()
+    for name in args.scenarios:
+        get_scenario(name)
+    collect(args.out, args.scenarios, args.split, args.steps, args.mix, args.workers, args.tics)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,281 @@
+"""Train encoder, predictor and heads together on short windows of real frames.
+
+    python -m training.world_model --data data --out runs/nano --preset nano --steps 4000        # two CPU cores
+    python -m training.world_model --data data --out runs/base --preset base --batch 128 --steps 20000   # one GPU
+    torchrun --nproc-per-node 4 -m training.world_model --data data --out runs/base --preset base --steps 20000
+
+A run that was killed goes on when the same command is given again, along the same loss curve. TensorBoard:
+`tensorboard --logdir runs`. Then: `training.dynamics` (long windows, rollouts, the sampled future) and `training.decoder`.
+
+Losses: prediction + λ·SIGReg + rollout (LeWorldModel, arXiv 2603.19312), and what makes the small decisive things enter
+the state: object heat maps from ViZDoom's labels, read off the state, off the *predicted* state and off the trunk by heads
+that exist in training only, and the game's outcome (variables, reward, end) with gradients into the encoder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from doom_dream_env.scenarios import SCENARIOS, VARIABLES
+from doom_dream_env.world_model import PRESETS, WorldModel, WorldModelConfig
+from training.dataset import HEAT_SHAPE, Dataset
+from training.loop import Compute, Log, Optimiser, compute_init, load_checkpoint, prefetched, save_checkpoint, seeded
+from training.losses import effective_rank, masked_mean, nearest_index, sigreg, two_hot
+from training.probes import auc
+
+CHECKPOINT = "joint.safetensors"
+HEAT_POSITIVE_WEIGHT = 6.0
+WEIGHTS = {"prediction": 1.0, "sigreg": 0.1, "rollout": 0.5, "heat_z": 6.0, "heat_next": 3.0, "heat_h": 3.0, "outcome": 1.0}
+
+
+@dataclasses.dataclass
+class Batch:
+    """Windows of B x T steps. `valid` marks steps that exist, `follows` those with a next frame in the window."""
+
+    frames: Tensor | None  # uint8 B, T, 120, 160, 3
+    actions: Tensor  # B, T, 9: pressed after frame t
+    rewards: Tensor  # B, T
+    ended: Tensor  # B, T
+    variables: Tensor  # B, T, V
+    next_variables: Tensor  # B, T, V
+    scenario: Tensor  # B
+    start: Tensor  # B: the window begins with its episode
+    heat: Tensor  # B, T, 3, 12, 16
+    valid: Tensor  # B, T
+    follows: Tensor  # B, T − 1
+    rows: Tensor  # B, T
+
+
+def make_batch(data: Dataset, rows: np.ndarray, length: int, device: torch.device, frames: bool = True) -> Batch:
+    """Cut windows that begin at `rows` (B,); past an episode's end they are marked not valid, never filled with fiction."""
+    at = rows[:, None] + np.arange(length)
+    valid = at <= data.last[rows][:, None]
+    at = np.minimum(at, data.last[rows][:, None])
+
+    def tensor(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+    return Batch(
+        frames=tensor(data.frames(at)) if frames else None,
+        actions=tensor(data.actions[at]).float(),
+        rewards=tensor(data.rewards[at]),
+        ended=tensor(data.terminated[at]).float(),
+        variables=tensor(data.variables[at]),
+        next_variables=tensor(data.next_variables[at]),
+        scenario=tensor(data.scenario[rows]),
+        start=tensor(rows == data.first[rows]).float(),
+        heat=tensor(data.heat[at]).float(),
+        valid=tensor(valid).float(),
+        follows=tensor(valid[:, 1:]).float(),
+        rows=tensor(at),
+    )
+
+
+def sample_rows(data: Dataset, pool: np.ndarray, batch: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows from `pool`, the same number from each world."""
+    groups = [pool[data.scenario[pool] == index] for index in range(len(data.names))]
+    counts = np.full(len(groups), batch // len(groups))
+    counts[: batch % len(groups)] += 1
+    return np.concatenate([rng.choice(group, count) for group, count in zip(groups, counts, strict=True)])
+
+
+def embed_window(model: WorldModel, z: Tensor, batch: Batch, scenario: Tensor) -> Tensor:
+    """Trunk tokens (B, T, E) of a window: the same facts as stepping sees."""
+    b, t = z.shape[:2]
+    action = F.pad(batch.actions[:, :-1], (0, 0, 1, 0))
+    variables = batch.variables / model.scales
+    change = F.pad(variables[:, 1:] - variables[:, :-1], (0, 0, 1, 0))
+    flags = torch.zeros(b, t, 2, device=z.device)
+    flags[:, 1:, 0] = 1.0
+    flags[:, 0, 1] = batch.start
+    return model.trunk.embed(z, action, variables, change, scenario[:, None].expand(b, t), flags)
+
+
+def outcome_targets(model: WorldModel, batch: Batch) -> list[Tensor]:
+    """Per variable, the index of the change that happened, (B, T)."""
+    change = batch.next_variables - batch.variables
+    return [nearest_index(change[..., i], model.deltas(i)) for i in range(len(VARIABLES))]
+
+
+def outcome_loss(model: WorldModel, g: Tensor, c: Tensor, drawn: list[Tensor], batch: Batch) -> Tensor:
+    """Cross entropies of changes and reward, binary cross entropy of the end, over the valid steps."""
+    dynamics, loss = model.dynamics, g.new_zeros(())
+    for index, (logits, target) in enumerate(zip(dynamics.outcome_logits(g), drawn, strict=True)):
+        error = F.cross_entropy(logits.float().flatten(0, 1), target.flatten(), reduction="none").view_as(target)
+        has = model.masks[batch.scenario][:, index : index + 1] * batch.valid
+        loss = loss + masked_mean(error, has)
+    go_on, rewards = dynamics.ending(c, batch.next_variables / model.scales)
+    end = F.binary_cross_entropy_with_logits(go_on.float(), 1 - batch.ended, reduction="none")
+    reward = -(two_hot(batch.rewards, dynamics.rewards) * rewards.float().log_softmax(-1)).sum(-1)
+    return loss + masked_mean(end, batch.valid) + 0.3 * masked_mean(reward, batch.valid)
+
+
+def heat_loss(logits: Tensor, heat: Tensor, mask: Tensor) -> Tensor:
+    """Weighted binary cross entropy per cell; heat (B, T, 3, 12, 16), logits (B, T, 576)."""
+    weight = torch.tensor(HEAT_POSITIVE_WEIGHT, device=logits.device)
+    error = F.binary_cross_entropy_with_logits(logits.float(), heat.flatten(2), reduction="none", pos_weight=weight)
+    return masked_mean(error, mask)
+
+
+class Trainee(nn.Module):
+    """The world model with the heads that exist in training only."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        cells = int(np.prod(HEAT_SHAPE))
+        self.model = WorldModel(config)
+        self.heat_z = nn.Sequential(nn.Linear(config.state_width, 256), nn.GELU(), nn.Linear(256, cells))
+        self.heat_h = nn.Linear(config.trunk_width, cells)  # linear: what an agent can read at a glance
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
+        """All terms of the joint stage, and the states z (B, T, D)."""
+        model, dynamics = self.model, self.model.dynamics
+        assert batch.frames is not None
+        b, t = batch.valid.shape
+        z = model.encoder(batch.frames.flatten(0, 1)).view(b, t, -1)
+        unknown = torch.rand(b, generator=generator).to(z.device) < 0.05
+        scenario = torch.where(unknown, len(model.config.scenarios), batch.scenario)
+        h = model.trunk(embed_window(model, z, batch, scenario))
+        g = dynamics.act(h, batch.actions)
+        drawn = outcome_targets(model, batch)
+        c = dynamics.given_outcome(g, drawn)
+        guess = dynamics.next_state(z, c)[:, :-1]
+        fed = torch.cat([z[:, :1], guess], 1)  # the predictor fed its own outputs
+        h2 = model.trunk(embed_window(model, fed, batch, scenario))
+        c2 = dynamics.given_outcome(dynamics.act(h2, batch.actions), drawn)
+        guess2 = dynamics.next_state(fed, c2)[:, 1:-1]
+        terms = {
+            "prediction": masked_mean((guess.float() - z[:, 1:]) ** 2, batch.follows),
+            "rollout": masked_mean((guess2.float() - z[:, 2:]) ** 2, batch.follows[:, 1:]),
+            "sigreg": sigreg(z[batch.valid.bool()], generator),
+            "heat_z": heat_loss(self.heat_z(z), batch.heat, batch.valid),
+            "heat_next": heat_loss(self.heat_z(guess), batch.heat[:, 1:], batch.follows),
+            "heat_h": heat_loss(self.heat_h(h), batch.heat, batch.valid),
+            "outcome": outcome_loss(model, g, c, drawn, batch),
+        }
+        return terms, z
+
+
+def supports(data: Dataset) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
+    """Deltas per variable and reward support, as seen in the data (at most 48 and 64 values, the most frequent)."""
+
+    def frequent(values: np.ndarray, most: int) -> tuple[float, ...]:
+        found, counts = np.unique(values.round(3), return_counts=True)
+        kept = np.sort(found[np.argsort(-counts, kind="stable")[:most]])
+        if len(kept) == 1:
+            kept = np.array([kept[0], kept[0] + 1])
+        return tuple(float(v) for v in kept)
+
+    change = data.next_variables - data.variables
+    return tuple(frequent(change[:, i], 48) for i in range(change.shape[1])), frequent(data.rewards, 64)
+
+
+@torch.no_grad()
+def quick_scores(trainee: Trainee, data: Dataset, compute: Compute) -> dict[str, float]:
+    """One-step skill, projectile and monster AUC of the heat head, effective rank, on fixed validation windows."""
+    trainee.eval()
+    rng, scores, states = np.random.default_rng(0), {}, []
+    pool = data.windows(6)
+    for index, name in enumerate(data.names):
+        rows = rng.choice(pool[data.scenario[pool] == index], 48)
+        batch = make_batch(data, rows, 6, compute.device)
+        model = trainee.model
+        assert batch.frames is not None
+        with compute.autocast():
+            z = model.encode(batch.frames)
+            h = model.trunk(embed_window(model, z, batch, batch.scenario))
+            drawn = [p.argmax(-1) for p in model.dynamics.outcome_logits(model.dynamics.act(h, batch.actions))]
+            guess = model.dynamics.next_state(z, model.dynamics.given_outcome(model.dynamics.act(h, batch.actions), drawn))
+            heat = trainee.heat_z(z).float()
+            heat_next = trainee.heat_z(guess).float()
+        error = (guess[:, 2:-1].float() - z[:, 3:]).square().mean()
+        scores[f"{name}/skill_1"] = 1 - float(error / (z[:, 3:] - z[:, 2:-1]).square().mean())
+        states.append(z)
+        kind = {"take_cover": 0, "health_gathering": 2}.get(name, 1)
+        target = batch.heat[:, :, kind].flatten(2)
+        cells = heat.view(*heat.shape[:2], *HEAT_SHAPE)[:, :, kind].flatten(2)
+        cells_next = heat_next.view(*heat.shape[:2], *HEAT_SHAPE)[:, :, kind].flatten(2)
+        scores[f"{name}/cell_auc"] = auc(cells.flatten(), target.flatten())
+        scores[f"{name}/cell_auc_next"] = auc(cells_next[:, :-1].flatten(), target[:, 1:].flatten())
+    scores["effective_rank"] = effective_rank(torch.cat(states))
+    trainee.train()
+    return scores
+
+
+def train(args: argparse.Namespace) -> None:
+    """Run the joint stage."""
+    compute = compute_init(args.device, args.threads)
+    data = Dataset(args.data, args.scenarios, "train", args.limit)
+    held_out = Dataset(args.data, args.scenarios, "val", 6000)
+    deltas, rewards = supports(data)
+    config = dataclasses.replace(PRESETS[args.preset], scenarios=tuple(args.scenarios), deltas=deltas, rewards=rewards)
+    torch.manual_seed(args.seed)
+    trainee = Trainee(config)
+    if compute.ranks > 1 and compute.device.type == "cuda":
+        trainee = cast("Trainee", nn.SyncBatchNorm.convert_sync_batchnorm(trainee))
+    trainee.to(compute.device).train()
+    optimiser = Optimiser(trainee, args.optimizer, args.lr, args.steps)
+    path, first = args.out / CHECKPOINT, 0
+    about = {"config": config.to_dict(), "seed": args.seed}
+    if path.exists():
+        first, _ = load_checkpoint(path, trainee, optimiser)
+    log = Log(args.out / "joint", compute)
+    if args.compile:
+        trainee.model.encoder.compile()
+    pool = data.windows(args.window)
+    bar = tqdm(range(first, args.steps), initial=first, total=args.steps, disable=not compute.main, desc="world model", mininterval=5)
+
+    def fetch(step: int) -> Batch:
+        rows = sample_rows(data, pool, args.batch, np.random.default_rng((args.seed, step, compute.rank)))
+        return make_batch(data, rows, args.window, compute.device)
+
+    for step, batch in zip(bar, prefetched(fetch, range(first, args.steps)), strict=True):
+        with compute.autocast():
+            terms, z = trainee.losses(batch, seeded(args.seed, step))
+        loss = sum(WEIGHTS[name] * term for name, term in terms.items())
+        assert isinstance(loss, Tensor)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"loss is {float(loss)} at step {step}: the last checkpoint is intact; resume with a smaller --lr")
+        loss.backward()
+        norm = optimiser.step(step, compute)
+        if step % 25 == 0:
+            numbers = {name: float(term) for name, term in terms.items()} | {"loss": float(loss), "gradient": norm}
+            log.scalars(step, numbers | {"effective_rank": effective_rank(z.detach())})
+            bar.set_postfix(prediction=f"{numbers['prediction']:.3f}", heat=f"{numbers['heat_z']:.3f}", refresh=False)
+        if compute.main and ((step + 1) % args.every == 0 or step + 1 == args.steps):
+            save_checkpoint(path, trainee, optimiser, step + 1, about)
+            log.scalars(step + 1, quick_scores(trainee, held_out, compute))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the dataset")
+    parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="folder of checkpoints and logs")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="nano", help="sizes")
+    parser.add_argument("--scenarios", nargs="+", choices=sorted(SCENARIOS), default=list(SCENARIOS), help="worlds")
+    parser.add_argument("--steps", type=int, default=4000, help="optimiser steps in all")
+    parser.add_argument("--batch", type=int, default=42, help="windows per step and rank")
+    parser.add_argument("--window", type=int, default=6, help="frames per window")
+    parser.add_argument("--optimizer", choices=("adamw", "muon"), default="muon", help="for hidden matrices")
+    parser.add_argument("--lr", type=float, default=1.5e-3, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, windows and dice")
+    parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
+    parser.add_argument("--limit", type=int, default=None, help="use at most so many steps per world")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the encoder (needs a C++ compiler)")
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
