@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -45,6 +46,20 @@ class Job:
 
 
 _games: dict[str, Game] = {}
+
+
+def _die_with_parent() -> None:
+    """Start a thread that ends this worker when the process that started it is gone: a killed run leaves no games behind."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        for game in _games.values():
+            game.close()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def collect_shard(job: Job) -> int:
@@ -133,7 +148,7 @@ def collect(
     total, started = 0, time.perf_counter()
     context = multiprocessing.get_context("spawn")
     with (
-        ProcessPoolExecutor(min(workers, max(len(todo), 1)), mp_context=context) as pool,
+        ProcessPoolExecutor(min(workers, max(len(todo), 1)), mp_context=context, initializer=_die_with_parent) as pool,
         tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="shard", desc=f"collect {split}") as bar,
     ):
         pending = {pool.submit(collect_shard, job) for job in todo}

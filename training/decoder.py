@@ -61,14 +61,14 @@ def train(args: argparse.Namespace) -> None:
             picture = decoder(z)
         weight = 1 + args.object_weight * mask
         loss = ((picture - target).abs() * weight).sum() / (3 * weight.sum())
-        if not torch.isfinite(loss):
+        if not torch.isfinite(loss.detach()):
             raise FloatingPointError(f"loss is {float(loss)} at step {step}: the last checkpoint is intact; resume with a smaller --lr")
         loss.backward()
         optimiser.step(step, compute)
         if step % 50 == 0:
             error = F.mse_loss(picture.detach().clamp(0, 1), target)
-            log.scalars(step, {"loss": float(loss), "psnr": float(-10 * torch.log10(error))})
-            bar.set_postfix(loss=f"{float(loss):.4f}", refresh=False)
+            log.scalars(step, {"loss": float(loss.detach()), "psnr": float(-10 * torch.log10(error))})
+            bar.set_postfix(loss=f"{float(loss.detach()):.4f}", refresh=False)
         if compute.main and ((step + 1) % args.every == 0 or step + 1 == args.steps):
             save_checkpoint(path, decoder, optimiser, step + 1, {"config": trainee.model.config.to_dict(), "seed": args.seed})
             log.pictures(step, "real_above_decoded", torch.cat([target[:6], picture[:6].detach()]))

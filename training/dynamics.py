@@ -25,11 +25,11 @@ from doom_dream_env.world_model.files import write_atomically
 from training import world_model as joint
 from training.dataset import Dataset
 from training.loop import Compute, Log, Optimiser, compute_init, load_checkpoint, save_checkpoint, seeded
-from training.losses import masked_mean
+from training.losses import masked_mean, relative_error
 from training.world_model import Batch, Trainee, embed_window, heat_loss, make_batch, outcome_loss, outcome_targets, sample_rows
 
 CHECKPOINT = "dynamics.safetensors"
-WEIGHTS = {"prediction": 1.0, "rollout": 1.0, "heat_rollout": 1.0, "heat_h": 2.0, "outcome": 1.0, "outcome_rollout": 0.5, "flow": 0.5}
+WEIGHTS = {"prediction": 1.0, "rollout": 1.0, "heat_rollout": 1.0, "heat_h": 2.0, "outcome": 1.0, "outcome_rollout": 0.5, "flow": 0.2}
 STARTS = 256
 
 
@@ -87,7 +87,7 @@ def cached_states(trainee: Trainee, data: Dataset, path: Path, compute: Compute)
 def losses(trainee: Trainee, batch: Batch, z: Tensor, begin: int, rollout: int, generator: torch.Generator) -> dict[str, Tensor]:
     """All terms of this stage for states z (B, T, D); the rollout starts after step `begin`."""
     model, dynamics = trainee.model, trainee.model.dynamics
-    b, t, d = z.shape
+    (b, t, d), worlds = z.shape, len(model.config.scenarios)
 
     def dice(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(z.device)
@@ -112,7 +112,7 @@ def losses(trainee: Trainee, batch: Batch, z: Tensor, begin: int, rollout: int, 
         scale = (z[:, 1:] - guess)[kept].square().mean(0).sqrt().clamp(min=1e-3)
         dynamics.residual_scale.lerp_(scale, 0.02 if float(dynamics.residual_scale.std()) > 0 else 1.0)
     terms = {
-        "prediction": masked_mean((guess - z[:, 1:]) ** 2, batch.follows),
+        "prediction": relative_error(guess, z[:, 1:], z[:, :-1], batch.follows, batch.scenario, worlds),
         "heat_h": heat_loss(trainee.heat_h(h), batch.heat, batch.valid),
         "outcome": outcome_loss(model, g, c, drawn, batch),
         "flow": masked_mean((velocity.float() - (residual - start)) ** 2, batch.follows),
@@ -124,7 +124,7 @@ def rollout_losses(
     trainee: Trainee, batch: Batch, z: Tensor, drawn: list[Tensor], scenario: Tensor, begin: int, rollout: int
 ) -> dict[str, Tensor]:
     """The predictor fed its own outputs from step `begin` on, with gradients through all steps."""
-    model, dynamics = trainee.model, trainee.model.dynamics
+    model, dynamics, worlds = trainee.model, trainee.model.dynamics, len(trainee.model.config.scenarios)
     tokens = embed_window(model, z, batch, scenario)[:, : begin + 1]
     features, cache, length = model.trunk.prefill(tokens)
     state, h = z[:, begin], features[:, -1]
@@ -159,7 +159,7 @@ def rollout_losses(
     g = dynamics.act(h_dream, part.actions)
     targets = [index[:, here] for index in drawn]
     return {
-        "rollout": masked_mean((guess - z[:, here]) ** 2, part.valid),
+        "rollout": relative_error(guess, z[:, here], z[:, begin, None], part.valid, batch.scenario, worlds),
         "heat_rollout": heat_loss(trainee.heat_z(guess), part.heat, part.valid),
         "outcome_rollout": outcome_loss(model, g, dynamics.given_outcome(g, targets), targets, part),
     }
@@ -199,7 +199,7 @@ def train(args: argparse.Namespace) -> None:
         loss.backward()
         norm = optimiser.step(step, compute)
         if step % 25 == 0:
-            numbers = {name: float(term) for name, term in terms.items()} | {"loss": float(loss), "gradient": norm}
+            numbers = {name: float(term.detach()) for name, term in terms.items()} | {"loss": float(loss.detach()), "gradient": norm}
             log.scalars(step, numbers)
             bar.set_postfix(rollout=f"{numbers['rollout']:.3f}", outcome=f"{numbers['outcome']:.3f}", refresh=False)
         if compute.main and ((step + 1) % args.every == 0 or step + 1 == args.steps):

@@ -107,7 +107,7 @@ def probes(name: str, x: Tensor, data: Dataset, test_x: Tensor, test: Dataset, r
     elif name == "defend_the_center":
         scores["crosshair_auc"] = probe_auc(x, pick(data.crosshair, rows), test_x, pick(test.crosshair, test_rows))
     else:
-        ahead, test_ahead = data.heat[:, 2, :, 6:10].any((1, 2)), test.heat[:, 2, :, 6:10].any((1, 2))
+        ahead, test_ahead = (np.asarray(d.heat[:, 2, :, 6:10].any((1, 2))) for d in (data, test))
         scores["item_ahead_auc"] = probe_auc(x, pick(ahead, rows), test_x, pick(test_ahead, test_rows))
     return scores
 
@@ -173,11 +173,11 @@ def speed(model: WorldModel, name: str, seconds: float = 4.0) -> dict[str, float
     """Dream steps/s at 1 and 256 lanes, and real ViZDoom's, in one run on the same cores."""
     scores = {}
     for lanes in (1, 256):
-        dream, table = DreamBatch(lanes, name, weights=model), len(get_scenario(name).action_table())
+        dream, choices = DreamBatch(lanes, name, weights=model), len(get_scenario(name).action_table())
         dream.reset(seed=0)
         steps, started = 0, time.perf_counter()
         while time.perf_counter() - started < seconds:
-            dream.step(torch.randint(table, (lanes,)))
+            dream.step(torch.randint(choices, (lanes,)))
             dream.reset(dream.done) if bool(dream.done.any()) else None
             steps += lanes
         scores[f"dream_steps_per_s_{lanes}"] = steps / (time.perf_counter() - started)

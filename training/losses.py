@@ -61,6 +61,25 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
+def relative_error(guess: Tensor, target: Tensor, still: Tensor, mask: Tensor, world: Tensor, worlds: int) -> Tensor:
+    """Squared error in units of what "nothing changes" would miss, world by world: 1 − latent skill, averaged over worlds.
+
+    In plain squared error a world in which the camera turns (defend_the_center) outweighs one in which it glides (take_cover) five
+    times, and the small things that decide the latter never pay.
+
+    Args:
+        guess, target: states (B, T, D).
+        still: the state that "nothing changes" predicts, broadcastable to them.
+        mask: which steps count, (B, T).
+        world: index of the world, (B,).
+        worlds: how many there are.
+    """
+    error, change = (guess.float() - target).square().mean(-1) * mask, (still - target).detach().square().mean(-1) * mask
+    per_world = torch.zeros(2, worlds, device=guess.device).index_add(1, world, torch.stack([error.sum(1), change.sum(1)]))
+    present = per_world[1] > 0
+    return (per_world[0][present] / per_world[1][present].clamp(min=1e-6)).sum() / present.sum().clamp(min=1)
+
+
 def effective_rank(z: Tensor) -> float:
     """Exponential of the entropy of the covariance's normalised spectrum (Roy & Vetterli 2007)."""
     spectrum = torch.linalg.eigvalsh(torch.cov(z.flatten(0, -2).T.double())).clamp(min=1e-12)

@@ -29,7 +29,7 @@ from doom_dream_env.scenarios import SCENARIOS, VARIABLES
 from doom_dream_env.world_model import PRESETS, WorldModel, WorldModelConfig
 from training.dataset import HEAT_SHAPE, Dataset
 from training.loop import Compute, Log, Optimiser, compute_init, load_checkpoint, prefetched, save_checkpoint, seeded
-from training.losses import effective_rank, masked_mean, nearest_index, sigreg, two_hot
+from training.losses import effective_rank, masked_mean, nearest_index, relative_error, sigreg, two_hot
 from training.probes import auc
 
 CHECKPOINT = "joint.safetensors"
@@ -140,7 +140,7 @@ class Trainee(nn.Module):
         """All terms of the joint stage, and the states z (B, T, D)."""
         model, dynamics = self.model, self.model.dynamics
         assert batch.frames is not None
-        b, t = batch.valid.shape
+        (b, t), worlds = batch.valid.shape, len(model.config.scenarios)
         z = model.encoder(batch.frames.flatten(0, 1)).view(b, t, -1)
         unknown = torch.rand(b, generator=generator).to(z.device) < 0.05
         scenario = torch.where(unknown, len(model.config.scenarios), batch.scenario)
@@ -154,8 +154,8 @@ class Trainee(nn.Module):
         c2 = dynamics.given_outcome(dynamics.act(h2, batch.actions), drawn)
         guess2 = dynamics.next_state(fed, c2)[:, 1:-1]
         terms = {
-            "prediction": masked_mean((guess.float() - z[:, 1:]) ** 2, batch.follows),
-            "rollout": masked_mean((guess2.float() - z[:, 2:]) ** 2, batch.follows[:, 1:]),
+            "prediction": relative_error(guess, z[:, 1:], z[:, :-1], batch.follows, batch.scenario, worlds),
+            "rollout": relative_error(guess2, z[:, 2:], z[:, :-2], batch.follows[:, 1:], batch.scenario, worlds),
             "sigreg": sigreg(z[batch.valid.bool()], generator),
             "heat_z": heat_loss(self.heat_z(z), batch.heat, batch.valid),
             "heat_next": heat_loss(self.heat_z(guess), batch.heat[:, 1:], batch.follows),
@@ -248,7 +248,7 @@ def train(args: argparse.Namespace) -> None:
         loss.backward()
         norm = optimiser.step(step, compute)
         if step % 25 == 0:
-            numbers = {name: float(term) for name, term in terms.items()} | {"loss": float(loss), "gradient": norm}
+            numbers = {name: float(term.detach()) for name, term in terms.items()} | {"loss": float(loss.detach()), "gradient": norm}
             log.scalars(step, numbers | {"effective_rank": effective_rank(z.detach())})
             bar.set_postfix(prediction=f"{numbers['prediction']:.3f}", heat=f"{numbers['heat_z']:.3f}", refresh=False)
         if compute.main and ((step + 1) % args.every == 0 or step + 1 == args.steps):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from doom_dream_env.world_model.model import WorldModel
@@ -13,7 +17,7 @@ def parameters_and_flops(model: WorldModel) -> dict[str, tuple[int, int, str]]:
     config = model.config
     frame = torch.zeros(1, 1, 120, 160, 3, dtype=torch.uint8)
     dream = model.begin(torch.zeros(1, config.state_width), torch.zeros(1, len(config.variables)), torch.zeros(1, dtype=torch.long))
-    work = {
+    work: dict[str, tuple[Callable[[], Any], list[nn.Module], str]] = {
         "encoder": (lambda: model.encode(frame), [model.encoder], "frame"),
         "predictor (cached step)": (lambda: model.imagine(dream, torch.zeros(1, 9)), [model.trunk, model.dynamics], "step"),
         "decoder": (lambda: model.decode(dream), [model.decoder], "frame"),

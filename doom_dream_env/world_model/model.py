@@ -21,6 +21,8 @@ from doom_dream_env.world_model.heads import Dynamics
 from doom_dream_env.world_model.predictor import Trunk
 from doom_dream_env.world_model.state import DreamState
 
+STATE_LIMIT = 10.0  # standard deviations: no real state is that far out, and a dream gone wild stays finite
+
 
 class WorldModel(nn.Module):
     """A latent world model of DOOM: LeWorldModel's lineage with variables, rewards, ends and a sampled future."""
@@ -245,6 +247,7 @@ class WorldModel(nn.Module):
             proceed = go_on.sigmoid()
         else:
             proceed = 1 - self.end_risk(state, buttons)
+        z = z.clamp(-STATE_LIMIT, STATE_LIMIT)
         flags = torch.tensor([1.0, 0.0], device=z.device).expand(len(z), 2)
         return self._advance(state, z, variables, buttons, flags), dynamics.expected_reward(reward_logits), proceed
 

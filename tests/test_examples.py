@@ -1,0 +1,70 @@
+"""Every example runs at toy size and shows what it promises."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Run an example as a script, in a folder of its own; return what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_example(name: str, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run_example
+
+
+def test_quickstart_saves_a_picture_of_the_dream(run, weights, tmp_path):
+    out = run("quickstart.py", "--weights", weights, "--steps", 16, "--picture", "seen.png")
+    assert "16 steps" in out
+    with Image.open(tmp_path / "seen.png") as picture:
+        assert picture.size == (640, 480)
+        assert len(picture.getcolors(maxcolors=2**19)) > 1
+
+
+def test_quickstart_repeats_a_seed(run, weights):
+    first, second = (run("quickstart.py", "--weights", weights, "--steps", 16, "--seed", 3) for _ in range(2))
+    assert first == second
+
+
+def test_train_sb3_trains_in_the_dream_and_scores_in_reality(run, weights):
+    out = run("train_sb3.py", "--weights", weights, "--steps", 64, "--envs", 4, "--rollout", 16, "--episodes", 1)
+    assert re.search(r"total_timesteps\s*\|\s*64", out)
+    score = re.search(r"real take_cover: mean return (\S+), SD \S+, 1 episodes", out)
+    assert score and 4 < float(score[1]) <= 2100  # +1 for every tic alive, and nobody dies in the first step
+
+
+def test_vectorised_reports_both_interfaces(run, weights):
+    out = run("vectorised.py", "--weights", weights, "--steps", 8, "--envs", 3)
+    speeds = dict(re.findall(r"(gym\.make_vec|DreamBatch)\s+([\d,]+) steps/s in 3 dreams", out))
+    assert set(speeds) == {"gym.make_vec", "DreamBatch"}
+    assert all(int(speed.replace(",", "")) > 0 for speed in speeds.values())
+
+
+def test_branch_compares_every_action(run, weights):
+    arguments = ("--weights", weights, "--scenario", "defend_the_center", "--warmup", 3, "--repeats", 3, "--steps", 5)
+    out = run("branch.py", *arguments)
+    lived = {name: float(steps) for name, steps in re.findall(r"^(\w+)\s+lives\s+(\S+) of 5", out, re.MULTILINE)}
+    assert list(lived) == ["nothing", "ATTACK", "TURN_RIGHT", "TURN_LEFT"]
+    assert all(1 <= steps <= 5 for steps in lived.values())
+    best = re.search(r"best: (\w+)", out)
+    assert best and lived[best[1]] == max(lived.values())
+    assert run("branch.py", *arguments) == out  # futures are imagined with the same dice again
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_examples_are_short_and_tested(path):
+    assert len(path.read_text("utf-8").splitlines()) < 80
+    assert f'run("{path.name}"' in Path(__file__).read_text("utf-8")

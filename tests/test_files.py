@@ -1,0 +1,196 @@
+"""Promises of weights on disk: a round trip, checksums, no pickle, errors that name the file."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import make_model, random_frames
+
+from doom_dream_env.scenarios import BUTTONS
+from doom_dream_env.world_model import PRESETS, WorldModel, WorldModelConfig, files
+
+FILES = {"config.json", "manifest.json", "README.md", "world_model.safetensors", "starts.safetensors"}
+HALF = 2e-3  # relative precision of a half-precision float, with room for rounding
+
+
+@pytest.fixture
+def copy(weights: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny weights that a test may damage."""
+    return Path(shutil.copytree(weights, tmp_path / "copy"))
+
+
+def rewrite_config(folder: Path, **changes: Any) -> None:
+    """Change config.json and its checksum: a well-formed file with other contents."""
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"]["config.json"] = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def flip(path: Path, at: float) -> None:
+    """Flip one bit at a fraction of a file."""
+    data = bytearray(path.read_bytes())
+    data[int(at * (len(data) - 1))] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_a_round_trip_keeps_the_model_to_half_precision(tmp_path: Path) -> None:
+    original = make_model(seed=7)
+    fingerprint = original.save_pretrained(tmp_path / "deep" / "folder", "# card")
+    loaded = WorldModel.from_pretrained(tmp_path / "deep" / "folder")
+    assert loaded.config == original.config and not loaded.training
+    assert loaded.fingerprint == original.fingerprint == fingerprint
+    assert not any(p.requires_grad for p in loaded.parameters()) and all(p.dtype == torch.float32 for p in loaded.parameters())
+    for (name, left), right in zip(original.state_dict().items(), loaded.state_dict().values(), strict=True):
+        torch.testing.assert_close(right.float(), left.float(), atol=1e-4, rtol=HALF, msg=name)
+    frames, action = random_frames(2, 1), torch.eye(len(BUTTONS))[:2]
+    left, right = original.observe(frames), loaded.observe(frames)
+    torch.testing.assert_close(right.z, left.z, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(loaded.imagine(right, action, 0)[0].z, original.imagine(left, action, 0)[0].z, atol=0.05, rtol=0.05)
+    assert original.starts.keys() == loaded.starts.keys()
+    for name, (z, variables) in original.starts.items():
+        torch.testing.assert_close(loaded.starts[name][0], z, atol=1e-4, rtol=HALF)
+        assert torch.equal(loaded.starts[name][1], variables)
+
+
+def test_saving_again_what_was_loaded_changes_no_byte(weights: Path, model: WorldModel, tmp_path: Path) -> None:
+    assert WorldModel.from_pretrained(weights).save_pretrained(tmp_path, "# tiny") == model.fingerprint
+    for name in FILES:
+        assert (tmp_path / name).read_bytes() == (weights / name).read_bytes(), name
+
+
+def test_the_fingerprint_tells_weights_apart(tmp_path: Path) -> None:
+    model = make_model()
+    first = model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        model.dynamics.outcome.bias[0] += 1
+    assert model.save_pretrained(tmp_path) != first
+
+
+def test_there_is_no_pickle(weights: Path) -> None:
+    from safetensors import safe_open
+
+    assert {path.name for path in weights.iterdir()} == FILES
+    for path in weights.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            assert all(file.get_tensor(key).dtype == torch.float16 for key in file.keys())  # noqa: SIM118
+
+
+def test_config_survives_json() -> None:
+    for config in PRESETS.values():
+        assert WorldModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "no-such-set", "./here/neither"])
+def test_missing_weights_are_named(name: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"no weights at '{name}'"):
+        WorldModel.from_pretrained(name)
+
+
+def test_nothing_shipped_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(files, "SHIPPED", tmp_path)
+    with pytest.raises(FileNotFoundError, match="training.pipeline"):
+        WorldModel.from_pretrained()
+
+
+def test_shipped_weights_are_found_by_name_and_the_best_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, weights: Path) -> None:
+    monkeypatch.setattr(files, "SHIPPED", tmp_path)
+    for name in ("nano", "mine", "base"):
+        shutil.copytree(weights, tmp_path / name)
+    assert files.shipped() == ["base", "nano", "mine"]
+    assert files.find_weights(None) == tmp_path / "base" and files.find_weights("mine") == tmp_path / "mine"
+    (tmp_path / "base" / "manifest.json").unlink()  # not whole: does not count
+    assert files.find_weights(None) == tmp_path / "nano"
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"README.md", "config.json"}))
+def test_a_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(FileNotFoundError, match=str(copy / name)):
+        WorldModel.from_pretrained(copy)
+
+
+@pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("name", ["config.json", "world_model.safetensors", "starts.safetensors"])
+def test_one_flipped_bit_is_found_and_the_file_named(copy: Path, name: str, at: float) -> None:
+    flip(copy / name, at)
+    with pytest.raises(ValueError, match=str(copy / name)):
+        WorldModel.from_pretrained(copy)
+
+
+@pytest.mark.parametrize("name", ["config.json", "manifest.json", "world_model.safetensors", "starts.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff\xfe"])
+def test_a_file_of_something_else_is_an_error(copy: Path, name: str, content: bytes) -> None:
+    (copy / name).write_bytes(content)
+    expected = "format version" if (name, content) == ("config.json", b"{}") else str(copy / name)
+    with pytest.raises(ValueError, match=expected):
+        WorldModel.from_pretrained(copy)
+
+
+def test_another_format_version_is_refused_with_both_numbers(copy: Path) -> None:
+    rewrite_config(copy, format_version=99)
+    with pytest.raises(ValueError, match="format version 99, this release reads 1"):
+        WorldModel.from_pretrained(copy)
+
+
+def test_a_config_of_other_sizes_than_the_weights_is_refused(copy: Path) -> None:
+    rewrite_config(copy, state_width=48)
+    with pytest.raises(ValueError, match="do not fit their config.json"):
+        WorldModel.from_pretrained(copy)
+
+
+def test_unknown_and_missing_config_keys_are_named(copy: Path) -> None:
+    rewrite_config(copy, colour="red", context=None)
+    with pytest.raises(ValueError, match="keys colour, context are unknown or missing"):
+        WorldModel.from_pretrained(copy)
+
+
+def test_a_config_with_a_world_of_the_future_is_refused(copy: Path) -> None:
+    rewrite_config(copy, scenarios=["take_cover", "doom_eternal", "health_gathering"])
+    with pytest.raises(ValueError, match="doom_eternal"):
+        WorldModel.from_pretrained(copy)
+
+
+def test_a_full_disk_leaves_no_partial_file_and_names_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="could not write .*config.json: No space left") as error:
+        make_model().save_pretrained(tmp_path)
+    assert error.value.errno == errno.ENOSPC
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_half_written_over_others_do_not_count_as_whole(monkeypatch: pytest.MonkeyPatch, copy: Path) -> None:
+    """Killed between two files: the manifest, written last, is not there."""
+    write, written = files.write_atomically, []
+
+    def killed(path: Path, data: bytes) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, data)
+
+    monkeypatch.setattr(files, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        make_model(seed=9).save_pretrained(copy)
+    with pytest.raises(FileNotFoundError, match="manifest.json is missing"):
+        WorldModel.from_pretrained(copy)
+
+
+def test_an_existing_file_survives_a_failed_write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    files.write_atomically(path, b"old")
+    monkeypatch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+    with pytest.raises(OSError, match="broken"):
+        files.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

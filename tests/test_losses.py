@@ -1,0 +1,127 @@
+"""Promises of the losses: each is checked against a value known from theory or counted by hand.
+
+Legend: N samples, D width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from training.losses import effective_rank, masked_mean, nearest_index, sigreg, two_hot
+from training.world_model import auc, heat_loss
+
+N, D = 2000, 16
+
+
+def gaussian(seed: int = 0, n: int = N) -> Tensor:
+    return torch.randn(n, D, generator=torch.Generator().manual_seed(seed))
+
+
+def dice(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def floor(limit: float = 3.0) -> float:
+    """Expectation for N true Gaussian samples: 2·∫ (1 − e^{−t²}) e^{−t²/2} dt over 0…limit, whatever N is."""
+    first = math.sqrt(math.pi / 2) * math.erf(limit / math.sqrt(2))
+    return 2 * (first - math.sqrt(math.pi / 6) * math.erf(limit * math.sqrt(1.5)))
+
+
+@pytest.mark.parametrize("n", [200, N])
+def test_sigreg_of_a_standard_gaussian_is_its_theoretical_floor(n: int) -> None:
+    values = [float(sigreg(gaussian(seed, n), dice(seed))) for seed in range(12)]
+    assert sum(values) / len(values) == pytest.approx(floor(), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        gaussian() * 0,
+        gaussian() * 0.5,
+        gaussian() * 2,
+        gaussian() + 1,
+        gaussian()[:, :1].expand(N, D).clone(),
+        gaussian() * torch.tensor([1.0] * (D // 2) + [0.0] * (D // 2)),
+        gaussian().sign() * torch.eye(D)[torch.arange(N) % D] * math.sqrt(D),
+    ],
+    ids=["collapsed", "small", "large", "shifted", "rank one", "half the dimensions", "corners"],
+)
+def test_sigreg_of_anything_else_is_far_above_the_floor(spoilt: Tensor) -> None:
+    assert float(sigreg(spoilt, dice())) > 5 * floor()
+
+
+def test_sigreg_of_a_collapse_is_known() -> None:
+    t = torch.linspace(0, 3, 17)
+    gauss = torch.exp(-0.5 * t**2)
+    expected = 2 * N * float(torch.trapezoid((1 - gauss) ** 2 * gauss, t))
+    assert float(sigreg(torch.zeros(N, D), dice())) == pytest.approx(expected, rel=1e-4)
+
+
+def test_descending_sigreg_makes_a_gaussian_of_a_square() -> None:
+    z = (torch.rand(512, 2, generator=dice()) * 0.5 + 1).requires_grad_()
+    optimiser = torch.optim.Adam([z], 0.05)
+    before = float(sigreg(z.detach(), dice()))
+    for step in range(150):
+        optimiser.zero_grad()
+        sigreg(z, dice(step), directions=32).backward()
+        optimiser.step()
+    assert float(sigreg(z.detach(), dice())) < 0.05 * before
+    torch.testing.assert_close(torch.cov(z.detach().T), torch.eye(2), atol=0.2, rtol=0)
+
+
+SUPPORT = torch.tensor([-100.0, -1.0, 0.0, 4.0, 4.5])
+
+
+@pytest.mark.parametrize("value", [-100.0, -37.25, -1.0, -0.5, 0.0, 3.0, 4.0, 4.25, 4.5])
+def test_two_hot_has_the_values_mean_on_two_neighbours(value: float) -> None:
+    target = two_hot(torch.tensor([[value]]), SUPPORT)
+    assert target.shape == (1, 1, len(SUPPORT))
+    assert float(target.sum()) == pytest.approx(1) and bool((target >= 0).all())
+    assert float((target * SUPPORT).sum()) == pytest.approx(value, abs=1e-5)
+    hot = target[0, 0].nonzero()[:, 0]
+    assert len(hot) <= 2 and hot.max() - hot.min() <= 1
+
+
+@pytest.mark.parametrize(("value", "clamped"), [(-1e6, -100.0), (7.0, 4.5)])
+def test_two_hot_clamps_to_its_support(value: float, clamped: float) -> None:
+    assert float((two_hot(torch.tensor([value]), SUPPORT) * SUPPORT).sum()) == clamped
+
+
+def test_nearest_index() -> None:
+    assert nearest_index(torch.tensor([[-99.0, -0.4], [2.1, 9.0]]), SUPPORT).tolist() == [[0, 2], [3, 4]]
+
+
+def test_masked_mean_counts_the_masked_steps_only() -> None:
+    values = torch.tensor([[[1.0, 3.0], [100.0, 100.0]], [[5.0, 5.0], [7.0, 9.0]]])  # 2, 2, 2
+    mask = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    assert float(masked_mean(values, mask)) == pytest.approx((2 + 5 + 8) / 3)
+    assert float(masked_mean(values[..., 0], mask)) == pytest.approx((1 + 5 + 7) / 3)
+    assert float(masked_mean(values, mask * 0)) == 0
+
+
+def test_effective_rank_counts_directions() -> None:
+    z = gaussian(n=20_000)
+    assert effective_rank(z) == pytest.approx(D, rel=0.01)
+    assert effective_rank(z[:, :1] * torch.arange(1.0, D + 1)) == pytest.approx(1, abs=0.01)
+    half = z * torch.tensor([1.0] * (D // 2) + [0.0] * (D // 2))
+    assert effective_rank(half) == pytest.approx(D / 2, rel=0.01)
+    assert effective_rank(z.view(200, 100, D)) == pytest.approx(effective_rank(z))
+
+
+def test_auc_by_counting_pairs() -> None:
+    scores, labels = torch.tensor([0.1, 0.4, 0.4, 0.8]), torch.tensor([0, 0, 1, 1])
+    assert auc(scores, labels) == pytest.approx(3.5 / 4)
+    assert auc(-scores, labels) == pytest.approx(0.5 / 4)
+    assert math.isnan(auc(scores, labels * 0))
+
+
+def test_heat_loss_weighs_cells_with_something_in_them_six_times() -> None:
+    heat = torch.zeros(1, 1, 3, 12, 16)
+    heat[0, 0, 0, 0, 0] = 1
+    logits, mask = torch.zeros(1, 1, heat.numel()), torch.ones(1, 1)
+    assert float(heat_loss(logits, heat, mask)) == pytest.approx(math.log(2) * (heat.numel() + 5) / heat.numel(), rel=1e-5)
+    assert float(heat_loss(logits + 40 * (2 * heat.flatten(2) - 1), heat, mask)) < 1e-6

@@ -1,0 +1,78 @@
+"""Promises of the package as a whole: light import, registered ids, scenarios that agree with ViZDoom."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import doom_dream_env
+from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLES, get_scenario
+
+VIZDOOM_IDS = {
+    "take_cover": "VizdoomTakeCover-v1",
+    "defend_the_center": "VizdoomDefendCenter-v1",
+    "health_gathering": "VizdoomHealthGathering-v1",
+}
+
+
+def test_import_loads_neither_torch_nor_vizdoom_and_registers_the_ids() -> None:
+    code = (
+        "import sys, doom_dream_env, doom_dream_env.scenarios, doom_dream_env.envs, gymnasium as gym\n"
+        "heavy = {'torch', 'vizdoom', 'timm', 'stable_baselines3', 'pygame'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert {'DreamDoom-v0', 'RealDoom-v0'} <= set(gym.registry)\n"
+        "print('light')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "light", done.stderr
+
+
+def test_public_names_exist_and_others_do_not() -> None:
+    from doom_dream_env import envs
+    from doom_dream_env.world_model import WorldModel
+
+    assert doom_dream_env.WorldModel is WorldModel
+    for name in envs.__all__:
+        assert getattr(envs, name).__name__ == name
+    with pytest.raises(AttributeError, match="WorldModle"):
+        doom_dream_env.WorldModle  # noqa: B018
+    with pytest.raises(AttributeError, match="DreamBach"):
+        envs.DreamBach  # noqa: B018
+
+
+def test_unknown_scenario_error_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="take_covr") as error:
+        get_scenario("take_covr")
+    assert all(name in str(error.value) for name in SCENARIOS)
+    with pytest.raises(ValueError, match="unknown"):
+        get_scenario(["take_cover"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_variable_mask_names_what_the_scenario_shows(name: str) -> None:
+    scenario = SCENARIOS[name]
+    assert tuple(np.array(VARIABLES)[scenario.variable_mask()]) == scenario.variables
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_action_table_is_that_of_vizdooms_own_environment(name: str) -> None:
+    import vizdoom.gymnasium_wrapper  # noqa: F401
+
+    env = gym.make(VIZDOOM_IDS[name]).unwrapped
+    try:
+        buttons = [button.name for button in env.game.get_available_buttons()]
+        expected = np.zeros((env.action_space["binary"].n if hasattr(env.action_space, "spaces") else env.action_space.n, len(BUTTONS)))
+        for row, pressed in enumerate(env.button_map):
+            for button, value in zip(buttons, pressed, strict=True):
+                expected[row, BUTTONS.index(button)] = value
+        table = SCENARIOS[name].action_table()
+        assert table.dtype == np.uint8
+        np.testing.assert_array_equal(table, expected)
+        assert SCENARIOS[name].buttons == tuple(buttons)
+    finally:
+        env.close()
