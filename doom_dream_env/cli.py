@@ -34,7 +34,7 @@ def info(weights: str | None) -> None:
         if (folder / "scorecard.json").exists():
             card = files.read_json(folder / "scorecard.json")["worlds"]
             keys = ("skill_1", "skill_8", "skill_1_shuffled", "psnr", "death_recall")
-            scores = Table("world", *keys, title="Scorecard (scorecard.md beside the weights has all of it)")
+            scores = Table("world", *keys, title="Scorecard (README.md beside the weights has all of it)")
             for world, values in card.items():
                 scores.add_row(world, *(f"{values[key]:.2f}" if key in values else "" for key in keys))
             console.print(scores)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import tempfile
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -161,6 +162,30 @@ def collect(
     return total
 
 
+def benchmark(scenario: str) -> None:
+    """Print steps/s of one process, the same random play in one run: ViZDoom alone, with its labels buffer, and collecting."""
+    world, rates = get_scenario(scenario), {"alone": [], "with labels": [], "collecting": []}
+    games = {"alone": Game(world), "with labels": Game(world, privileged=True)}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(4):  # in turns, so that a busy machine slows all alike
+            for name, game in games.items():
+                player, steps, started = make_player("random", world, np.random.default_rng(turn)), 0, time.perf_counter()
+                while steps < STEPS_PER_SHARD:
+                    game.reset(turn * EPISODES_PER_SHARD + steps)
+                    done = False
+                    while not done:
+                        _, terminated, truncated = game.step(world.action_table()[player(game)])
+                        done, steps = terminated or truncated, steps + 1
+                rates[name].append(steps / (time.perf_counter() - started))
+            job = Job(scenario, "train", turn, (("random", 1.0),), Path(folder) / f"{turn}.parquet")
+            started = time.perf_counter()
+            rates["collecting"].append(collect_shard(job) / (time.perf_counter() - started))
+    for game in games.values():
+        game.close()
+    medians = {name: float(np.median(values[1:])) for name, values in rates.items()}
+    print(f"{scenario}: " + ", ".join(f"{name} {rate:.0f} steps/s ({rate / medians['alone']:.0%})" for name, rate in medians.items()))
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -173,9 +198,14 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, default=None, help="ViZDoom processes (default: one per core)")
     parser.add_argument("--tics", action="store_true", help="also store the frames of the tics between two steps")
+    parser.add_argument("--benchmark", action="store_true", help="only measure collecting against ViZDoom alone")
     args = parser.parse_args()
     for name in args.scenarios:
         get_scenario(name)
+    if args.benchmark:
+        for name in args.scenarios:
+            benchmark(name)
+        return
     collect(args.out, args.scenarios, args.split, args.steps, args.mix, args.workers, args.tics)
 
 

@@ -195,7 +195,7 @@ def train(args: argparse.Namespace) -> None:
         loss = sum(WEIGHTS[name] * term for name, term in terms.items())
         assert isinstance(loss, Tensor)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {float(loss)} at step {step}: the last checkpoint is intact; resume with a smaller --lr")
+            raise FloatingPointError(f"loss is {loss.item()} at step {step}: the last checkpoint is intact; resume with a smaller --lr")
         loss.backward()
         norm = optimiser.step(step, compute)
         if step % 25 == 0:

@@ -3,7 +3,7 @@
     python -m training.collect --out data --split test --steps 10000
     python -m training.evaluate --data data --weights nano
 
-Writes scorecard.json, scorecard.md and pictures into the weights' folder (or --out). Every open-loop figure dreams with the
+Writes scorecard.json, the model card README.md and pictures into the weights' folder (or --out). Every open-loop figure dreams with the
 true actions at temperature 0; the probes are linear, fitted on the validation split and scored on the test split.
 """
 
@@ -245,7 +245,7 @@ def evaluate(weights: str | Path | None, data: Path, scenarios: list[str], out: 
         card["worlds"][name] = {key: round(value, 4) for key, value in scores.items()}
         save_png(strip.numpy(), out / f"decoded_{name}.png")
     write_atomically(out / "scorecard.json", (json.dumps(card, indent=2) + "\n").encode())
-    write_atomically(out / "scorecard.md", markdown(card).encode())
+    write_atomically(out / "README.md", model_card(model, card).encode())
     return card
 
 
@@ -261,23 +261,38 @@ def save_png(picture: np.ndarray, path: Path) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def markdown(card: dict[str, Any]) -> str:
-    """The scorecard for people."""
+CARD = """---
+license: mit
+library_name: doom-dream-env
+tags: [world-model, reinforcement-learning, vizdoom]
+---
+
+# DreamDoom `{name}`
+
+A latent world model of DOOM: load it with `doom_dream_env.WorldModel.from_pretrained("{name}")`, step it with
+`gym.make("DreamDoom-v0", weights="{name}")`. Worlds: {scenarios}.
+
+Trained on frames that ViZDoom rendered from its own scenarios with Freedoom's assets (see NOTICE.md), played by random, blind,
+scripted and noisy players on seeds below 50,000. Object heat maps from ViZDoom's labels helped in training; nothing privileged
+is needed to use it. It knows these worlds and no others: other maps, textures or monsters are out of its distribution.
+
+## Scorecard
+
+Weights {weights}, torch {torch}, {threads} threads, test seeds from 60,000 up; made by `python -m training.evaluate`. Open-loop
+figures use the true actions at temperature 0; probes are linear.
+
+Effective rank of z: {effective_rank:.1f} of {state_width}. Cached stepping differs from a full pass by {stepping_differs_by:.1e}.
+
+"""
+
+
+def model_card(model: WorldModel, card: dict[str, Any]) -> str:
+    """The scorecard for people, with what the weights are."""
     worlds = card["worlds"]
     keys = list(dict.fromkeys(key for scores in worlds.values() for key in scores))
-    lines = [
-        f"# Scorecard of `{card['preset']}` ({card['weights']})",
-        "",
-        "Test seeds from 60,000 up. Made by `python -m training.evaluate`.",
-        "",
-        f"Effective rank of z: {card['effective_rank']:.1f} of {card['state_width']}. "
-        f"Cached stepping differs from a full pass by {card['stepping_differs_by']:.1e}.",
-        "",
-        "| | " + " | ".join(worlds) + " |",
-        "|---|" + "---|" * len(worlds),
-    ]
+    lines = ["| | " + " | ".join(worlds) + " |", "|---|" + "---|" * len(worlds)]
     lines += [f"| {key} | " + " | ".join(f"{s[key]:g}" if key in s else "" for s in worlds.values()) + " |" for key in keys]
-    return "\n".join(lines) + "\n"
+    return CARD.format(name=model.config.name, scenarios=", ".join(model.config.scenarios), **card) + "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -289,7 +304,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="where the scorecard goes (default: the weights' folder)")
     parser.add_argument("--limit", type=int, default=None, help="use at most so many steps per world")
     args = parser.parse_args()
-    print(markdown(evaluate(args.weights, args.data, args.scenarios, args.out, args.limit)))
+    card = evaluate(args.weights, args.data, args.scenarios, args.out, args.limit)
+    print(json.dumps(card, indent=2))
 
 
 if __name__ == "__main__":

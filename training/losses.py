@@ -68,7 +68,8 @@ def relative_error(guess: Tensor, target: Tensor, still: Tensor, mask: Tensor, w
     times, and the small things that decide the latter never pay.
 
     Args:
-        guess, target: states (B, T, D).
+        guess: predicted states (B, T, D).
+        target: real states (B, T, D).
         still: the state that "nothing changes" predicts, broadcastable to them.
         mask: which steps count, (B, T).
         world: index of the world, (B,).
