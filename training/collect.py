@@ -164,7 +164,8 @@ def collect(
 
 def benchmark(scenario: str) -> None:
     """Print steps/s of one process, the same random play in one run: ViZDoom alone, with its labels buffer, and collecting."""
-    world, rates = get_scenario(scenario), {"alone": [], "with labels": [], "collecting": []}
+    world = get_scenario(scenario)
+    rates: dict[str, list[float]] = {"alone": [], "with labels": [], "collecting": []}
     games = {"alone": Game(world), "with labels": Game(world, privileged=True)}
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(4):  # in turns, so that a busy machine slows all alike
