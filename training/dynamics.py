@@ -123,7 +123,7 @@ def losses(trainee: Trainee, batch: Batch, z: Tensor, begin: int, rollout: int, 
 def rollout_losses(
     trainee: Trainee, batch: Batch, z: Tensor, drawn: list[Tensor], scenario: Tensor, begin: int, rollout: int
 ) -> dict[str, Tensor]:
-    """The predictor fed its own outputs from step `begin` on, with gradients through all steps."""
+    """The predictor fed its own outputs from step `begin` on, with gradients through all steps; and its skill by horizon."""
     model, dynamics, worlds = trainee.model, trainee.model.dynamics, len(trainee.model.config.scenarios)
     tokens = embed_window(model, z, batch, scenario)[:, : begin + 1]
     features, cache, length = model.trunk.prefill(tokens)
@@ -158,7 +158,14 @@ def rollout_losses(
     )
     g = dynamics.act(h_dream, part.actions)
     targets = [index[:, here] for index in drawn]
-    return {
+    with torch.no_grad():  # not losses, for the log: open-loop skill by horizon
+        still = z[:, begin, None]
+        skills = {
+            f"skill_{k}": 1 - relative_error(guess[:, [k - 1]], z[:, [begin + k]], still, part.valid[:, [k - 1]], batch.scenario, worlds)
+            for k in (1, 2, 4, 8, 16)
+            if k <= rollout
+        }
+    return skills | {
         "rollout": relative_error(guess, z[:, here], z[:, begin, None], part.valid, batch.scenario, worlds),
         "heat_rollout": heat_loss(trainee.heat_z(guess), part.heat, part.valid),
         "outcome_rollout": outcome_loss(model, g, dynamics.given_outcome(g, targets), targets, part),
@@ -192,7 +199,7 @@ def train(args: argparse.Namespace) -> None:
         begin = int(rng.integers(0, args.window - rollout))
         with compute.autocast():
             terms = losses(trainee, batch, z, begin, rollout, seeded(args.seed, 7, step, compute.rank))
-        loss = sum(WEIGHTS[name] * term for name, term in terms.items())
+        loss = sum(weight * terms[name] for name, weight in WEIGHTS.items())
         assert isinstance(loss, Tensor)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss is {loss.item()} at step {step}: the last checkpoint is intact; resume with a smaller --lr")
