@@ -1,0 +1,84 @@
+"""Promises of the weights that ship: they predict the real game, they listen to the keys, agents and people can use them."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+import doom_dream_env  # noqa: F401
+from doom_dream_env import WorldModel
+from doom_dream_env.envs.game import Game
+from doom_dream_env.scenarios import SCENARIOS, get_scenario
+from doom_dream_env.world_model.files import shipped
+
+pytestmark = pytest.mark.skipif(not shipped(), reason="no weights in this checkout")
+
+EPISODES, SEED = 4, 80_000
+
+
+@pytest.fixture(scope="module")
+def model() -> WorldModel:
+    return WorldModel.from_pretrained()
+
+
+def skills(model: WorldModel, name: str) -> tuple[float, float]:
+    """One-step latent skill on fresh real episodes of held random actions, with the true and with shuffled actions."""
+    scenario, rng = get_scenario(name), np.random.default_rng(0)
+    game, table = Game(scenario), scenario.action_table()
+    error, shuffled_error, still = 0.0, 0.0, 0.0
+    for episode in range(EPISODES):
+        game.reset(SEED + episode)
+        frames, variables, actions = [game.frame], [game.variables], []
+        while len(frames) < 60:
+            action = actions[-1] if len(frames) % 4 and actions else table[rng.integers(len(table))]
+            _, terminated, truncated = game.step(action)
+            if terminated or truncated:
+                break
+            frames.append(game.frame)
+            variables.append(game.variables)
+            actions.append(action)
+        with torch.inference_mode():
+            z = model.encode(np.stack(frames)[None])[0]
+            order = rng.permutation(len(actions))
+            state = model.observe(np.stack(frames[:1])[None], variables=np.stack(variables[:1])[None], scenario=name)
+            for t, action in enumerate(actions):
+                true, _, _ = model.imagine(state, action[None], temperature=0.0)
+                wrong, _, _ = model.imagine(state, actions[order[t]][None], temperature=0.0)
+                error += float((true.z - z[t + 1]).square().sum())
+                shuffled_error += float((wrong.z - z[t + 1]).square().sum())
+                still += float((z[t] - z[t + 1]).square().sum())
+                state = model.observe(frames[t + 1][None, None], action[None, None], state, variables[t + 1][None, None])
+    game.close()
+    return 1 - error / still, 1 - shuffled_error / still
+
+
+@pytest.mark.parametrize("name", ["defend_the_center", "take_cover", "health_gathering"])
+def test_predicts_the_real_game_and_listens_to_the_keys(model: WorldModel, name: str) -> None:
+    true, wrong = skills(model, name)
+    assert true >= 0.4
+    assert wrong <= 0.75 * true
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_shipped_dreams_pass_gymnasiums_checks(name: str, recwarn: pytest.WarningsRecorder) -> None:
+    check_env(gym.make("DreamDoom-v0", scenario=name).unwrapped, skip_render_check=True)
+    assert not [warning for warning in recwarn if "gymnasium" in str(warning.filename)]
+
+
+def test_episodes_of_the_dream_end_as_in_the_game(model: WorldModel) -> None:
+    """Doing nothing in health_gathering is 96 steps of burning floor, then death, in the game and in the dream."""
+    env = gym.make("DreamDoom-v0", scenario="health_gathering", weights=model)
+    lengths = []
+    for seed in range(5):
+        env.reset(seed=seed)
+        step = 0
+        terminated = truncated = False
+        while not (terminated or truncated):
+            step += 1
+            _, _, terminated, truncated, info = env.step(np.int64(0))
+        lengths.append(step)
+        assert terminated and info["variables"]["HEALTH"] <= 0
+    assert 80 <= np.mean(lengths) <= 112
