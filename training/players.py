@@ -6,7 +6,9 @@ made anew for every episode. Scripted players are teachers and a ceiling: nothin
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -179,6 +181,44 @@ class Noisy:
         return action
 
 
+class AgentPlayer:
+    """A saved agent, which sees what it saw in training: the encoder's features of the real frames."""
+
+    def __init__(self, folder: str, scenario: Scenario, rng: np.random.Generator) -> None:
+        import torch
+
+        torch.set_num_threads(1)  # one of many processes
+        self.agent, self.model = _load_agent(folder)
+        if self.agent.card.scenario != scenario.name:
+            raise ValueError(f"agent {folder} was trained for {self.agent.card.scenario}, not for {scenario.name}")
+        self.scenario, self.table = scenario, scenario.action_table()
+        self.state: Any = None
+        self.dice = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        self.pressed = self.table[0]
+
+    def __call__(self, game: Game) -> int:
+        """Look at the newest frame, choose."""
+        import torch
+
+        with torch.inference_mode():
+            frame, variables = game.frame[None, None], game.variables[None, None]
+            actions = None if self.state is None else self.pressed[None, None]
+            self.state = self.model.observe(frame, actions, self.state, variables, self.scenario.name)
+            action = int(self.agent.act(self.model.features(self.state), generator=self.dice)[0])
+        self.pressed = self.table[action]
+        return action
+
+
+@functools.lru_cache(maxsize=2)
+def _load_agent(folder: str) -> Any:
+    from doom_dream_env.agents import Agent
+    from doom_dream_env.world_model import WorldModel
+
+    agent = Agent.load(folder)
+    model = WorldModel.from_pretrained(agent.card.weights)
+    return Agent.load(folder, model.fingerprint), model
+
+
 BEHAVIOURS = ("random", "sweep", "scripted", "noisy")
 
 
@@ -186,7 +226,7 @@ def make_player(behaviour: str, scenario: Scenario, rng: np.random.Generator) ->
     """Make a player for one episode.
 
     Args:
-        behaviour: one of `BEHAVIOURS`, or the path or name of a saved agent.
+        behaviour: one of `BEHAVIOURS`, or the folder of a saved agent.
         scenario: the world it plays.
         rng: the source of all its dice.
     """
@@ -198,4 +238,6 @@ def make_player(behaviour: str, scenario: Scenario, rng: np.random.Generator) ->
         return SCRIPTED[scenario.name](scenario, rng)
     if behaviour == "noisy":
         return Noisy(SCRIPTED[scenario.name](scenario, rng), scenario, rng)
-    raise ValueError(f"behaviour {behaviour!r} is unknown; choose from {', '.join(BEHAVIOURS)}")
+    if (Path(behaviour) / "agent.json").is_file():
+        return AgentPlayer(behaviour, scenario, rng)
+    raise ValueError(f"behaviour {behaviour!r} is unknown; choose from {', '.join(BEHAVIOURS)}, or give the folder of a saved agent")

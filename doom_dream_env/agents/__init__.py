@@ -15,6 +15,8 @@ from doom_dream_env.world_model.files import read_json, read_tensors, sha256, wr
 if TYPE_CHECKING:
     from stable_baselines3 import PPO
 
+    from doom_dream_env.world_model import WorldModel
+
 FORMAT_VERSION = 1
 ACTIVATIONS = {"Tanh": torch.tanh, "ReLU": torch.relu}
 
@@ -26,12 +28,14 @@ class AgentCard:
     Attributes:
         scenario: the world it was trained for.
         fingerprint: the weights it was trained in.
+        weights: where those were: the name of a shipped set, or a folder.
         activation: name of the torch module between its layers.
         hyper_parameters: how it was trained.
     """
 
     scenario: str
     fingerprint: str
+    weights: str
     activation: str
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
@@ -65,12 +69,14 @@ class Agent:
         return self.act(features)
 
     @classmethod
-    def from_sb3(cls, model: PPO, scenario: str, fingerprint: str, **hyper_parameters: Any) -> Agent:
-        """Take the policy network out of a trained SB3 PPO with an `MlpPolicy`."""
+    def from_sb3(cls, model: PPO, scenario: str, world_model: WorldModel, **hyper_parameters: Any) -> Agent:
+        """Take the policy network out of an SB3 PPO with an `MlpPolicy` that was trained in `world_model`."""
         network: Any = model.policy
         linears = [m for m in network.mlp_extractor.policy_net if isinstance(m, torch.nn.Linear)] + [network.action_net]
         layers = [(m.weight.detach().clone(), m.bias.detach().clone()) for m in linears]
-        return cls(AgentCard(scenario, fingerprint, network.activation_fn.__name__, hyper_parameters), layers)
+        return cls(
+            AgentCard(scenario, world_model.fingerprint, world_model.source, network.activation_fn.__name__, hyper_parameters), layers
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write `agent.safetensors` and `agent.json`."""

@@ -72,7 +72,7 @@ def train_in_dream(
     agent = Agent.from_sb3(
         model,
         scenario,
-        world_model.fingerprint,
+        world_model,
         algorithm="PPO",
         steps=steps,
         seed=seed,

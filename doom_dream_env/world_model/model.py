@@ -49,7 +49,7 @@ class WorldModel(nn.Module):
         for index, values in enumerate(config.deltas):
             self.register_buffer(f"deltas_{index}", torch.tensor(values, dtype=torch.float32), persistent=False)
         self.starts: dict[str, tuple[Tensor, Tensor]] = {}
-        self.fingerprint = "untrained"
+        self.fingerprint, self.source = "untrained", ""
 
     scales: Tensor
     masks: Tensor
@@ -97,6 +97,7 @@ class WorldModel(nn.Module):
             if f"{name}.z" in starts
         }
         model.fingerprint = manifest["fingerprint"]
+        model.source = folder.name if folder.parent == files.SHIPPED else str(folder.resolve())
         return model.to(device).eval().requires_grad_(False)
 
     def save_pretrained(self, folder: str | Path, card: str = "") -> str:
@@ -104,6 +105,7 @@ class WorldModel(nn.Module):
         tensors = {k: v.half().cpu().contiguous() for k, v in self.state_dict().items() if "num_batches" not in k}
         starts = {f"{n}.z": z.half().cpu() for n, (z, _) in self.starts.items()}
         starts |= {f"{n}.variables": v.half().cpu() for n, (_, v) in self.starts.items()}
+        self.source = str(Path(folder).resolve())
         self.fingerprint = files.write_weights(Path(folder), self.config.to_dict(), tensors, starts, card)
         return self.fingerprint
 
