@@ -2,7 +2,7 @@
 
     python -m training.decoder --data data --out runs/nano --steps 3000
 
-State in, picture out; no real frame leaks in. The loss is an L1 whose weight is raised where ViZDoom's labels show an
+State in, picture out; no real frame leaks in. The loss is an L1 with some L2 whose weight is raised where ViZDoom's labels show an
 object (a plain L1 is content with a world without fireballs), on states noised by σ ~ U(0, --noise), because dreamed states
 are never exactly real ones. Uses the states that `training.dynamics` cached. Resumes like every other stage.
 """
@@ -60,14 +60,15 @@ def train(args: argparse.Namespace) -> None:
         with compute.autocast():
             picture = decoder(z)
         weight = 1 + args.object_weight * mask
-        loss = ((picture - target).abs() * weight).sum() / (3 * weight.sum())
+        error = picture - target
+        loss = ((error.abs() + 2 * error.square()) * weight).sum() / (3 * weight.sum())
         if not torch.isfinite(loss.detach()):
             raise FloatingPointError(f"loss is {float(loss)} at step {step}: the last checkpoint is intact; resume with a smaller --lr")
         loss.backward()
         optimiser.step(step, compute)
         if step % 50 == 0:
-            error = F.mse_loss(picture.detach().clamp(0, 1), target)
-            log.scalars(step, {"loss": float(loss.detach()), "psnr": float(-10 * torch.log10(error))})
+            mse = F.mse_loss(picture.detach().clamp(0, 1), target)
+            log.scalars(step, {"loss": float(loss.detach()), "psnr": float(-10 * torch.log10(mse))})
             bar.set_postfix(loss=f"{float(loss.detach()):.4f}", refresh=False)
         if compute.main and ((step + 1) % args.every == 0 or step + 1 == args.steps):
             save_checkpoint(path, decoder, optimiser, step + 1, {"config": trainee.model.config.to_dict(), "seed": args.seed})
@@ -86,10 +87,10 @@ def main() -> None:
     parser.add_argument("--scenarios", nargs="+", choices=sorted(SCENARIOS), default=list(SCENARIOS), help="worlds, as in the joint stage")
     parser.add_argument("--steps", type=int, default=3000, help="optimiser steps in all")
     parser.add_argument("--batch", type=int, default=64, help="frames per step and rank")
-    parser.add_argument("--noise", type=float, default=0.3, help="largest σ of the noise on states")
-    parser.add_argument("--object-weight", type=float, default=6.0, help="added weight of pixels in cells with an object")
+    parser.add_argument("--noise", type=float, default=0.2, help="largest σ of the noise on states")
+    parser.add_argument("--object-weight", type=float, default=4.0, help="added weight of pixels in cells with an object")
     parser.add_argument("--optimizer", choices=("adamw", "muon"), default="muon", help="for hidden matrices")
-    parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0, help="seed of frames and dice")
     parser.add_argument("--every", type=int, default=500, help="steps between checkpoints")
     parser.add_argument("--limit", type=int, default=None, help="use at most so many steps per world")

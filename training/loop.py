@@ -97,7 +97,7 @@ class Optimiser:
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.lr, self.steps, self.warmup = lr, steps, min(warmup, max(steps // 10, 1))
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad and p.ndim == 2]
-        hidden = [p for name, p in named if ".blocks." in name or ".projector." in name] if kind == "muon" else []
+        hidden = [p for name, p in named if "blocks." in name or "projector." in name] if kind == "muon" else []
         chosen = {id(p) for p in hidden}
         rest = [p for p in self.parameters if id(p) not in chosen]
         self.optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr, weight_decay=weight_decay)]

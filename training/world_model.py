@@ -135,6 +135,10 @@ class Trainee(nn.Module):
         self.model = WorldModel(config)
         self.heat_z = nn.Sequential(nn.Linear(config.state_width, 256), nn.GELU(), nn.Linear(256, cells))
         self.heat_h = nn.Linear(config.trunk_width, cells)  # linear: what an agent can read at a glance
+        # per world, of what the central guess misses; training.dynamics keeps it
+        self.register_buffer("residual_covariance", torch.zeros(len(config.scenarios), config.state_width, config.state_width))
+
+    residual_covariance: Tensor
 
     def losses(self, batch: Batch, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
         """All terms of the joint stage, and the states z (B, T, D)."""

@@ -13,8 +13,15 @@ from torch.nn import functional as F
 from doom_dream_env.world_model.config import WorldModelConfig
 
 
+CELL = 4  # pixels, as in the encoder's stem
+CELL_WIDTH = 24
+
+
 class Decoder(nn.Module):
-    """z → RGB. Each patch gets its own view of z, patches talk in a few blocks, pixels come out by PixelShuffle."""
+    """z → RGB. Each patch gets its own view of z, patches talk in a few blocks, pixels come out by two PixelShuffles.
+
+    Measured: with one linear map from a token to its 20x20 pixels the patches are still of one colour after 160k frames.
+    """
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
@@ -26,7 +33,9 @@ class Decoder(nn.Module):
         self.position = nn.Parameter(torch.randn(patches, width) * 0.02)
         self.blocks = nn.ModuleList(Block(width, config.decoder_heads, mlp_ratio=4, qkv_bias=True) for _ in range(config.decoder_depth))
         self.norm = nn.LayerNorm(width)
-        self.pixels = nn.Linear(width, 3 * self.patch**2)
+        self.cells = nn.Linear(width, CELL_WIDTH * (self.patch // CELL) ** 2)
+        self.refine = nn.Conv2d(CELL_WIDTH, CELL_WIDTH * 2, 3, padding=1)
+        self.pixels = nn.Conv2d(CELL_WIDTH * 2, 3 * CELL**2, 1)
 
     def forward(self, z: Tensor) -> Tensor:
         """States (N, D) → RGB in 0…1, (N, 3, 120, 160)."""
@@ -35,5 +44,7 @@ class Decoder(nn.Module):
         x = x + self.position + self.state_in(z)[:, None]
         for block in self.blocks:
             x = block(x)
-        x = self.pixels(self.norm(x)).transpose(1, 2).reshape(n, -1, self.rows, self.columns)
-        return F.pixel_shuffle(x, self.patch).float().add(0.5)
+        x = self.cells(self.norm(x)).transpose(1, 2).reshape(n, -1, self.rows, self.columns)
+        x = F.gelu(F.pixel_shuffle(x, self.patch // CELL))  # N, CELL_WIDTH, 30, 40
+        x = self.pixels(F.gelu(self.refine(x)))
+        return F.pixel_shuffle(x, CELL).float().add(0.5)

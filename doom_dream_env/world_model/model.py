@@ -21,7 +21,7 @@ from doom_dream_env.world_model.heads import Dynamics
 from doom_dream_env.world_model.predictor import Trunk
 from doom_dream_env.world_model.state import DreamState
 
-STATE_LIMIT = 10.0  # standard deviations: no real state is that far out, and a dream gone wild stays finite
+STATE_LIMIT = 3.0  # of |z|²/D: real states stay below (measured: 2.96 at most), so a dream does too
 
 
 class WorldModel(nn.Module):
@@ -223,7 +223,8 @@ class WorldModel(nn.Module):
         Args:
             state: B dreams.
             action: (B, 9) buttons.
-            temperature: 0 gives the central future, 1 samples the learned distribution, more is wilder.
+            temperature: scales the noise from which the next state is drawn; 0 gives the central future, 1 the learned
+                distribution, more is wilder. Above 0 the game's own dice (hits, ends) always fall at their learned odds.
             generator: the dice, on the model's device.
 
         Returns:
@@ -235,7 +236,7 @@ class WorldModel(nn.Module):
         g = dynamics.act(state.h, buttons)
         logits = dynamics.outcome_logits(g)
         if temperature > 0:
-            drawn = [torch.multinomial((part / temperature).softmax(-1), 1, generator=generator)[:, 0] for part in logits]
+            drawn = [torch.multinomial(part.softmax(-1), 1, generator=generator)[:, 0] for part in logits]
         else:
             drawn = [part.argmax(-1) for part in logits]
         c = dynamics.given_outcome(g, drawn)
@@ -249,7 +250,7 @@ class WorldModel(nn.Module):
             proceed = go_on.sigmoid()
         else:
             proceed = 1 - self.end_risk(state, buttons)
-        z = z.clamp(-STATE_LIMIT, STATE_LIMIT)
+        z = z * (STATE_LIMIT / z.square().mean(-1, keepdim=True).clamp(min=STATE_LIMIT)).sqrt()
         flags = torch.tensor([1.0, 0.0], device=z.device).expand(len(z), 2)
         return self._advance(state, z, variables, buttons, flags), dynamics.expected_reward(reward_logits), proceed
 
