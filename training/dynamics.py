@@ -30,7 +30,7 @@ from training.world_model import Batch, Trainee, embed_window, heat_loss, make_b
 
 CHECKPOINT = "dynamics.safetensors"
 WEIGHTS = {"prediction": 1.0, "rollout": 1.0, "heat_rollout": 2.0, "heat_h": 2.0, "outcome": 1.0, "outcome_rollout": 1.0, "flow": 0.2}
-STARTS = 256
+STARTS, CLIPS, CLIP_STEPS = 256, 384, 12
 
 
 def load_trainee(path: Path) -> Trainee:
@@ -256,11 +256,17 @@ def train(args: argparse.Namespace) -> None:
 
 
 def pick_starts(trainee: Trainee, data: Dataset, states: Tensor) -> None:
-    """Give the model real beginnings: states and variables of the first frames of up to 256 episodes per world."""
+    """Give the model real beginnings (first frames) and clips (a dozen steps from anywhere), up to 256 and 384 of each world."""
+    at = np.arange(len(data))
     for index, name in enumerate(data.names):
-        rows = np.flatnonzero((data.first == np.arange(len(data))) & (data.scenario == index))
-        rows = np.random.default_rng(0).permutation(rows)[:STARTS]
+        here, rng = data.scenario == index, np.random.default_rng(0)
+        rows = rng.permutation(np.flatnonzero((data.first == at) & here))[:STARTS]
         trainee.model.starts[name] = (states[rows].float(), torch.from_numpy(data.variables[rows]))
+        ends = rng.permutation(np.flatnonzero((at - data.first >= CLIP_STEPS - 1) & here))[:CLIPS]
+        clip = ends[:, None] - np.arange(CLIP_STEPS)[::-1]
+        if len(clip):
+            actions, variables = torch.from_numpy(data.actions[clip[:, :-1]]).float(), torch.from_numpy(data.variables[clip])
+            trainee.model.clips[name] = (states[torch.from_numpy(clip)].float(), actions, variables)
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ from doom_dream_env.envs.sb3 import DreamDoomVecEnv
 from doom_dream_env.world_model import WorldModel
 
 LANES = 64
+# Dreams of this many steps from real moments anywhere in an episode, as in Dreamer: PPO finds the flaws of long ones.
+HORIZON = 24
 SETTINGS: dict[str, Any] = {
     "n_steps": 32,
     "batch_size": 512,
@@ -62,9 +64,8 @@ def train_in_dream(
         the agent, and (steps, mean dreamed return of recent episodes) along the way.
     """
     started = time.perf_counter()
-    dream = VecNormalize(
-        DreamDoomVecEnv(LANES, scenario, temperature=temperature, weights=world_model), norm_obs=False, gamma=SETTINGS["gamma"]
-    )
+    lanes = DreamDoomVecEnv(LANES, scenario, temperature=temperature, weights=world_model, starts="anywhere", max_episode_steps=HORIZON)
+    dream = VecNormalize(lanes, norm_obs=False, gamma=SETTINGS["gamma"])
     dream.seed(seed)
     model = PPO("MlpPolicy", dream, seed=seed, device="cpu", **SETTINGS)
     curve = _Curve()

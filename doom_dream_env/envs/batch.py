@@ -18,6 +18,7 @@ from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import DreamState, WorldModel
 from doom_dream_env.world_model.files import find_weights
 
+STARTS = ("beginnings", "anywhere")
 FEATURE_LIMIT = 10.0  # features are clipped to ± this; a standard Gaussian never gets there
 
 
@@ -113,6 +114,8 @@ class DreamBatch(Lanes):
         temperature: 0 … the central future, 1 the learned distribution.
         device: where the weights go, when they are loaded here.
         weights: as for `WorldModel.from_pretrained`, or a `WorldModel`.
+        starts: "beginnings" of real episodes, or real moments from "anywhere" in them (with the dozen steps before),
+            from which short dreams are truest.
     """
 
     def __init__(
@@ -122,8 +125,14 @@ class DreamBatch(Lanes):
         temperature: float = 1.0,
         device: str | torch.device = "cpu",
         weights: WorldModel | str | Path | None = None,
+        starts: str = "beginnings",
     ) -> None:
         super().__init__(num_envs, scenario, weights, device)
+        if starts not in STARTS:
+            raise ValueError(f"starts {starts!r} is unknown; choose from {', '.join(STARTS)}")
+        if starts == "anywhere" and scenario not in self.model.clips:
+            raise ValueError(f"these weights carry no clips of {scenario!r}; use starts='beginnings'")
+        self.starts = starts
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature must be a finite number, 0 or more, got {temperature!r}")
         self.temperature = float(temperature)
@@ -162,6 +171,11 @@ class DreamBatch(Lanes):
         return self.features
 
     def _beginning(self, count: int) -> DreamState:
+        if self.starts == "anywhere":
+            clip = self.model.clips[self.scenario.name]
+            chosen = torch.randint(len(clip[0]), (count,), generator=self.generator, device=self.device)
+            states, actions, values = (part[chosen] for part in clip)
+            return self.model.recall(states, actions, values, self.model.scenario_index(self.scenario.name, count))
         if self.scenario.name not in self.model.starts:
             raise ValueError(
                 f"these weights carry no beginnings of {self.scenario.name!r}; reset with options={{'frames': ...}} or fetch others"

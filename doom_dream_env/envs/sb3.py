@@ -18,7 +18,11 @@ from doom_dream_env.world_model import WorldModel
 class DreamDoomVecEnv(VecEnv):
     """N dreams as an SB3 `VecEnv`: ended lanes begin anew at once, `infos[i]["terminal_observation"]` holds their last sight.
 
-    Arguments as for `DreamDoomEnv`.
+    Arguments as for `DreamDoomEnv`, and:
+
+    Args:
+        starts: as for `DreamBatch`.
+        max_episode_steps: a shorter time limit in steps than the scenario's own.
     """
 
     def __init__(
@@ -29,8 +33,11 @@ class DreamDoomVecEnv(VecEnv):
         temperature: float = 1.0,
         device: str = "cpu",
         weights: WorldModel | str | Path | None = None,
+        starts: str = "beginnings",
+        max_episode_steps: int | None = None,
     ) -> None:
-        self.lanes = DreamBatch(num_envs, scenario, temperature, device, weights)
+        self.lanes = DreamBatch(num_envs, scenario, temperature, device, weights, starts)
+        self.max_episode_steps = max_episode_steps
         self.observation = observation
         self.render_mode = "rgb_array"
         super().__init__(num_envs, *make_spaces(self.lanes, observation))
@@ -55,6 +62,9 @@ class DreamDoomVecEnv(VecEnv):
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Step all lanes."""
         _, reward, terminated, truncated = self.lanes.step(self._actions)
+        if self.max_episode_steps is not None:
+            truncated = truncated | ((self.lanes.steps >= self.max_episode_steps) & ~terminated)
+            self.lanes.done = terminated | truncated
         rewards, done = reward.cpu().numpy().astype(np.float32), (terminated | truncated).cpu().numpy()
         self._returns += rewards
         self._lengths += 1

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from doom_dream_env.world_model.config import WorldModelConfig
 
-
 CELL = 4  # pixels, as in the encoder's stem
 CELL_WIDTH = 24
 

@@ -21,6 +21,7 @@ from doom_dream_env.world_model.heads import Dynamics
 from doom_dream_env.world_model.predictor import Trunk
 from doom_dream_env.world_model.state import DreamState
 
+CLIP_PARTS = ("z", "actions", "variables")
 STATE_LIMIT = 3.0  # of |z|²/D: real states stay below (measured: 2.96 at most), so a dream does too
 
 
@@ -48,7 +49,9 @@ class WorldModel(nn.Module):
         self.register_buffer("masks", torch.tensor(np.stack(masks), dtype=torch.float32), persistent=False)
         for index, values in enumerate(config.deltas):
             self.register_buffer(f"deltas_{index}", torch.tensor(values, dtype=torch.float32), persistent=False)
+        # Real beginnings, (z, variables) of first frames; and real clips from anywhere in an episode, (z, actions, variables).
         self.starts: dict[str, tuple[Tensor, Tensor]] = {}
+        self.clips: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
         self.fingerprint, self.source = "untrained", ""
 
     scales: Tensor
@@ -96,6 +99,11 @@ class WorldModel(nn.Module):
             for name in config.scenarios
             if f"{name}.z" in starts
         }
+        model.clips = {
+            name: tuple(starts[f"{name}.clip_{part}"].float().to(device) for part in CLIP_PARTS)  # type: ignore[misc]
+            for name in config.scenarios
+            if f"{name}.clip_z" in starts
+        }
         model.fingerprint = manifest["fingerprint"]
         model.source = folder.name if folder.parent == files.SHIPPED else str(folder.resolve())
         return model.to(device).eval().requires_grad_(False)
@@ -105,6 +113,11 @@ class WorldModel(nn.Module):
         tensors = {k: v.half().cpu().contiguous() for k, v in self.state_dict().items() if "num_batches" not in k}
         starts = {f"{n}.z": z.half().cpu() for n, (z, _) in self.starts.items()}
         starts |= {f"{n}.variables": v.half().cpu() for n, (_, v) in self.starts.items()}
+        starts |= {
+            f"{n}.clip_{part}": value.half().cpu().contiguous()
+            for n, clip in self.clips.items()
+            for part, value in zip(CLIP_PARTS, clip, strict=True)
+        }
         self.source = str(Path(folder).resolve())
         self.fingerprint = files.write_weights(Path(folder), self.config.to_dict(), tensors, starts, card)
         return self.fingerprint
@@ -159,6 +172,24 @@ class WorldModel(nn.Module):
         empty = DreamState(z, z[:, :0], variables, scenario, cache, torch.zeros(batch, dtype=torch.long, device=self.device))
         flags = torch.tensor([0.0, float(start)], device=self.device).expand(batch, 2)
         return self._advance(empty, z, variables, z.new_zeros(batch, len(BUTTONS)), flags)
+
+    def recall(self, z: Tensor, actions: Tensor, variables: Tensor, scenario: Tensor) -> DreamState:
+        """Dreams (B,) that remember T real steps from the middle of episodes, in one pass.
+
+        Args:
+            z: states (B, T, D).
+            actions: what was pressed between them, (B, T − 1, 9).
+            variables: game variables at each, (B, T, V).
+            scenario: index of the world, (B,).
+        """
+        batch, steps = z.shape[:2]
+        scaled, none = variables / self.scales, z.new_zeros(batch, 1, len(BUTTONS))
+        change = torch.cat([torch.zeros_like(scaled[:, :1]), scaled[:, 1:] - scaled[:, :-1]], 1)
+        flags = z.new_zeros(batch, steps, 2)
+        flags[:, 1:, 0] = 1.0
+        pressed, worlds = torch.cat([none, actions], 1), scenario[:, None].expand(batch, steps)
+        h, cache, length = self.trunk.prefill(self.trunk.embed(z, pressed, scaled, change, worlds, flags))
+        return DreamState(z[:, -1], h[:, -1], variables[:, -1], scenario, cache, length)
 
     def _advance(self, state: DreamState, z: Tensor, variables: Tensor, action: Tensor, flags: Tensor) -> DreamState:
         change = (variables - state.variables) / self.scales
