@@ -29,7 +29,7 @@ from training.losses import masked_mean, relative_error
 from training.world_model import Batch, Trainee, embed_window, heat_loss, make_batch, outcome_loss, outcome_targets, sample_rows
 
 CHECKPOINT = "dynamics.safetensors"
-WEIGHTS = {"prediction": 1.0, "rollout": 1.0, "heat_rollout": 2.0, "heat_h": 2.0, "outcome": 1.0, "outcome_rollout": 1.0, "flow": 0.2}
+WEIGHTS = {"prediction": 3.0, "rollout": 1.0, "heat_rollout": 2.0, "heat_h": 2.0, "outcome": 1.0, "outcome_rollout": 1.0, "flow": 0.2}
 STARTS, CLIPS, CLIP_STEPS = 256, 384, 12
 
 
@@ -94,8 +94,8 @@ def losses(trainee: Trainee, batch: Batch, z: Tensor, begin: int, rollout: int, 
 
     unknown = torch.rand(b, generator=generator).to(z.device) < 0.05
     scenario = torch.where(unknown, len(model.config.scenarios), batch.scenario)
-    # Half of the windows are seen through noise, shaped and lasting like the errors that a sampled dream feeds itself.
-    strength = torch.rand(b, 1, 1, generator=generator).mul(3).sub(1.5).clamp(min=0).to(z.device)
+    # A quarter of the windows are seen through noise, shaped and lasting like the errors that a sampled dream feeds itself.
+    strength = torch.rand(b, 1, 1, generator=generator).mul(4).sub(3).clamp(min=0).to(z.device)
     noisy = z + strength * drifting_noise(trainee.residual_covariance, batch.scenario, t, generator)
     clean = batch.follows * (strength[:, :, 0] == 0)
     h = model.trunk(embed_window(model, noisy, batch, scenario))
