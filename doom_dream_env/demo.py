@@ -18,7 +18,7 @@ from doom_dream_env.scoring import BLIND, Policy, Score, blind_policy, play_epis
 from doom_dream_env.world_model import WorldModel
 
 REAL_SEED, DREAM_SEED, CLIP_SEED = 60_000, 1, 70_000
-REAL_LANES = 6
+REAL_LANES = 12
 CLIP_STEPS = 120
 
 
