@@ -5,6 +5,7 @@ Legend: T steps, N lanes.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from pathlib import Path
 from typing import Any
@@ -208,10 +209,39 @@ def test_lanes_dream_different_dreams(immortal: WorldModel) -> None:
 
 
 def test_features_are_clipped_to_the_declared_bounds(immortal: WorldModel) -> None:
-    env = dream(immortal, temperature=500.0)
+    env = dream(immortal, temperature=1.0)
     env.reset(seed=0)
-    features = env.step(0)[0]
+    lanes = env.unwrapped.lanes
+    lanes.state = dataclasses.replace(lanes.state, h=1000 * lanes.state.h)
+    features = lanes.features[0].numpy()
     assert np.abs(features).max() == FEATURE_LIMIT and env.observation_space.contains(features)
+
+
+def test_a_sampled_state_stays_within_the_norm_of_real_ones(immortal: WorldModel) -> None:
+    batch = DreamBatch(N, temperature=500.0, weights=immortal)
+    batch.reset(seed=0)
+    batch.step(torch.zeros(N, dtype=torch.long))
+    torch.testing.assert_close(batch.drift(), torch.full((N,), 2.0))  # |z|²/D is held at 3
+
+
+def test_a_dream_can_begin_at_any_real_moment(immortal: WorldModel) -> None:
+    batch = DreamBatch(N, weights=immortal, starts="anywhere")
+    batch.reset(seed=0)
+    z, actions, variables = immortal.clips["take_cover"]
+    assert bool((batch.state.length == z.shape[1]).all())  # it remembers the steps before
+    assert all(bool((z[:, -1] == state).all(1).any()) for state in batch.state.z)
+    with pytest.raises(ValueError, match="starts 'nowhere' is unknown; choose from beginnings, anywhere"):
+        DreamBatch(N, weights=immortal, starts="nowhere")
+
+
+def test_remembering_a_clip_is_observing_it_step_by_step(immortal: WorldModel) -> None:
+    z, actions, variables = (part[:2] for part in immortal.clips["take_cover"])
+    world = immortal.scenario_index("take_cover", 2)
+    recalled = immortal.recall(z, actions, variables, world)
+    state, known = immortal.begin(z[:, 0], variables[:, 0], world, start=False), torch.tensor([[1.0, 0.0]] * 2)
+    for t in range(1, z.shape[1]):
+        state = immortal._advance(state, z[:, t], variables[:, t], actions[:, t - 1], known)
+    torch.testing.assert_close(recalled.h, state.h, atol=1e-4, rtol=0)
 
 
 def test_a_dream_gone_wild_stays_finite(immortal: WorldModel) -> None:

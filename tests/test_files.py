@@ -59,6 +59,10 @@ def test_a_round_trip_keeps_the_model_to_half_precision(tmp_path: Path) -> None:
     for name, (z, variables) in original.starts.items():
         torch.testing.assert_close(loaded.starts[name][0], z, atol=1e-4, rtol=HALF)
         assert torch.equal(loaded.starts[name][1], variables)
+    assert original.clips.keys() == loaded.clips.keys() != set()
+    for name, clip in original.clips.items():
+        for mine, theirs in zip(clip, loaded.clips[name], strict=True):
+            torch.testing.assert_close(theirs, mine, atol=1e-4, rtol=HALF)
 
 
 def test_saving_again_what_was_loaded_changes_no_byte(weights: Path, model: WorldModel, tmp_path: Path) -> None:
