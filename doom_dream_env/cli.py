@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="train an agent inside the dream, test it in the real game, film both")
     demo.add_argument("--scenario", default="take_cover", help=f"world: {', '.join(SCENARIOS)}")
-    demo.add_argument("--steps", type=int, default=250_000, help="steps of training in the dream")
+    demo.add_argument("--steps", type=int, default=120_000, help="steps of training in the dream")
     demo.add_argument("--episodes", type=int, default=20, help="episodes per policy, in the dream and in the real game")
     demo.add_argument("--temperature", type=float, default=1.0, help="of the dream that is trained in")
     demo.add_argument("--seed", type=int, default=0, help="seed of training")
