@@ -24,8 +24,10 @@ CLIP_STEPS = 120
 
 def score_all(world_model: WorldModel, scenario: str, agent: Agent, episodes: int) -> dict[str, dict[str, Score]]:
     """Scores of the agent, of random and of blind play, in the dream and in the real game."""
-    count = len(get_scenario(scenario).action_table())
-    policies: dict[str, Policy] = {"random": random_policy(count), "blind": blind_policy(BLIND[scenario]), "dream-trained": agent}
+    policies: dict[str, Policy] = {"random": random_policy(len(get_scenario(scenario).action_table()))}
+    if scenario in BLIND:
+        policies["blind"] = blind_policy(BLIND[scenario])
+    policies["dream-trained"] = agent
     scores: dict[str, dict[str, Score]] = {name: {} for name in policies}
     dream, real = (
         DreamBatch(min(episodes, 64), scenario, weights=world_model),
@@ -123,6 +125,8 @@ def run(
     from rich.console import Console
     from rich.table import Table
 
+    if not get_scenario(scenario).discrete:
+        raise ValueError(f"the demo's agent presses one button at a time, {scenario} takes nine: choose another scenario")
     console, started = Console(), time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     world_model = shared_world_model(weights)

@@ -1,8 +1,12 @@
-"""The worlds as data: which ViZDoom configuration, buttons, variables and time limit each one has."""
+"""The worlds as data: which ViZDoom configuration, map, buttons, variables and time limit each one has."""
 
 from __future__ import annotations
 
+import dataclasses
+import re
+import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +24,18 @@ BUTTONS = (
     "USE",
     "SPEED",
 )
-# What the hidden HUD would show, and the scale that brings each to about one. The order is part of the weights.
-VARIABLES = ("HEALTH", "AMMO2")
-VARIABLE_SCALES = (100.0, 26.0)
+# What the HUD shows (most scenarios hide it), and the scale that brings each to about one. The order is part of the weights.
+VARIABLES = ("HEALTH", "AMMO2", "ARMOR", "SELECTED_WEAPON_AMMO")
+VARIABLE_SCALES = (100.0, 26.0, 100.0, 50.0)
+
+Buttons = npt.NDArray[np.uint8]
+
+
+def press(*buttons: str) -> Buttons:
+    """The nine 0/1 buttons with those named pressed, shape (9,)."""
+    row = np.zeros(len(BUTTONS), np.uint8)
+    row[[BUTTONS.index(button) for button in buttons]] = 1
+    return row
 
 
 @dataclass(frozen=True)
@@ -31,11 +44,15 @@ class Scenario:
 
     Attributes:
         name: what `gym.make(..., scenario=name)` calls it.
-        config: file name of the ViZDoom configuration that ships with ViZDoom.
-        buttons: the scenario's buttons in the order of its configuration.
-        variables: the game variables its configuration exposes (a subset of `VARIABLES`).
+        config: ViZDoom configuration: the file name of one that ships with ViZDoom, or a path.
+        buttons: the scenario's buttons in the order of its configuration (those that the model has; others are never pressed).
+        variables: the game variables that belong to the state (a subset of `VARIABLES`).
         time_limit: steps of `frame_skip` tics after which an episode is truncated.
         frame_skip: tics per step.
+        discrete: one button at a time, as in `action_table`; False: any of the nine together.
+        rewards: ViZDoom reward settings beside those of the configuration, e.g. `("kill_reward", 1.0)`.
+        map: name of the map; None: the configuration's own.
+        wad: path of a WAD; None: what ships with ViZDoom.
         description: one line for people.
     """
 
@@ -45,12 +62,22 @@ class Scenario:
     variables: tuple[str, ...]
     time_limit: int
     frame_skip: int = 4
+    discrete: bool = True
+    rewards: tuple[tuple[str, float], ...] = ()
+    map: str | None = None
+    wad: str | None = None
     description: str = ""
 
     @property
     def seconds_per_step(self) -> float:
         """Game time of one step."""
         return self.frame_skip / TICS_PER_SECOND
+
+    @property
+    def starts(self) -> str:
+        """Key of this world's beginnings in a set of weights: its name, with map and WAD where it has them."""
+        source = [] if self.wad is None else [Path(self.wad).stem]
+        return ":".join([self.name, *source, *([] if self.map is None else [self.map])])
 
     def action_table(self) -> npt.NDArray[np.uint8]:
         """Return the `Discrete` table, shape (n, 9): row i holds the buttons that action i presses.
@@ -81,12 +108,28 @@ SCENARIOS: dict[str, Scenario] = {
             description="dodge the fireballs of imps; +1 for every tic alive",
         ),
         Scenario(
+            "basic",
+            "basic.cfg",
+            ("MOVE_LEFT", "MOVE_RIGHT", "ATTACK"),
+            ("AMMO2",),
+            time_limit=75,
+            description="strafe to the monster and shoot it; +106 for it, -5 a shot, -1 a tic",
+        ),
+        Scenario(
             "defend_the_center",
             "defend_the_center.cfg",
             ("TURN_LEFT", "TURN_RIGHT", "ATTACK"),
             ("HEALTH", "AMMO2"),
             time_limit=523,
             description="26 rounds against a ring of monsters; +1 a kill, -1 for dying",
+        ),
+        Scenario(
+            "defend_the_line",
+            "defend_the_line.cfg",
+            ("TURN_LEFT", "TURN_RIGHT", "ATTACK"),
+            ("HEALTH", "AMMO2"),
+            time_limit=523,
+            description="hold a line against monsters that grow stronger; +1 a kill, -1 for dying",
         ),
         Scenario(
             "health_gathering",
@@ -96,17 +139,147 @@ SCENARIOS: dict[str, Scenario] = {
             time_limit=525,
             description="find medikits while the floor burns; +1 for every tic alive, -100 for dying",
         ),
+        Scenario(
+            "health_gathering_supreme",
+            "health_gathering_supreme.cfg",
+            ("TURN_LEFT", "TURN_RIGHT", "MOVE_FORWARD"),
+            ("HEALTH",),
+            time_limit=525,
+            description="the same in a maze with poison about; +1 for every tic alive, -100 for dying",
+        ),
+        Scenario(
+            "deadly_corridor",
+            "deadly_corridor.cfg",
+            ("MOVE_LEFT", "MOVE_RIGHT", "ATTACK", "MOVE_FORWARD", "MOVE_BACKWARD", "TURN_LEFT", "TURN_RIGHT"),
+            ("HEALTH",),
+            time_limit=525,
+            description="reach the armour past six gunmen; + the way made, +1000 for the armour, -100 for dying",
+        ),
+        Scenario(
+            "my_way_home",
+            "my_way_home.cfg",
+            ("TURN_LEFT", "TURN_RIGHT", "MOVE_FORWARD", "MOVE_LEFT", "MOVE_RIGHT"),
+            (),
+            time_limit=525,
+            description="find the armour in a maze of rooms; +1 for it, -0.0001 a tic",
+        ),
+        Scenario(
+            "predict_position",
+            "predict_position.cfg",
+            ("TURN_LEFT", "TURN_RIGHT", "ATTACK"),
+            (),
+            time_limit=75,
+            description="one rocket for a monster that walks; +1 for hitting it, -0.001 a tic",
+        ),
+        Scenario(
+            "freedoom",
+            "freedoom2.cfg",
+            BUTTONS,
+            ("HEALTH", "ARMOR", "SELECTED_WEAPON_AMMO"),
+            time_limit=1575,
+            discrete=False,
+            rewards=(("kill_reward", 1.0), ("map_exit_reward", 10.0), ("death_penalty", 10.0)),
+            map="MAP01",
+            description="free play for three minutes on any map of Freedoom or of your own WAD; +1 a kill, +10 the exit, -10 for dying",
+        ),
     )
 }
+# Maps of free play that the data are made of; every other one is unseen.
+TRAINED_MAPS = ("MAP01", "MAP02", "MAP03", "MAP04", "MAP05", "MAP06", "E1M1", "E1M2", "E1M3", "E1M4")
 
 
-def get_scenario(name: str) -> Scenario:
-    """Look a scenario up by name.
+def maps_in(wad: str | Path) -> list[str]:
+    """Names of the maps in a WAD, in its order.
 
     Raises:
-        ValueError: if there is no such scenario; the message lists those that exist.
+        ValueError: if the file is missing, not a WAD, or damaged.
     """
+    path = Path(wad)
     try:
-        return SCENARIOS[name]
-    except (KeyError, TypeError):
-        raise ValueError(f"scenario {name!r} is unknown; choose from {', '.join(sorted(SCENARIOS))}") from None
+        with open(path, "rb") as file:
+            kind, count, directory = struct.unpack("<4sii", file.read(12))
+            if kind not in (b"IWAD", b"PWAD"):
+                raise ValueError(f"{path} is not a WAD: it begins with {kind!r}, not with IWAD or PWAD")
+            file.seek(directory)
+            entries = file.read(16 * count)
+    except OSError as error:
+        raise ValueError(f"cannot read the WAD {path}: {error.strerror}") from error
+    except struct.error as error:
+        raise ValueError(f"{path} is not a WAD: it is only {path.stat().st_size} bytes long") from error
+    if count < 0 or directory < 12 or len(entries) != 16 * count:
+        raise ValueError(f"the WAD {path} is damaged: its directory of {count} entries at byte {directory} is cut off")
+    names = [entries[16 * i + 8 : 16 * i + 16].split(b"\0")[0].decode("latin-1").upper() for i in range(count)]
+    return [name for name, following in zip(names, names[1:], strict=False) if following in ("THINGS", "TEXTMAP")]
+
+
+def is_iwad(wad: str | Path) -> bool:
+    """Is it a whole game (IWAD), not an addition to one?"""
+    with open(wad, "rb") as file:
+        return file.read(4) == b"IWAD"
+
+
+def shipped_wad(map_name: str) -> Path:
+    """The Freedoom WAD that ships with ViZDoom and numbers its maps like `map_name` (E1M1 or MAP01)."""
+    import vizdoom
+
+    return Path(vizdoom.__file__).parent / ("freedoom1.wad" if map_name.upper().startswith("E") else "freedoom2.wad")
+
+
+def from_config(path: str | Path) -> Scenario:
+    """A scenario from a ViZDoom configuration of the user's own; its name is that of the file.
+
+    Buttons that the model does not have are never pressed; variables that it does not know are left out.
+
+    Raises:
+        ValueError: if ViZDoom cannot read the file, or if it has none of the nine buttons.
+    """
+    import vizdoom as vzd
+
+    game, path = vzd.DoomGame(), Path(path)
+    if path.stem in SCENARIOS:
+        raise ValueError(f"{path} has the name of the scenario {path.stem!r} that comes with the package; give the file another one")
+    try:
+        game.load_config(str(path))
+    except Exception as error:  # ViZDoom's exceptions share no base class but this
+        raise ValueError(f"ViZDoom cannot read the configuration {path}: {error}") from error
+    buttons = tuple(button.name for button in game.get_available_buttons() if button.name in BUTTONS)
+    if not buttons:
+        raise ValueError(f"{path} has none of the buttons {', '.join(BUTTONS)}; add some to available_buttons")
+    variables = tuple(v.name for v in game.get_available_game_variables() if v.name in VARIABLES)
+    tics = game.get_episode_timeout() or 2100
+    return Scenario(path.stem, str(path.resolve()), buttons, variables, max(tics // 4, 1), description=f"the configuration {path.name}")
+
+
+def get_scenario(name: str | Path, map: str | None = None, wad: str | Path | None = None) -> Scenario:
+    """Look a scenario up.
+
+    Args:
+        name: one of `SCENARIOS`, or the path of a ViZDoom configuration (`*.cfg`).
+        map: map of free play, e.g. "MAP07" of Freedoom 2 or "E1M3" of Freedoom 1.
+        wad: a WAD of the user's own for free play: a whole game or an addition to one; its first map unless `map` says another.
+
+    Raises:
+        ValueError: if there is no such scenario, map or WAD; the message lists what exists.
+    """
+    if isinstance(name, (str, Path)) and str(name).endswith(".cfg"):
+        if not Path(name).is_file():
+            raise ValueError(f"there is no configuration {str(name)!r}")
+        scenario = from_config(name)
+    else:
+        try:
+            scenario = SCENARIOS[name]  # type: ignore[index]
+        except (KeyError, TypeError):
+            known = ", ".join(sorted(SCENARIOS))
+            raise ValueError(f"scenario {name!r} is unknown; choose from {known}, or give the path of a ViZDoom .cfg") from None
+    if map is None and wad is None:
+        return scenario
+    if scenario.map is None:
+        raise ValueError(f"{scenario.name} has a map of its own: map= and wad= are for the scenario 'freedoom'")
+    if map is not None and not re.fullmatch(r"[A-Za-z0-9_]{1,8}", map):
+        raise ValueError(f"map {map!r} is not the name of a map; it looks like MAP07 or E1M3")
+    source = Path(wad) if wad is not None else shipped_wad(str(map))
+    found = maps_in(source)
+    chosen = (map or (found[0] if found else "")).upper()
+    if chosen not in found:
+        raise ValueError(f"{source.name} has no map {chosen!r}; it has {', '.join(found) or 'none at all'}")
+    return dataclasses.replace(scenario, map=chosen, wad=None if wad is None else str(source.resolve()))

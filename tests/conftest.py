@@ -27,17 +27,16 @@ def make_model(seed: int = 0, survival: float = 2.0) -> WorldModel:
     torch.manual_seed(seed)
     model = WorldModel(PRESETS["tiny"])
     with torch.no_grad():
-        for parameter in (model.dynamics.flow.out.weight, *(block.attention.distance_bias for block in model.trunk.blocks)):
+        for parameter in (model.dynamics.codes.chosen_in, *(block.attention.distance_bias for block in model.trunk.blocks)):
             parameter.normal_(std=0.3)
         model.dynamics.end[-1].weight[0] = 0
         model.dynamics.end[-1].bias[0] = survival
-        model.dynamics.residual_scale.fill_(0.3)
-        for name, scenario in SCENARIOS.items():
+        for scenario in SCENARIOS.values():
             mask = torch.from_numpy(scenario.variable_mask())
             variables = torch.tensor(VARIABLE_SCALES).where(mask, 0.0).expand(STARTS, -1).clone()
-            model.starts[name] = (torch.randn(STARTS, model.config.state_width), variables)
+            model.starts[scenario.starts] = (torch.randn(STARTS, model.config.state_width), variables)
             clip = (torch.randn(STARTS, 4, model.config.state_width), torch.zeros(STARTS, 3, 9), variables[:, None].repeat(1, 4, 1))
-            model.clips[name] = clip
+            model.clips[scenario.starts] = clip
     return model.eval().requires_grad_(False)
 
 

@@ -29,7 +29,7 @@ WORLDS = ("take_cover", "defend_the_center")
 EPISODES, LENGTH, SPEED, SIDE = 6, 14, 12, 30
 BATCH, WINDOW = 8, 6
 STEPS = 200
-CPU = Compute(torch.device("cpu"), 0, 1)
+CPU = Compute(torch.device("cpu"), 0, 1, False)
 
 
 def write_toy(root: Path, split: str, seed: int) -> None:
@@ -48,15 +48,15 @@ def write_toy(root: Path, split: str, seed: int) -> None:
                 )  # fmt: skip
                 index = int(rng.integers(len(table)))
                 shift, hurt = SPEED * ((index == 1) - (index == 2)), 10.0 * (t % 3 == 2)
-                variables, health = np.array([health, ammunition], np.float32), health - hurt
+                variables, health = np.array([health, ammunition, 0, 0], np.float32), health - hurt
                 shard.add(
                     [square], frame=compress_frame(frame), action=table[index], reward=np.float32(4), terminated=t == LENGTH - 1,
-                    truncated=False, variables=variables, next_variables=np.array([health, ammunition], np.float32),
+                    truncated=False, variables=variables, next_variables=np.array([health, ammunition, 0, 0], np.float32),
                     pose=np.zeros(4, np.float32), episode=1000 * seed + episode, behaviour="random",
                 )  # fmt: skip
                 x = int(np.clip(x + shift, 0, 160 - SIDE))
         (root / name).mkdir(parents=True, exist_ok=True)
-        shard.write(root / name / f"{split}-00000.parquet", name)
+        shard.write(root / name / f"{split}-00000.parquet", name, name)
 
 
 @pytest.fixture(scope="session")
@@ -227,7 +227,8 @@ def test_the_second_stage_leaves_the_encoder_alone_and_moves_the_rest(learned: P
             assert torch.equal(tensor, second[name]), name
         elif name.startswith(("module.model.trunk.blocks", "module.model.dynamics.central")) and name.endswith("weight"):
             assert not torch.equal(tensor, second[name]), name
-    assert not torch.equal(second["module.model.dynamics.residual_scale"], torch.ones_like(second["module.model.dynamics.residual_scale"]))
+    codes = "module.model.dynamics.codes.embedding"
+    assert not torch.equal(first[codes], second[codes]), "no code was learned"
 
 
 # ---- going on ----------------------------------------------------------------------------------------------------------

@@ -24,9 +24,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES
+from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, get_scenario
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FRAME_BYTES = int(np.prod(FRAME_SHAPE))
 CODEC = pa.Codec("lz4_raw")
 
@@ -108,7 +108,7 @@ class ShardWriter:
         arrays["objects"] = pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), objects)
         return pa.table(arrays)
 
-    def write(self, path: Path, scenario: str) -> None:
+    def write(self, path: Path, scenario: str, starts: str) -> None:
         """Write to a temporary name, flush to the disk, then rename.
 
         Raises:
@@ -117,6 +117,7 @@ class ShardWriter:
         about = {
             "format_version": FORMAT_VERSION,
             "scenario": scenario,
+            "starts": starts,
             "frame": {"codec": "lz4_raw", "shape": FRAME_SHAPE, "dtype": "uint8", "order": "RGB"},
             "buttons": BUTTONS,
             "variables": VARIABLES,
@@ -160,57 +161,63 @@ def _matrix(column: pa.ChunkedArray, width: int) -> npt.NDArray[Any]:
     return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
 
 
-def heat_maps(table: pa.Table) -> npt.NDArray[np.uint8]:
+@dataclass(frozen=True)
+class Objects:
+    """The visible objects of all rows of a table, M in all.
+
+    Attributes: `row` (M,) which row sees it, `kind` (M,) index into `HEAT_CLASSES` or −1, `box` (M, 4) left, top, width, height in pixels.
+    """
+
+    rows: int
+    row: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.int64]
+    box: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Objects:
+        """Unpack the column `objects`."""
+        objects = table["objects"].combine_chunks()
+        flat = objects.flatten()
+        pairs = zip(flat.field("name").to_pylist(), flat.field("category").to_pylist(), strict=True)
+        return cls(
+            rows=len(table),
+            row=np.repeat(np.arange(len(table)), np.diff(objects.offsets.to_numpy())),
+            kind=np.array([object_class(name, category) for name, category in pairs], np.int64),
+            box=flat.field("box").flatten().to_numpy(zero_copy_only=False).reshape(-1, 4).astype(np.int64),
+        )
+
+
+def heat_maps(objects: Objects) -> npt.NDArray[np.uint8]:
     """Occupied cells per object class from the stored bounding boxes, 0/1, shape (rows, 3, 12, 16)."""
-    objects = table["objects"].combine_chunks()
-    counts = np.diff(objects.offsets.to_numpy())
-    flat = objects.flatten()
-    names, categories = flat.field("name").to_pylist(), flat.field("category").to_pylist()
-    classes = np.array([object_class(n, c) for n, c in zip(names, categories, strict=True)], int)
-    box = flat.field("box").flatten().to_numpy(zero_copy_only=False).reshape(-1, 4).astype(int)
-    row = np.repeat(np.arange(len(table)), counts)
-    keep = classes >= 0
-    row, kind, box = row[keep], classes[keep], box[keep]
+    keep = objects.kind >= 0
+    row, kind, box = objects.row[keep], objects.kind[keep], objects.box[keep]
     top, left = box[:, 1] // CELL, box[:, 0] // CELL
     bottom = np.minimum((box[:, 1] + np.maximum(box[:, 3], 1) - 1) // CELL, 11) + 1
     right = np.minimum((box[:, 0] + np.maximum(box[:, 2], 1) - 1) // CELL, 15) + 1
-    corners = np.zeros((len(table), len(HEAT_CLASSES), 13, 17), np.int16)
+    corners = np.zeros((objects.rows, len(HEAT_CLASSES), 13, 17), np.int16)
     for r, c, sign in ((top, left, 1), (bottom, left, -1), (top, right, -1), (bottom, right, 1)):
         np.add.at(corners, (row, kind, np.clip(r, 0, 12), np.clip(c, 0, 16)), sign)
     return (corners.cumsum(2).cumsum(3)[:, :, :12, :16] > 0).astype(np.uint8)
 
 
-def nearest_object(table: pa.Table, kind: int) -> npt.NDArray[np.float32]:
+def nearest_object(objects: Objects, kind: int) -> npt.NDArray[np.float32]:
     """Per row: lateral offset (−1 left edge … 1 right edge) and height (pixels) of the tallest visible object of a class.
 
     Shape (rows, 2); NaN where none is in view.
     """
-    objects = table["objects"].combine_chunks()
-    counts = np.diff(objects.offsets.to_numpy())
-    flat = objects.flatten()
-    classes = np.array(
-        [object_class(n, c) for n, c in zip(flat.field("name").to_pylist(), flat.field("category").to_pylist(), strict=True)], int
-    )
-    box = flat.field("box").flatten().to_numpy(zero_copy_only=False).reshape(-1, 4).astype(np.float32)
-    row = np.repeat(np.arange(len(table)), counts)
-    keep = np.flatnonzero(classes == kind)
+    keep, box = np.flatnonzero(objects.kind == kind), objects.box.astype(np.float32)
     order = keep[np.argsort(box[keep, 3], kind="stable")]  # the tallest is written last
-    out = np.full((len(table), 2), np.nan, np.float32)
-    out[row[order], 0] = (box[order, 0] + box[order, 2] / 2 - 80) / 80
-    out[row[order], 1] = box[order, 3]
+    out = np.full((objects.rows, 2), np.nan, np.float32)
+    out[objects.row[order], 0] = (box[order, 0] + box[order, 2] / 2 - 80) / 80
+    out[objects.row[order], 1] = box[order, 3]
     return out
 
 
-def under_crosshair(table: pa.Table) -> npt.NDArray[np.bool_]:
+def under_crosshair(objects: Objects) -> npt.NDArray[np.bool_]:
     """Per row: does a visible monster's box cover the middle column of the picture? Shape (rows,)."""
-    objects = table["objects"].combine_chunks()
-    counts = np.diff(objects.offsets.to_numpy())
-    flat = objects.flatten()
-    monster = np.array([c == "Monster" for c in flat.field("category").to_pylist()], bool)
-    box = flat.field("box").flatten().to_numpy(zero_copy_only=False).reshape(-1, 4)
-    hit = monster & (box[:, 0] <= 80) & (box[:, 0] + box[:, 2] >= 80)
-    out = np.zeros(len(table), bool)
-    out[np.repeat(np.arange(len(table)), counts)[hit]] = True
+    hit = (objects.kind == 1) & (objects.box[:, 0] <= 80) & (objects.box[:, 0] + objects.box[:, 2] >= 80)
+    out = np.zeros(objects.rows, bool)
+    out[objects.row[hit]] = True
     return out
 
 
@@ -219,27 +226,32 @@ class Dataset:
 
     Attributes (N rows): `scenario` index into `names` (N,), `first` row of the row's episode (N,), `last` row of it (N,),
     `actions` uint8 (N, 9), `rewards` (N,), `terminated` (N,), `truncated` (N,), `variables` and `next_variables` (N, V),
-    `heat` uint8 (N, 3, 12, 16), `projectile` (N, 2), `crosshair` (N,), `behaviour` (N,) strings.
+    `heat` uint8 (N, 3, 12, 16), `projectile` (N, 2), `crosshair` (N,), `pose` (N, 4) x, y, z, angle; `behaviour` and `starts` (the
+    world and its map) strings (N,).
     """
 
     def __init__(self, root: Path, scenarios: Sequence[str], split: str = "train", limit: int | None = None) -> None:
-        """Load `split` of each scenario below `root`; stop after the shard that reaches `limit` rows of each.
+        """Load `split` of each scenario (a name or the path of a configuration) below `root`.
+
+        Stops after the shard that reaches `limit` rows of each.
 
         Raises:
             FileNotFoundError: if a scenario has no shard; the message gives the command that makes some.
             ValueError: if a shard is damaged.
         """
-        self.names = list(scenarios)
+        self.worlds = [get_scenario(name) for name in scenarios]
+        self.names = [world.name for world in self.worlds]
         self._frames: list[pa.LargeBinaryArray] = []
         starts, parts = [0], []
-        for index, name in enumerate(scenarios):
-            files, rows = sorted((Path(root) / name).glob(f"{split}-*.parquet")), 0
+        for index, name in enumerate(self.names):
+            files, rows = sorted((Path(root) / name).glob(f"{split}-*.parquet"), key=lambda f: (f.stem.rsplit("-")[-1], f.stem)), 0
             if not files:
                 raise FileNotFoundError(
                     f"no {split} data of {name} in {root}; run: python -m training.collect --out {root} --scenarios {name} --split {split}"
                 )
             for file in files:
                 table = read_shard(file)
+                objects, about = Objects.of(table), json.loads(table.schema.metadata[b"doom_dream_env"])
                 episode = table["episode"].to_numpy()
                 edges = np.flatnonzero(np.r_[True, episode[1:] != episode[:-1], True])
                 span, base = np.diff(edges), starts[-1]
@@ -255,10 +267,11 @@ class Dataset:
                         "variables": _matrix(table["variables"], len(VARIABLES)),
                         "next_variables": _matrix(table["next_variables"], len(VARIABLES)),
                         "pose": _matrix(table["pose"], 4),
-                        "heat": heat_maps(table),
-                        "projectile": nearest_object(table, 0),
-                        "crosshair": under_crosshair(table),
+                        "heat": heat_maps(objects),
+                        "projectile": nearest_object(objects, 0),
+                        "crosshair": under_crosshair(objects),
                         "behaviour": np.array(table["behaviour"].to_pylist()),
+                        "starts": np.full(len(table), about["starts"]),
                     }
                 )
                 self._frames.append(table["frame"].combine_chunks())
@@ -284,9 +297,14 @@ class Dataset:
     projectile: npt.NDArray[np.float32]
     crosshair: npt.NDArray[np.bool_]
     behaviour: npt.NDArray[np.str_]
+    starts: npt.NDArray[np.str_]
 
     def __len__(self) -> int:
         return int(self._starts[-1])
+
+    def known(self, variable: int) -> npt.NDArray[np.bool_]:
+        """Which rows are of a world that has the variable, (N,)."""
+        return np.array([world.variable_mask()[variable] for world in self.worlds])[self.scenario]
 
     def frames(self, rows: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """Decode the frames of the given rows, uint8 (*rows.shape, 120, 160, 3)."""

@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="folder of the run")
-    parser.add_argument("--scenarios", nargs="+", choices=sorted(SCENARIOS), default=list(SCENARIOS), help="worlds, as in the joint stage")
+    parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), help="worlds, as in the joint stage")
     parser.add_argument("--steps", type=int, default=3000, help="optimiser steps in all")
     parser.add_argument("--batch", type=int, default=64, help="frames per step and rank")
     parser.add_argument("--noise", type=float, default=0.2, help="largest σ of the noise on states")

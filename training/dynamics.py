@@ -1,6 +1,7 @@
 """Train predictor and heads on long windows of cached states: rollouts, the sampled future, the game's outcome.
 
     python -m training.dynamics --data data --out runs/nano --steps 2500
+    python -m training.dynamics --data data --out runs/again --init nano       # new dynamics for an encoder that ships
 
 The encoder stays as `training.world_model` left it. All frames are encoded once (`states-*.safetensors` in the run's
 folder), after which a step costs a hundredth: windows can be long, every frame is seen many times, and the predictor
@@ -17,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from doom_dream_env.scenarios import SCENARIOS
-from doom_dream_env.world_model import WorldModelConfig
+from doom_dream_env.world_model import PRESETS, WorldModelConfig
 from doom_dream_env.world_model.files import write_atomically
 from training import world_model as joint
 from training.dataset import Dataset
@@ -29,7 +31,20 @@ from training.losses import masked_mean, relative_error
 from training.world_model import Batch, Trainee, embed_window, heat_loss, make_batch, outcome_loss, outcome_targets, sample_rows
 
 CHECKPOINT = "dynamics.safetensors"
-WEIGHTS = {"prediction": 3.0, "rollout": 1.0, "heat_rollout": 2.0, "heat_h": 2.0, "outcome": 1.0, "outcome_rollout": 1.0, "flow": 0.2}
+WEIGHTS = {
+    "prediction": 3.0,
+    "coded": 3.0,
+    "heat_coded": 2.0,
+    "divergence": 0.1,
+    "heat_h": 2.0,
+    "outcome": 1.0,
+    "rollout": 3.0,
+    "heat_rollout": 3.0,
+    "divergence_rollout": 0.1,
+    "outcome_rollout": 1.0,
+}
+PRIOR_SHARE = 0.8  # of the divergence: the prior learns faster than the posterior gives in (arXiv 2010.02193)
+NOISE = 0.3  # largest σ of the noise on contexts
 STARTS, CLIPS, CLIP_STEPS = 256, 384, 12
 
 
@@ -86,66 +101,63 @@ def cached_states(trainee: Trainee, data: Dataset, path: Path, compute: Compute)
 
 def losses(trainee: Trainee, batch: Batch, z: Tensor, begin: int, rollout: int, generator: torch.Generator) -> dict[str, Tensor]:
     """All terms of this stage for states z (B, T, D); the rollout starts after step `begin`."""
-    model, dynamics = trainee.model, trainee.model.dynamics
-    (b, t, d), worlds = z.shape, len(model.config.scenarios)
-
-    def dice(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).to(z.device)
-
+    model, dynamics, worlds = trainee.model, trainee.model.dynamics, len(trainee.model.config.scenarios)
+    b = len(z)
     unknown = torch.rand(b, generator=generator).to(z.device) < 0.05
-    scenario = torch.where(unknown, len(model.config.scenarios), batch.scenario)
-    # A quarter of the windows are seen through noise, shaped and lasting like the errors that a sampled dream feeds itself.
-    strength = torch.rand(b, 1, 1, generator=generator).mul(4).sub(3).clamp(min=0).to(z.device)
-    noisy = z + strength * drifting_noise(trainee.residual_covariance, batch.scenario, t, generator)
-    clean = batch.follows * (strength[:, :, 0] == 0)
+    scenario = torch.where(unknown, worlds, batch.scenario)
+    # A quarter of the windows are seen through noise: dreamed states are never exactly real ones.
+    strength = NOISE * torch.rand(b, 1, 1, generator=generator).mul(4).sub(3).clamp(min=0)
+    noisy = z + (strength * torch.randn(z.shape, generator=generator)).to(z.device)
     h = model.trunk(embed_window(model, noisy, batch, scenario))
     g = dynamics.act(h, batch.actions)
     drawn = outcome_targets(model, batch)
     c = dynamics.given_outcome(g, drawn)
     guess = dynamics.next_state(noisy, c)[:, :-1].float()
-    residual = (z[:, 1:] - guess.detach()) / dynamics.residual_scale
-    time = torch.rand(b, t - 1, 1, generator=generator).to(z.device)
-    start = dice(b, t - 1, d)
-    flow = dynamics.flow
-    velocity = flow(start + time * (residual - start), time, flow.condition_in(c[:, :-1]))
-    track_residuals(trainee, (z[:, 1:] - guess).detach(), clean, batch.scenario)
+    shift, divergence = choose_code(trainee, c[:, :-1], noisy[:, :-1], guess, z[:, 1:], generator)
+    coded = dynamics.next_state(noisy[:, :-1], c[:, :-1] + shift).float()
     terms = {
         "prediction": relative_error(guess, z[:, 1:], z[:, :-1], batch.follows, batch.scenario, worlds),
+        "coded": relative_error(coded, z[:, 1:], z[:, :-1], batch.follows, batch.scenario, worlds),
+        "heat_coded": heat_loss(trainee.heat_z(coded), batch.heat[:, 1:], batch.follows),
+        "divergence": masked_mean(divergence, batch.follows),
         "heat_h": heat_loss(trainee.heat_h(h), batch.heat, batch.valid),
         "outcome": outcome_loss(model, g, c, drawn, batch),
-        "flow": masked_mean((velocity.float() - (residual - start)) ** 2, clean),
     }
     return terms | rollout_losses(trainee, batch, z, drawn, scenario, begin, rollout, generator)
 
 
-@torch.no_grad()
-def drifting_noise(covariance: Tensor, world: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    """Gaussian noise (B, T, D) with the covariances (worlds, D, D) of the windows' worlds (B,).
+def choose_code(
+    trainee: Trainee, c: Tensor, z: Tensor, guess: Tensor, following: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Let the posterior, which has seen the next state, draw the code.
 
-    It is correlated in time, by ρ ~ U(0, 0.95) per window. A sampled dream adds a little error each step and goes on from the
-    sum; without training against that, the states of nano grew to 28 times their variance in 80 steps.
+    Gradients go straight through the draw (arXiv 2010.02193); 1 % of every posterior is uniform.
+
+    Args:
+        trainee: model and posterior.
+        c: condition (..., E).
+        z: state (..., D).
+        guess: the central guess of the next state (..., D).
+        following: the next state (..., D).
+        generator: the dice.
+
+    Returns:
+        the shift of the condition (..., E), and KL(posterior ‖ prior) in nats (...), whose gradient goes to the prior for
+        `PRIOR_SHARE` of its size and to the posterior for the rest.
     """
-    b, d = len(world), covariance.shape[1]
-    factor = torch.linalg.cholesky(covariance + 1e-5 * torch.eye(d, device=covariance.device))
-    fresh = torch.randn(b, steps, d, generator=generator).to(covariance.device) @ factor[world].transpose(1, 2)
-    rho = 0.95 * torch.rand(b, 1, generator=generator).to(covariance.device)
-    noise = [fresh[:, 0]]
-    for step in range(1, steps):
-        noise.append(rho * noise[-1] + (1 - rho**2).sqrt() * fresh[:, step])
-    return torch.stack(noise, 1)
+    codes = trainee.model.dynamics.codes
+    seen = torch.cat([c, (following - guess).detach().to(c.dtype), (guess - z).detach().to(c.dtype)], -1)
+    odds = trainee.posterior(seen).float().unflatten(-1, (codes.groups, codes.size)).softmax(-1)
+    odds = 0.99 * odds + 0.01 / codes.size
+    drawn = torch.multinomial(odds.detach().flatten(0, -2).cpu(), 1, generator=generator).view(odds.shape[:-1]).to(odds.device)
+    code = F.one_hot(drawn, codes.size).to(odds.dtype)
+    log_prior = codes.log_prior(c, code)
 
+    def divergence(posterior: Tensor, prior: Tensor) -> Tensor:
+        return (posterior * (posterior.log() - prior)).sum((-1, -2))
 
-@torch.no_grad()
-def track_residuals(trainee: Trainee, residual: Tensor, mask: Tensor, world: Tensor) -> None:
-    """Running covariance per world, and scale over all, of what the central guess misses; residual (B, T − 1, D)."""
-    scale = trainee.model.dynamics.residual_scale
-    scale.lerp_(residual[mask.bool()].square().mean(0).sqrt().clamp(min=1e-3), 0.02 if float(scale.std()) > 0 else 1.0)
-    for index, covariance in enumerate(trainee.residual_covariance):
-        errors = residual[(mask * (world == index)[:, None]).bool()]
-        if len(errors) > 1:
-            with torch.autocast(errors.device.type, enabled=False):
-                now = errors.T @ errors / len(errors)
-            covariance.lerp_(now, 0.05 if float(covariance.abs().sum()) > 0 else 1.0)
+    kl = PRIOR_SHARE * divergence(odds.detach(), log_prior) + (1 - PRIOR_SHARE) * divergence(odds, log_prior.detach())
+    return codes.embed((code + odds - odds.detach()).to(c.dtype)), kl
 
 
 def rollout_losses(
@@ -160,22 +172,23 @@ def rollout_losses(
 ) -> dict[str, Tensor]:
     """The predictor fed its own outputs from step `begin` on, with gradients through all steps; and its skill by horizon.
 
-    In half of the windows the outputs are jolted by noise of the size of a sampled step before they are fed back: what flies must
-    go on flying in a sampled dream.
+    In two of three windows the outputs are those of the posterior's codes: a sampled dream that happens to go the way reality went. What
+    flies must go on flying in it. In the others they are the central guesses, as at temperature 0.
     """
     model, dynamics, worlds = trainee.model, trainee.model.dynamics, len(trainee.model.config.scenarios)
     tokens = embed_window(model, z, batch, scenario)[:, : begin + 1]
     features, cache, length = model.trunk.prefill(tokens)
     state, h = z[:, begin], features[:, -1]
     known = torch.tensor([1.0, 0.0], device=z.device).expand(len(z), 2)
-    jolts = drifting_noise(trainee.residual_covariance, batch.scenario, rollout, generator)
-    jolts = jolts * torch.rand(len(z), 1, 1, generator=generator).mul(2).sub(1).clamp(min=0).to(z.device)
-    guesses, trunk = [], []
+    sampled = (torch.rand(len(z), 1, generator=generator) < 2 / 3).to(z.device)
+    guesses, trunk, divergences = [], [], []
     for step in range(begin, begin + rollout):
         c = dynamics.given_outcome(dynamics.act(h, batch.actions[:, step]), [index[:, step] for index in drawn])
-        state = dynamics.next_state(state, c)
+        central = dynamics.next_state(state, c)
+        shift, divergence = choose_code(trainee, c, state, central, z[:, step + 1], generator)
+        state = torch.where(sampled, dynamics.next_state(state, c + shift), central).float()
         guesses.append(state)
-        state = state + jolts[:, step - begin]
+        divergences.append(divergence)
         after = batch.variables[:, step + 1] / model.scales
         change = after - batch.variables[:, step] / model.scales
         token = model.trunk.embed(state, batch.actions[:, step], after, change, scenario, known)
@@ -183,7 +196,7 @@ def rollout_losses(
         length = (length + 1).clamp(max=model.config.context - 1)
         trunk.append(h)
     here = slice(begin + 1, begin + rollout + 1)
-    guess, h_dream = torch.stack(guesses, 1).float(), torch.stack(trunk, 1)
+    guess, h_dream = torch.stack(guesses, 1), torch.stack(trunk, 1)
     part = Batch(
         None,
         batch.actions[:, here],
@@ -200,16 +213,17 @@ def rollout_losses(
     )
     g = dynamics.act(h_dream, part.actions)
     targets = [index[:, here] for index in drawn]
-    with torch.no_grad():  # not losses, for the log: open-loop skill by horizon
-        still = z[:, begin, None]
+    with torch.no_grad():  # not losses, for the log: open-loop skill of the central guess by horizon
+        still, mask = z[:, begin, None], part.valid * (~sampled)
         skills = {
-            f"skill_{k}": 1 - relative_error(guess[:, [k - 1]], z[:, [begin + k]], still, part.valid[:, [k - 1]], batch.scenario, worlds)
+            f"skill_{k}": 1 - relative_error(guess[:, [k - 1]], z[:, [begin + k]], still, mask[:, [k - 1]], batch.scenario, worlds)
             for k in (1, 2, 4, 8, 16)
             if k <= rollout
         }
     return skills | {
         "rollout": relative_error(guess, z[:, here], z[:, begin, None], part.valid, batch.scenario, worlds),
         "heat_rollout": heat_loss(trainee.heat_z(guess), part.heat, part.valid),
+        "divergence_rollout": masked_mean(torch.stack(divergences, 1), batch.follows[:, begin : begin + rollout]),
         "outcome_rollout": outcome_loss(model, g, dynamics.given_outcome(g, targets), targets, part),
     }
 
@@ -219,10 +233,15 @@ def train(args: argparse.Namespace) -> None:
     compute = compute_init(args.device, args.threads)
     data = Dataset(args.data, args.scenarios, "train", args.limit)
     path, first = args.out / CHECKPOINT, 0
-    trainee = load_trainee(args.out / joint.CHECKPOINT).to(compute.device)
+    if args.init:
+        trainee = joint.new_trainee(args.preset, data, args.seed, args.init).eval().to(compute.device)
+    else:
+        trainee = load_trainee(args.out / joint.CHECKPOINT).to(compute.device)
     states = cached_states(trainee, data, args.out / "states-train.safetensors", compute)
     trainee.model.encoder.requires_grad_(False)
     trainee.model.decoder.requires_grad_(False)
+    if args.init and not path.exists():
+        fit_heat(trainee.heat_z, data, states, compute, args.seed)
     trainee.heat_z.requires_grad_(False)
     optimiser = Optimiser(trainee, args.optimizer, args.lr, args.steps)
     if path.exists():
@@ -255,11 +274,23 @@ def train(args: argparse.Namespace) -> None:
             save_checkpoint(path, trainee, optimiser, step + 1, {"config": trainee.model.config.to_dict(), "seed": args.seed})
 
 
+def fit_heat(head: torch.nn.Module, data: Dataset, states: Tensor, compute: Compute, seed: int, steps: int = 1500) -> None:
+    """Train the heat-map head on real states: the joint stage does this along the way, weights that are begun from come without."""
+    head.requires_grad_(True)
+    optimiser = Optimiser(head, "adamw", 2e-3, steps)
+    for step in tqdm(range(steps), desc="heat maps", disable=not compute.main, mininterval=5):
+        rows = np.random.default_rng((seed, 11, step)).integers(len(data), size=512)
+        heat = torch.from_numpy(data.heat[rows]).float()[:, None].to(compute.device)
+        loss = heat_loss(head(states[rows][:, None].to(compute.device).float()), heat, torch.ones(len(rows), 1, device=compute.device))
+        loss.backward()
+        optimiser.step(step, compute)
+
+
 def pick_starts(trainee: Trainee, data: Dataset, states: Tensor) -> None:
-    """Give the model real beginnings (first frames) and clips (a dozen steps from anywhere), up to 256 and 384 of each world."""
+    """Give the model real beginnings (first frames) and clips (a dozen steps from anywhere), up to 256 and 384 of each world and map."""
     at = np.arange(len(data))
-    for index, name in enumerate(data.names):
-        here, rng = data.scenario == index, np.random.default_rng(0)
+    for name in np.unique(data.starts).tolist():
+        here, rng = data.starts == name, np.random.default_rng(0)
         rows = rng.permutation(np.flatnonzero((data.first == at) & here))[:STARTS]
         trainee.model.starts[name] = (states[rows].float(), torch.from_numpy(data.variables[rows]))
         ends = rng.permutation(np.flatnonzero((at - data.first >= CLIP_STEPS - 1) & here))[:CLIPS]
@@ -274,7 +305,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="folder of the run")
-    parser.add_argument("--scenarios", nargs="+", choices=sorted(SCENARIOS), default=list(SCENARIOS), help="worlds, as in the joint stage")
+    parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), help="worlds, as in the joint stage")
+    parser.add_argument("--init", default=None, help="begin from these weights (name or folder) instead of the joint stage")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="nano", help="their sizes, with --init")
     parser.add_argument("--steps", type=int, default=2500, help="optimiser steps in all")
     parser.add_argument("--batch", type=int, default=64, help="windows per step and rank")
     parser.add_argument("--window", type=int, default=34, help="steps per window")

@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=sorted(PRESETS), default="nano", help="sizes of the model, and of the plan")
     parser.add_argument("--out", type=Path, default=None, help="folder of the run (default: runs/<preset>)")
     parser.add_argument("--data", type=Path, default=None, help="folder of the dataset (default: <out>/data)")
-    parser.add_argument("--scenarios", nargs="+", choices=sorted(SCENARIOS), default=list(SCENARIOS), help="worlds")
+    parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), help="worlds: names, or paths of ViZDoom configurations")
     parser.add_argument("--data-steps", type=int, default=None, help="steps of gameplay per world")
     parser.add_argument("--joint-steps", type=int, default=None, help="optimiser steps of training.world_model")
     parser.add_argument("--dynamics-steps", type=int, default=None, help="optimiser steps of training.dynamics")

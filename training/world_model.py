@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from doom_dream_env.scenarios import SCENARIOS, VARIABLES
-from doom_dream_env.world_model import PRESETS, WorldModel, WorldModelConfig
+from doom_dream_env.world_model import PRESETS, WorldModel, WorldModelConfig, files
 from training.dataset import HEAT_SHAPE, Dataset
 from training.loop import Compute, Log, Optimiser, compute_init, load_checkpoint, prefetched, save_checkpoint, seeded
 from training.losses import effective_rank, masked_mean, nearest_index, sigreg, two_hot
@@ -89,15 +89,8 @@ def sample_rows(data: Dataset, pool: np.ndarray, batch: int, rng: np.random.Gene
 
 
 def embed_window(model: WorldModel, z: Tensor, batch: Batch, scenario: Tensor) -> Tensor:
-    """Trunk tokens (B, T, E) of a window: the same facts as stepping sees."""
-    b, t = z.shape[:2]
-    action = F.pad(batch.actions[:, :-1], (0, 0, 1, 0))
-    variables = batch.variables / model.scales
-    change = F.pad(variables[:, 1:] - variables[:, :-1], (0, 0, 1, 0))
-    flags = torch.zeros(b, t, 2, device=z.device)
-    flags[:, 1:, 0] = 1.0
-    flags[:, 0, 1] = batch.start
-    return model.trunk.embed(z, action, variables, change, scenario[:, None].expand(b, t), flags)
+    """Trunk tokens (B, T, E) of a window with states z (B, T, D)."""
+    return model.tokens(z, batch.actions[:, :-1], batch.variables, scenario, batch.start)
 
 
 def outcome_targets(model: WorldModel, batch: Batch) -> list[Tensor]:
@@ -135,10 +128,9 @@ class Trainee(nn.Module):
         self.model = WorldModel(config)
         self.heat_z = nn.Sequential(nn.Linear(config.state_width, 256), nn.GELU(), nn.Linear(256, cells))
         self.heat_h = nn.Linear(config.trunk_width, cells)  # linear: what an agent can read at a glance
-        # per world, of what the central guess misses; training.dynamics keeps it
-        self.register_buffer("residual_covariance", torch.zeros(len(config.scenarios), config.state_width, config.state_width))
-
-    residual_covariance: Tensor
+        width, state = config.code_width, config.state_width
+        seen = nn.Linear(config.trunk_width + 2 * state, width)  # the condition, what the central guess misses, what it changes
+        self.posterior = nn.Sequential(seen, nn.GELU(), nn.Linear(width, config.code_groups * config.code_size))
 
     def losses(self, batch: Batch, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
         """All terms of the joint stage, and the states z (B, T, D)."""
@@ -157,11 +149,19 @@ class Trainee(nn.Module):
         h2 = model.trunk(embed_window(model, fed, batch, scenario))
         c2 = dynamics.given_outcome(dynamics.act(h2, batch.actions), drawn)
         guess2 = dynamics.next_state(fed, c2)[:, 1:-1]
+        with torch.no_grad():  # worlds in which little changes per step count up to three times as much
+            change = (z[:, 1:] - z[:, :-1]).square().mean(-1)
+            worlds = len(model.config.scenarios)
+            total = torch.zeros(2, worlds, device=z.device).index_add(
+                1, batch.scenario, torch.stack([(change * batch.follows).sum(1), batch.follows.sum(1)])
+            )
+            typical = total[0] / total[1].clamp(min=1)
+            weight = (masked_mean(change, batch.follows) / typical.clamp(min=1e-6)).clamp(0.5, 3.0)[batch.scenario, None]
         terms = {
-            # Plain squared errors: relative to each world's own change (as in training.dynamics, where the encoder is frozen) the
-            # encoder learns to change less, which raises the loss again, until the states collapse (measured, 100 steps).
-            "prediction": masked_mean((guess.float() - z[:, 1:]) ** 2, batch.follows),
-            "rollout": masked_mean((guess2.float() - z[:, 2:]) ** 2, batch.follows[:, 1:]),
+            # Relative without a limit (as in training.dynamics, where the encoder is frozen) the encoder learns to change less, which
+            # raises the loss again, until the states collapse (measured, 100 steps).
+            "prediction": masked_mean((guess.float() - z[:, 1:]) ** 2, batch.follows * weight),
+            "rollout": masked_mean((guess2.float() - z[:, 2:]) ** 2, batch.follows[:, 1:] * weight),
             "sigreg": sigreg(z[batch.valid.bool()], generator),
             "heat_z": heat_loss(self.heat_z(z), batch.heat, batch.valid),
             "heat_next": heat_loss(self.heat_z(guess), batch.heat[:, 1:], batch.follows),
@@ -172,17 +172,29 @@ class Trainee(nn.Module):
 
 
 def supports(data: Dataset) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
-    """Deltas per variable and reward support, as seen in the data (at most 48 and 64 values, the most frequent)."""
+    """Deltas per variable (at most 48) and reward support (at most 96 values), as seen in the data.
 
-    def frequent(values: np.ndarray, most: int) -> tuple[float, ...]:
-        found, counts = np.unique(values.round(3), return_counts=True)
-        kept = np.sort(found[np.argsort(-counts, kind="stable")[:most]])
-        if len(kept) == 1:
-            kept = np.array([kept[0], kept[0] + 1])
-        return tuple(float(v) for v in kept)
+    Of rewards, every world has its most frequent 12 values; those that vary freely (the way made in deadly_corridor) are
+    covered by quantiles, between which a two-hot code interpolates.
+    """
 
+    def frequent(values: np.ndarray, most: int) -> np.ndarray:
+        found, counts = np.unique(values.round(4), return_counts=True)
+        return found[np.argsort(-counts, kind="stable")[:most]]
+
+    def ascending(values: np.ndarray) -> tuple[float, ...]:
+        kept = np.unique(values) if len(values) else np.zeros(1)  # a variable that no world has
+        return tuple(float(v) for v in (kept if len(kept) > 1 else np.array([kept[0], kept[0] + 1])))
+
+    rewards = []
+    for index in range(len(data.names)):
+        here = data.rewards[data.scenario == index]
+        common = frequent(here, 12)
+        rest = here[~np.isin(here.round(4), common)]
+        rewards += [common, *([np.quantile(rest, np.linspace(0, 1, 24)).round(2)] if len(rest) else [])]
     change = data.next_variables - data.variables
-    return tuple(frequent(change[:, i], 48) for i in range(change.shape[1])), frequent(data.rewards, 64)
+    deltas = tuple(ascending(frequent(change[data.known(i), i], 48)) for i in range(change.shape[1]))
+    return deltas, ascending(np.concatenate(rewards))
 
 
 @torch.no_grad()
@@ -206,15 +218,37 @@ def quick_scores(trainee: Trainee, data: Dataset, compute: Compute) -> dict[str,
         error = (guess[:, 2:-1].float() - z[:, 3:]).square().mean()
         scores[f"{name}/skill_1"] = 1 - float(error / (z[:, 3:] - z[:, 2:-1]).square().mean())
         states.append(z)
-        kind = {"take_cover": 0, "health_gathering": 2}.get(name, 1)
-        target = batch.heat[:, :, kind].flatten(2)
-        cells = heat.view(*heat.shape[:2], *HEAT_SHAPE)[:, :, kind].flatten(2)
-        cells_next = heat_next.view(*heat.shape[:2], *HEAT_SHAPE)[:, :, kind].flatten(2)
-        scores[f"{name}/cell_auc"] = auc(cells.flatten(), target.flatten())
-        scores[f"{name}/cell_auc_next"] = auc(cells_next[:, :-1].flatten(), target[:, 1:].flatten())
+        target = batch.heat.flatten(2)
+        scores[f"{name}/cell_auc"] = auc(heat.flatten(), target.flatten())
+        scores[f"{name}/cell_auc_next"] = auc(heat_next[:, :-1].flatten(), target[:, 1:].flatten())
     scores["effective_rank"] = effective_rank(torch.cat(states))
     trainee.train()
     return scores
+
+
+def new_trainee(preset: str, data: Dataset, seed: int, init: str | None) -> Trainee:
+    """A trainee of a preset's sizes for the worlds in the data, random but for what `init` has (see `warm_start`)."""
+    deltas, rewards = supports(data)
+    known = tuple(tuple(map(bool, world.variable_mask())) for world in data.worlds)
+    torch.manual_seed(seed)
+    trainee = Trainee(dataclasses.replace(PRESETS[preset], scenarios=tuple(data.names), known=known, deltas=deltas, rewards=rewards))
+    if init:
+        print(f"began from {init}; anew: {', '.join(warm_start(trainee.model, init)) or 'nothing'}")
+    return trainee
+
+
+def warm_start(model: WorldModel, folder: str) -> list[str]:
+    """Copy all tensors of another set of weights (name or folder) that have the same name and shape; return the names of the rest.
+
+    The other set may know other worlds and be of an older format: only its tensors are read.
+    """
+    found = files.read_tensors(files.find_weights(folder), files.WEIGHTS)
+    mine = {key: value for key, value in model.state_dict().items() if "num_batches" not in key}
+    fitting = {key: found[key].float() for key, value in mine.items() if key in found and found[key].shape == value.shape}
+    if not fitting:
+        raise ValueError(f"nothing in {folder} fits these sizes; give weights of the same preset")
+    model.load_state_dict(fitting, strict=False)
+    return sorted(mine.keys() - fitting.keys())
 
 
 def train(args: argparse.Namespace) -> None:
@@ -222,10 +256,8 @@ def train(args: argparse.Namespace) -> None:
     compute = compute_init(args.device, args.threads)
     data = Dataset(args.data, args.scenarios, "train", args.limit)
     held_out = Dataset(args.data, args.scenarios, "val", 6000)
-    deltas, rewards = supports(data)
-    config = dataclasses.replace(PRESETS[args.preset], scenarios=tuple(args.scenarios), deltas=deltas, rewards=rewards)
-    torch.manual_seed(args.seed)
-    trainee = Trainee(config)
+    trainee = new_trainee(args.preset, data, args.seed, args.init)
+    config = trainee.model.config
     if compute.ranks > 1 and compute.device.type == "cuda":
         trainee = cast("Trainee", nn.SyncBatchNorm.convert_sync_batchnorm(trainee))
     trainee.to(compute.device).train()
@@ -268,7 +300,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="folder of checkpoints and logs")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="nano", help="sizes")
-    parser.add_argument("--scenarios", nargs="+", choices=sorted(SCENARIOS), default=list(SCENARIOS), help="worlds")
+    parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), help="worlds: names, or paths of ViZDoom configurations")
+    parser.add_argument("--init", default=None, help="weights (name or folder) of the same preset to begin from")
     parser.add_argument("--steps", type=int, default=4000, help="optimiser steps in all")
     parser.add_argument("--batch", type=int, default=42, help="windows per step and rank")
     parser.add_argument("--window", type=int, default=6, help="frames per window")

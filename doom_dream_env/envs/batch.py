@@ -38,14 +38,21 @@ def shared_world_model(weights: WorldModel | str | Path | None, device: str | to
 class Lanes:
     """What dreamed and real lanes share: actions, features, the clock."""
 
-    def __init__(self, num_envs: int, scenario: str, weights: WorldModel | str | Path | None, device: str | torch.device) -> None:
+    def __init__(
+        self,
+        num_envs: int,
+        scenario: str,
+        weights: WorldModel | str | Path | None,
+        device: str | torch.device,
+        map: str | None = None,
+        wad: str | Path | None = None,
+    ) -> None:
         if not isinstance(num_envs, int) or num_envs < 1:
             raise ValueError(f"num_envs must be a positive int, got {num_envs!r}")
         self.num_envs = num_envs
-        self.scenario = get_scenario(scenario)
+        self.scenario = get_scenario(scenario, map, wad)
         self.model = shared_world_model(weights, device)
-        if scenario not in self.model.config.scenarios:
-            raise ValueError(f"these weights know {', '.join(self.model.config.scenarios)}, not {scenario!r}")
+        self.world = self.scenario.name if self.scenario.name in self.model.config.scenarios else None  # None: neutral heads
         self.device = self.model.device
         self.table = torch.from_numpy(self.scenario.action_table()).to(self.device, torch.float32)  # n, 9
         self.state: DreamState | None = None
@@ -63,6 +70,8 @@ class Lanes:
             return self.model.check_action(chosen, self.num_envs)
         if tuple(chosen.shape) != (self.num_envs,) or chosen.is_floating_point():
             raise ValueError(f"actions must be {self.num_envs} ints, got {chosen.dtype} of shape {tuple(chosen.shape)}")
+        if not self.scenario.discrete:
+            raise ValueError(f"{self.scenario.name} takes nine 0/1 buttons per lane, shape ({self.num_envs}, 9), not indices")
         if not bool(((chosen >= 0) & (chosen < len(self.table))).all()):
             raise ValueError(f"actions must be in 0…{len(self.table) - 1} in {self.scenario.name}, got {chosen.tolist()}")
         return self.table[chosen.long()]
@@ -112,6 +121,7 @@ class DreamBatch(Lanes):
         num_envs: N.
         scenario: name of the world.
         temperature: 0 … the central future, 1 the learned distribution.
+        map, wad: of free play, as for `get_scenario`: whose beginnings to dream from.
         device: where the weights go, when they are loaded here.
         weights: as for `WorldModel.from_pretrained`, or a `WorldModel`.
         starts: "beginnings" of real episodes, or real moments from "anywhere" in them (with the dozen steps before),
@@ -126,12 +136,18 @@ class DreamBatch(Lanes):
         device: str | torch.device = "cpu",
         weights: WorldModel | str | Path | None = None,
         starts: str = "beginnings",
+        map: str | None = None,
+        wad: str | Path | None = None,
     ) -> None:
-        super().__init__(num_envs, scenario, weights, device)
+        super().__init__(num_envs, scenario, weights, device, map, wad)
+        if self.world is None:
+            known = ", ".join(self.model.config.scenarios)
+            raise ValueError(f"these weights know {known}, not {self.scenario.name!r}: play it with RealDoom-v0, or train on it")
         if starts not in STARTS:
             raise ValueError(f"starts {starts!r} is unknown; choose from {', '.join(STARTS)}")
-        if starts == "anywhere" and scenario not in self.model.clips:
-            raise ValueError(f"these weights carry no clips of {scenario!r}; use starts='beginnings'")
+        if starts == "anywhere" and self.scenario.starts not in self.model.clips:
+            known = ", ".join(self.model.clips) or "nothing"
+            raise ValueError(f"these weights carry no clips of {self.scenario.starts!r}, only of {known}; use starts='beginnings'")
         self.starts = starts
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature must be a finite number, 0 or more, got {temperature!r}")
@@ -172,15 +188,16 @@ class DreamBatch(Lanes):
 
     def _beginning(self, count: int) -> DreamState:
         if self.starts == "anywhere":
-            clip = self.model.clips[self.scenario.name]
+            clip = self.model.clips[self.scenario.starts]
             chosen = torch.randint(len(clip[0]), (count,), generator=self.generator, device=self.device)
             states, actions, values = (part[chosen] for part in clip)
             return self.model.recall(states, actions, values, self.model.scenario_index(self.scenario.name, count))
-        if self.scenario.name not in self.model.starts:
+        if self.scenario.starts not in self.model.starts:
             raise ValueError(
-                f"these weights carry no beginnings of {self.scenario.name!r}; reset with options={{'frames': ...}} or fetch others"
+                f"these weights carry no beginnings of {self.scenario.starts!r}, only of {', '.join(self.model.starts) or 'nothing'}; "
+                "reset with options={'frames': ...} to dream from a clip of it"
             )
-        z, variables = self.model.starts[self.scenario.name]
+        z, variables = self.model.starts[self.scenario.starts]
         index = torch.randint(len(z), (count,), generator=self.generator, device=self.device)
         return self.model.begin(z[index], variables[index], self.model.scenario_index(self.scenario.name, count))
 

@@ -11,14 +11,14 @@ import torch
 from gymnasium import spaces
 
 from doom_dream_env.envs.batch import FEATURE_LIMIT, DreamBatch, Lanes
-from doom_dream_env.scenarios import FRAME_SHAPE
+from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE
 from doom_dream_env.world_model import WorldModel
 
 WINDOW_SCALE = 4
 OBSERVATIONS = ("features", "pixels")
 
 
-def make_spaces(lanes: Lanes, observation: str) -> tuple[spaces.Box, spaces.Discrete]:
+def make_spaces(lanes: Lanes, observation: str) -> tuple[spaces.Box, spaces.Discrete | spaces.MultiBinary]:
     """Observation and action space of one lane.
 
     Raises:
@@ -30,7 +30,7 @@ def make_spaces(lanes: Lanes, observation: str) -> tuple[spaces.Box, spaces.Disc
         box: spaces.Box = spaces.Box(0, 255, FRAME_SHAPE, np.uint8)
     else:
         box = spaces.Box(-FEATURE_LIMIT, FEATURE_LIMIT, (lanes.model.config.feature_width,), np.float32)
-    return box, spaces.Discrete(len(lanes.table))
+    return box, spaces.Discrete(len(lanes.table)) if lanes.scenario.discrete else spaces.MultiBinary(len(BUTTONS))
 
 
 def observe(lanes: Lanes, observation: str) -> np.ndarray:
@@ -39,7 +39,7 @@ def observe(lanes: Lanes, observation: str) -> np.ndarray:
     return tensor.cpu().numpy().copy()
 
 
-class SingleEnv(gym.Env[np.ndarray, np.int64]):
+class SingleEnv(gym.Env[np.ndarray, Any]):
     """One lane, dreamed or real, with Gymnasium's interface."""
 
     def __init__(self, lanes: Lanes, observation: str, render_mode: str | None) -> None:
@@ -64,7 +64,7 @@ class SingleEnv(gym.Env[np.ndarray, np.int64]):
             self._show()
         return observe(self.lanes, self.observation)[0], self._info()
 
-    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64 | np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Take one step.
 
         Raises:
@@ -73,7 +73,7 @@ class SingleEnv(gym.Env[np.ndarray, np.int64]):
         """
         if not self.action_space.contains(action):
             raise ValueError(f"action {action!r} is not in {self.action_space}")
-        _, reward, terminated, truncated = self.lanes.step(torch.tensor([int(action)]))
+        _, reward, terminated, truncated = self.lanes.step(torch.as_tensor(np.asarray(action)[None]))
         if self.render_mode == "human":
             self._show()
         observation = observe(self.lanes, self.observation)[0]
@@ -114,12 +114,14 @@ class DreamDoomEnv(SingleEnv):
     """`DreamDoom-v0`: steps in latent space, no game running; pixels are decoded only when somebody looks.
 
     Args:
-        scenario: name of the world.
+        scenario: name of the world, or the path of a ViZDoom configuration that the weights were trained on.
         observation: "features" or "pixels".
         render_mode: None, "rgb_array" or "human".
         temperature: 0 … the central future, 1 the learned distribution.
         device: where the weights go.
         weights: as for `WorldModel.from_pretrained`, or a `WorldModel`.
+        map: of free play, whose beginnings to dream from (`RealDoom-v0`: which to play).
+        wad: a WAD of the user's own, where the map is from there.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 8.75}
@@ -132,8 +134,10 @@ class DreamDoomEnv(SingleEnv):
         temperature: float = 1.0,
         device: str = "cpu",
         weights: WorldModel | str | Path | None = None,
+        map: str | None = None,
+        wad: str | Path | None = None,
     ) -> None:
-        super().__init__(DreamBatch(1, scenario, temperature, device, weights), observation, render_mode)
+        super().__init__(DreamBatch(1, scenario, temperature, device, weights, map=map, wad=wad), observation, render_mode)
 
     def get_state(self) -> dict[str, Any]:
         """A copy of the dream, dice included: `set_state` goes on from here, as often as you like."""

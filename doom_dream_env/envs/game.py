@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, Scenario
+from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, Scenario, is_iwad, shipped_wad
 
 
 class Game:
@@ -29,16 +29,30 @@ class Game:
         self.scenario = scenario
         self._vzd = vzd
         self._game = game = vzd.DoomGame()
-        game.load_config(os.path.join(vzd.scenarios_path, scenario.config))
-        self._buttons = [BUTTONS.index(button.name) for button in game.get_available_buttons()]
-        if [BUTTONS[index] for index in self._buttons] != list(scenario.buttons):
-            raise ValueError(f"{scenario.config} has other buttons than {scenario.name}: {game.get_available_buttons()}")
+        game.load_config(os.path.join(vzd.scenarios_path, scenario.config))  # an absolute path stays as it is
+        if scenario.map is not None:
+            wad = scenario.wad
+            if wad is None or is_iwad(wad):
+                game.set_doom_game_path(wad or str(shipped_wad(scenario.map)))
+            else:
+                game.set_doom_game_path(str(shipped_wad(scenario.map)))
+                game.set_doom_scenario_path(wad)
+            game.set_doom_map(scenario.map)
+        for name, value in scenario.rewards:
+            getattr(game, f"set_{name}")(value)
+        names = [button.name for button in game.get_available_buttons()]
+        if missing := [name for name in scenario.buttons if name not in names]:
+            raise ValueError(f"{scenario.config} lacks the buttons {', '.join(missing)} of {scenario.name}")
+        # those the model has not (weapon keys of free play, say) are never pressed
+        self._buttons = [BUTTONS.index(name) if name in scenario.buttons else -1 for name in names]
         game.set_screen_resolution(vzd.ScreenResolution.RES_160X120)
         game.set_screen_format(vzd.ScreenFormat.RGB24)
         game.set_window_visible(False)
         game.set_mode(vzd.Mode.PLAYER)
-        if not game.get_episode_timeout():
+        if not game.get_episode_timeout() or scenario.map is not None:
             game.set_episode_timeout(scenario.time_limit * scenario.frame_skip)
+        for name in ("automap", "audio", "depth"):
+            getattr(game, f"set_{name}_buffer_enabled")(False)  # nobody looks
         game.set_labels_buffer_enabled(privileged)
         game.set_objects_info_enabled(privileged)
         self._readers = [getattr(vzd.GameVariable, n) if n in scenario.variables else None for n in VARIABLES]
@@ -49,7 +63,8 @@ class Game:
 
     def _observe(self) -> None:
         get = self._game.get_game_variable
-        self.variables = np.array([0.0 if r is None else get(r) for r in self._readers], np.float32)
+        # the game counts below zero when it kills; its own display does not
+        self.variables = np.array([0.0 if r is None else max(get(r), 0.0) for r in self._readers], np.float32)
         self.state = self._game.get_state()
         if self.state is not None:
             self.frame = np.array(self.state.screen_buffer, np.uint8)
@@ -71,7 +86,7 @@ class Game:
             reward, terminated (the player died or the scenario ended), truncated (time ran out).
         """
         pressed = np.asarray(buttons)
-        reward = self._game.make_action([int(pressed[i]) for i in self._buttons], tics or self.scenario.frame_skip)
+        reward = self._game.make_action([0 if i < 0 else int(pressed[i]) for i in self._buttons], tics or self.scenario.frame_skip)
         finished = self._game.is_episode_finished()
         truncated = finished and self._game.is_episode_timeout_reached() and not self._game.is_player_dead()
         self._observe()

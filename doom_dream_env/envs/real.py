@@ -26,8 +26,10 @@ class RealBatch(Lanes):
         scenario: str = "take_cover",
         device: str | torch.device = "cpu",
         weights: WorldModel | str | Path | None = None,
+        map: str | None = None,
+        wad: str | Path | None = None,
     ) -> None:
-        super().__init__(num_envs, scenario, weights, device)
+        super().__init__(num_envs, scenario, weights, device, map, wad)
         self.games = [Game(self.scenario) for _ in range(num_envs)]
         self._pool = ThreadPoolExecutor(num_envs) if num_envs > 1 else None
         self._seeds = np.random.default_rng()
@@ -56,7 +58,7 @@ class RealBatch(Lanes):
         self._map(lambda i, s: self.games[i].reset(s), which, seeds)
         frames = np.stack([self.games[i].frame for i in which])[:, None]
         variables = np.stack([self.games[i].variables for i in which])[:, None]
-        fresh = self.model.observe(frames, variables=variables, scenario=self.scenario.name)
+        fresh = self.model.observe(frames, variables=variables, scenario=self.world)
         self.state = fresh if len(which) == self.num_envs or self.state is None else self.state.put(lanes, fresh)
         self.steps = torch.where(lanes, 0, self.steps)
         self.done = self.done & ~lanes
@@ -88,7 +90,10 @@ class RealBatch(Lanes):
 
 
 class RealDoomEnv(SingleEnv):
-    """`RealDoom-v0`: the real game with the spaces of `DreamDoom-v0`. Swap the id to test what was trained in the dream."""
+    """`RealDoom-v0`: the real game with the spaces of `DreamDoom-v0`. Swap the id to test what was trained in the dream.
+
+    Worlds that the weights do not know (a configuration or map of the user's own) are seen through the same encoder, with neutral heads.
+    """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 8.75}
 
@@ -99,9 +104,11 @@ class RealDoomEnv(SingleEnv):
         render_mode: str | None = None,
         device: str = "cpu",
         weights: WorldModel | str | Path | None = None,
+        map: str | None = None,
+        wad: str | Path | None = None,
     ) -> None:
         self.lanes: RealBatch
-        super().__init__(RealBatch(1, scenario, device, weights), observation, render_mode)
+        super().__init__(RealBatch(1, scenario, device, weights, map, wad), observation, render_mode)
         self._closed = False
 
     def close(self) -> None:

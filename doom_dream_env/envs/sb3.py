@@ -35,8 +35,10 @@ class DreamDoomVecEnv(VecEnv):
         weights: WorldModel | str | Path | None = None,
         starts: str = "beginnings",
         max_episode_steps: int | None = None,
+        map: str | None = None,
+        wad: str | Path | None = None,
     ) -> None:
-        self.lanes = DreamBatch(num_envs, scenario, temperature, device, weights, starts)
+        self.lanes = DreamBatch(num_envs, scenario, temperature, device, weights, starts, map, wad)
         self.max_episode_steps = max_episode_steps
         self.observation = observation
         self.render_mode = "rgb_array"

@@ -41,6 +41,8 @@ class DreamDoomVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         weights: WorldModel | str | Path | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        map: str | None = None,
+        wad: str | Path | None = None,
     ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode {render_mode!r} is unknown for many dreams; choose 'rgb_array' or None")
@@ -50,7 +52,7 @@ class DreamDoomVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if max_episode_steps is not None and max_episode_steps < 1:
             raise ValueError(f"max_episode_steps must be 1 or more, or None, got {max_episode_steps!r}")
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.lanes = DreamBatch(num_envs, scenario, temperature, device, weights)
+        self.lanes = DreamBatch(num_envs, scenario, temperature, device, weights, map=map, wad=wad)
         self.num_envs, self.observation, self.render_mode = num_envs, observation, render_mode
         self.max_episode_steps = max_episode_steps
         self.single_observation_space, self.single_action_space = make_spaces(self.lanes, observation)

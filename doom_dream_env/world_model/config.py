@@ -8,7 +8,7 @@ from typing import Any
 
 from doom_dream_env.scenarios import SCENARIOS, VARIABLES
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,10 @@ class WorldModelConfig:
         projector_width: hidden width of the BatchNorm projector.
         trunk_width, trunk_depth, trunk_heads: the causal predictor.
         context: how many steps the predictor sees (sliding window).
-        flow_width, flow_depth, flow_steps: the head that samples the next state, and its Euler steps.
+        code_groups, code_size, code_width: the discrete code of what the central guess leaves open, and the width of its prior.
         decoder_width, decoder_depth, decoder_heads: the decoder.
         scenarios: worlds in the order of their embeddings.
+        known: per world, which of the variables it has.
         variables: game variables in order.
         deltas: per variable, the changes per step that it can make, ascending.
         rewards: support of the reward distribution, ascending.
@@ -48,15 +49,16 @@ class WorldModelConfig:
     trunk_depth: int = 2
     trunk_heads: int = 6
     context: int = 16
-    flow_width: int = 192
-    flow_depth: int = 2
-    flow_steps: int = 3
+    code_groups: int = 4
+    code_size: int = 32
+    code_width: int = 192
     decoder_width: int = 128
     decoder_depth: int = 2
     decoder_heads: int = 4
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
+    known: tuple[tuple[bool, ...], ...] = tuple(tuple(map(bool, s.variable_mask())) for s in SCENARIOS.values())
     variables: tuple[str, ...] = VARIABLES
-    deltas: tuple[tuple[float, ...], ...] = ((-100.0, 0.0), (-1.0, 0.0))
+    deltas: tuple[tuple[float, ...], ...] = ((-100.0, 0.0), (-1.0, 0.0), (-1.0, 0.0), (-1.0, 0.0))
     rewards: tuple[float, ...] = (-1.0, 0.0, 1.0, 4.0)
 
     @property
@@ -108,9 +110,9 @@ PRESETS: dict[str, WorldModelConfig] = {
         trunk_depth=2,
         trunk_heads=2,
         context=8,
-        flow_width=32,
-        flow_depth=1,
-        flow_steps=2,
+        code_groups=2,
+        code_size=8,
+        code_width=32,
         decoder_width=32,
         decoder_depth=1,
         decoder_heads=2,
@@ -129,9 +131,9 @@ PRESETS: dict[str, WorldModelConfig] = {
         trunk_depth=3,
         trunk_heads=6,
         context=32,
-        flow_width=384,
-        flow_depth=2,
-        flow_steps=3,
+        code_groups=6,
+        code_size=32,
+        code_width=384,
         decoder_width=256,
         decoder_depth=4,
         decoder_heads=4,

@@ -8,8 +8,6 @@ first and the next state is drawn given it. A step that ends an episode has no n
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,42 +15,47 @@ from torch.nn import functional as F
 from doom_dream_env.world_model.config import WorldModelConfig
 
 
-class FlowHead(nn.Module):
-    """Samples the part of the next state that the central guess leaves open, by rectified flow (arXiv 2209.03003).
+class Codes(nn.Module):
+    """A discrete code of what the central guess leaves open: G groups of K values, drawn one after another.
 
-    All D dimensions move together, so one draw is one coherent future.
+    Each value shifts the condition from which the next state is made, so a drawn future is a decision, not a jitter: what flies goes
+    on flying. Later groups know the earlier ones, so one draw is one coherent future. In training a posterior that has seen the next
+    state chooses the code and the prior learns to foretell it, as in DreamerV2 (arXiv 2010.02193).
+
+    Legend: G groups, K values of each, W width of the prior.
     """
 
-    def __init__(self, state: int, condition: int, width: int, depth: int) -> None:
+    def __init__(self, groups: int, size: int, condition: int, width: int) -> None:
         super().__init__()
-        self.state_in = nn.Linear(state, width)
+        self.groups, self.size = groups, size
+        self.embedding = nn.Parameter(torch.randn(groups, size, condition) * 0.3)
         self.condition_in = nn.Linear(condition, width)
-        self.time_in = nn.Linear(16, width)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)) for _ in range(depth)
-        )
-        self.out = nn.Linear(width, state)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-        self.register_buffer("frequencies", 2 * math.pi * 2.0 ** torch.arange(-2, 6).float(), persistent=False)
+        self.chosen_in = nn.Parameter(torch.zeros(groups - 1, size, width))
+        self.logits = nn.ModuleList(nn.Linear(width, size) for _ in range(groups))
 
-    frequencies: Tensor
+    def embed(self, code: Tensor) -> Tensor:
+        """One-hot (or straight-through) code (..., G, K) → shift of the condition (..., E)."""
+        return code.flatten(-2) @ self.embedding.flatten(0, 1)
 
-    def forward(self, x: Tensor, time: Tensor, condition: Tensor) -> Tensor:
-        """Velocity (..., D) at x (..., D), time (..., 1) in 0…1, given the projected condition (..., width)."""
-        phase = time * self.frequencies
-        y = self.state_in(x) + self.time_in(torch.cat([phase.sin(), phase.cos()], -1)) + condition
-        for block in self.blocks:
-            y = y + block(y)
-        return self.out(F.gelu(y))
+    def log_prior(self, c: Tensor, code: Tensor) -> Tensor:
+        """Log odds (..., G, K) of each group given c (..., E) and the groups before it in a one-hot code (..., G, K)."""
+        x, out = self.condition_in(c), []
+        for group, head in enumerate(self.logits):
+            if group:
+                x = x + code[..., group - 1, :] @ self.chosen_in[group - 1]
+            out.append(head(F.gelu(x)))
+        return torch.stack(out, -2).float().log_softmax(-1)
 
-    def sample(self, noise: Tensor, condition: Tensor, steps: int) -> Tensor:
-        """Integrate from `noise` (..., D) by Euler steps."""
-        x, condition = noise, self.condition_in(condition)
-        for i in range(steps):
-            time = torch.full_like(x[..., :1], i / steps)
-            x = x + self(x, time, condition) / steps
-        return x
+    def sample(self, c: Tensor, temperature: float, generator: torch.Generator | None = None) -> Tensor:
+        """Draw a code given c (B, E) with its log odds divided by `temperature`; return the shift of the condition (B, E)."""
+        x, shift = self.condition_in(c), torch.zeros_like(c)
+        for group, head in enumerate(self.logits):
+            odds = (head(F.gelu(x)) / temperature).softmax(-1)
+            drawn = torch.multinomial(odds, 1, generator=generator)[:, 0]
+            shift = shift + self.embedding[group, drawn]
+            if group + 1 < self.groups:
+                x = x + self.chosen_in[group, drawn]
+        return shift
 
 
 class Dynamics(nn.Module):
@@ -69,11 +72,9 @@ class Dynamics(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.end = nn.Sequential(nn.Linear(width + 3 * len(self.sizes), width), nn.GELU(), nn.Linear(width, 1 + len(config.rewards)))
         self.central = nn.Sequential(nn.Linear(width + state, 2 * width), nn.GELU(), nn.Linear(2 * width, state))
-        self.flow = FlowHead(state, width, config.flow_width, config.flow_depth)
-        self.register_buffer("residual_scale", torch.ones(state))
+        self.codes = Codes(config.code_groups, config.code_size, width, config.code_width)
         self.register_buffer("rewards", torch.tensor(config.rewards), persistent=False)
 
-    residual_scale: Tensor
     rewards: Tensor
 
     def act(self, h: Tensor, action: Tensor) -> Tensor:
@@ -103,5 +104,5 @@ class Dynamics(nn.Module):
         return (logits.softmax(-1) * self.rewards).sum(-1)
 
     def next_state(self, z: Tensor, c: Tensor) -> Tensor:
-        """The central next state (..., D): the best single guess in squared error."""
+        """The next state (..., D): with c as it is the central one, the best single guess in squared error; with a code added, that one."""
         return z + self.central(torch.cat([c, z], -1))

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLE_SCALES, get_scenario
+from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLE_SCALES
 from doom_dream_env.world_model import files
 from doom_dream_env.world_model.config import WorldModelConfig
 from doom_dream_env.world_model.decoder import Decoder
@@ -44,12 +45,12 @@ class WorldModel(nn.Module):
         self.dynamics = Dynamics(config)
         self.decoder = Decoder(config)
         self.register_buffer("scales", torch.tensor(VARIABLE_SCALES), persistent=False)
-        masks = [get_scenario(name).variable_mask() for name in config.scenarios]
-        masks.append(np.ones(len(config.variables), bool))
-        self.register_buffer("masks", torch.tensor(np.stack(masks), dtype=torch.float32), persistent=False)
+        masks = [*config.known, (True,) * len(config.variables)]  # the last one: scenario unknown
+        self.register_buffer("masks", torch.tensor(masks, dtype=torch.float32), persistent=False)
         for index, values in enumerate(config.deltas):
             self.register_buffer(f"deltas_{index}", torch.tensor(values, dtype=torch.float32), persistent=False)
-        # Real beginnings, (z, variables) of first frames; and real clips from anywhere in an episode, (z, actions, variables).
+        # By `Scenario.starts`: real beginnings, (z, variables) of first frames; and real clips from anywhere in an episode,
+        # (z, actions, variables).
         self.starts: dict[str, tuple[Tensor, Tensor]] = {}
         self.clips: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
         self.fingerprint, self.source = "untrained", ""
@@ -96,13 +97,11 @@ class WorldModel(nn.Module):
         starts = files.read_tensors(folder, files.STARTS)
         model.starts = {
             name: (starts[f"{name}.z"].float().to(device), starts[f"{name}.variables"].float().to(device))
-            for name in config.scenarios
-            if f"{name}.z" in starts
+            for name in sorted(key.removesuffix(".z") for key in starts if key.endswith(".z"))
         }
         model.clips = {
             name: tuple(starts[f"{name}.clip_{part}"].float().to(device) for part in CLIP_PARTS)  # type: ignore[misc]
-            for name in config.scenarios
-            if f"{name}.clip_z" in starts
+            for name in sorted(key.removesuffix(".clip_z") for key in starts if key.endswith(".clip_z"))
         }
         model.fingerprint = manifest["fingerprint"]
         model.source = folder.name if folder.parent == files.SHIPPED else str(folder.resolve())
@@ -132,7 +131,7 @@ class WorldModel(nn.Module):
             return torch.full((batch,), len(self.config.scenarios), device=self.device)
         names = [scenario] * batch if isinstance(scenario, str) else list(scenario)
         for name in names:
-            if get_scenario(name).name not in self.config.scenarios:
+            if name not in self.config.scenarios:
                 raise ValueError(f"these weights know {', '.join(self.config.scenarios)}, not {name!r}")
         return torch.tensor([self.config.scenarios.index(name) for name in names], device=self.device)
 
@@ -182,14 +181,27 @@ class WorldModel(nn.Module):
             variables: game variables at each, (B, T, V).
             scenario: index of the world, (B,).
         """
+        h, cache, length = self.trunk.prefill(self.tokens(z, actions, variables, scenario, z.new_zeros(len(z))))
+        return DreamState(z[:, -1], h[:, -1], variables[:, -1], scenario, cache, length)
+
+    def tokens(self, z: Tensor, actions: Tensor, variables: Tensor, scenario: Tensor, start: Tensor) -> Tensor:
+        """Trunk tokens (B, T, E) of T steps in a row: the same facts as stepping sees.
+
+        Args:
+            z: states (B, T, D).
+            actions: what was pressed between them, (B, T − 1, 9).
+            variables: game variables at each, (B, T, V).
+            scenario: index of the world, (B,).
+            start: does the episode begin with the first step? 0/1, (B,).
+        """
         batch, steps = z.shape[:2]
-        scaled, none = variables / self.scales, z.new_zeros(batch, 1, len(BUTTONS))
-        change = torch.cat([torch.zeros_like(scaled[:, :1]), scaled[:, 1:] - scaled[:, :-1]], 1)
+        scaled = variables / self.scales
+        change = F.pad(scaled[:, 1:] - scaled[:, :-1], (0, 0, 1, 0))
         flags = z.new_zeros(batch, steps, 2)
         flags[:, 1:, 0] = 1.0
-        pressed, worlds = torch.cat([none, actions], 1), scenario[:, None].expand(batch, steps)
-        h, cache, length = self.trunk.prefill(self.trunk.embed(z, pressed, scaled, change, worlds, flags))
-        return DreamState(z[:, -1], h[:, -1], variables[:, -1], scenario, cache, length)
+        flags[:, 0, 1] = start
+        pressed, worlds = F.pad(actions, (0, 0, 1, 0)), scenario[:, None].expand(batch, steps)
+        return self.trunk.embed(z, pressed, scaled, change, worlds, flags)
 
     def _advance(self, state: DreamState, z: Tensor, variables: Tensor, action: Tensor, flags: Tensor) -> DreamState:
         change = (variables - state.variables) / self.scales
@@ -254,8 +266,8 @@ class WorldModel(nn.Module):
         Args:
             state: B dreams.
             action: (B, 9) buttons.
-            temperature: scales the noise from which the next state is drawn; 0 gives the central future, 1 the learned
-                distribution, more is wilder. Above 0 the game's own dice (hits, ends) always fall at their learned odds.
+            temperature: divides the log odds of the codes from which the next state is made; 0 gives the central future, 1 the
+                learned distribution, more is wilder. Above 0 the game's own dice (hits, ends) always fall at their learned odds.
             generator: the dice, on the model's device.
 
         Returns:
@@ -274,13 +286,12 @@ class WorldModel(nn.Module):
         change = torch.stack([self.deltas(i)[index] for i, index in enumerate(drawn)], -1) * self.masks[state.scenario]
         variables = state.variables + change
         go_on, reward_logits = dynamics.ending(c, variables / self.scales)
-        z = dynamics.next_state(state.z, c)
         if temperature > 0:
-            noise = torch.randn(z.shape, generator=generator, device=z.device) * temperature
-            z = z + dynamics.residual_scale * dynamics.flow.sample(noise, c, self.config.flow_steps)
+            c = c + dynamics.codes.sample(c, temperature, generator)
             proceed = go_on.sigmoid()
         else:
             proceed = 1 - self.end_risk(state, buttons)
+        z = dynamics.next_state(state.z, c)
         z = z * (STATE_LIMIT / z.square().mean(-1, keepdim=True).clamp(min=STATE_LIMIT)).sqrt()
         flags = torch.tensor([1.0, 0.0], device=z.device).expand(len(z), 2)
         return self._advance(state, z, variables, buttons, flags), dynamics.expected_reward(reward_logits), proceed
