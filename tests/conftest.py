@@ -29,6 +29,8 @@ def make_model(seed: int = 0, survival: float = 2.0) -> WorldModel:
     with torch.no_grad():
         for parameter in (model.dynamics.codes.chosen_in, *(block.attention.distance_bias for block in model.trunk.blocks)):
             parameter.normal_(std=0.3)
+        for head in model.dynamics.codes.logits:
+            head.weight.normal_(std=3.0)
         model.dynamics.end[-1].weight[0] = 0
         model.dynamics.end[-1].bias[0] = survival
         for scenario in SCENARIOS.values():

@@ -75,8 +75,8 @@ def test_the_collector_plays_an_agent_by_its_seed(trained: tuple[Agent, Path, Wo
         game.reset(7)
         player, actions = make_player(str(trained[1]), scenario, np.random.default_rng(seed)), []
         for _ in range(15):
-            actions.append(player(game))
-            game.step(scenario.action_table()[actions[-1]])
+            actions.append(player(game).tolist())
+            game.step(actions[-1])
         played.append(actions)
     game.close()
     assert played[0] == played[1] != played[2]

@@ -20,6 +20,7 @@ from training import dataset
 from training.dataset import (
     HEAT_SHAPE,
     Dataset,
+    Objects,
     ShardWriter,
     compress_frame,
     heat_maps,
@@ -45,7 +46,7 @@ def step(frame: np.ndarray, episode: int, **changes: Any) -> dict[str, Any]:
     """The columns of one step."""
     row = {
         "frame": compress_frame(frame), "action": np.zeros(9, np.uint8), "reward": np.float32(1), "terminated": False,
-        "truncated": False, "variables": np.array([100, 0], np.float32), "next_variables": np.array([90, 0], np.float32),
+        "truncated": False, "variables": np.array([100, 0, 0, 0], np.float32), "next_variables": np.array([90, 0, 0, 0], np.float32),
         "pose": np.arange(4, dtype=np.float32), "episode": episode, "behaviour": "random",
     }  # fmt: skip
     return row | changes
@@ -61,7 +62,7 @@ def shard(path: Path, lengths: list[int], labels: list[list[Any]] | None = None,
             writer.add(seen, **step(frames[row], 10 * seed + episode, action=action, reward=np.float32(row), terminated=t == length - 1))
             row += 1
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer.write(path, "take_cover")
+    writer.write(path, path.parent.name, f"{path.parent.name}:MAP01")
     return frames, writer
 
 
@@ -87,12 +88,12 @@ def test_a_round_trip_loses_nothing(tmp_path: Path) -> None:
     order = np.r_[0:13, 0:4]
     assert np.array_equal(data.actions.argmax(1), order % 9) and np.array_equal(data.actions.sum(1), np.ones(17))
     assert np.array_equal(data.rewards, order)
-    assert np.array_equal(data.variables, [[100, 0]] * 17) and np.array_equal(data.next_variables, [[90, 0]] * 17)
+    assert np.array_equal(data.variables, [[100, 0, 0, 0]] * 17) and np.array_equal(data.next_variables, [[90, 0, 0, 0]] * 17)
     assert np.array_equal(data.pose, [[0, 1, 2, 3]] * 17)
     assert data.first.tolist() == [0] * 7 + [7] + [8] * 5 + [13] * 4
     assert data.last.tolist() == [6] * 7 + [7] + [12] * 5 + [16] * 4
     assert np.flatnonzero(data.terminated).tolist() == [6, 7, 12, 16] and not data.truncated.any()
-    assert set(data.behaviour) == {"random"} and data.heat.shape == (17, *HEAT_SHAPE)
+    assert set(data.behaviour) == {"random"} and set(data.starts) == {"take_cover:MAP01"} and data.heat.shape == (17, *HEAT_SHAPE)
 
 
 def test_frames_are_readable_without_this_package(tmp_path: Path) -> None:
@@ -150,15 +151,17 @@ def test_objects_are_sorted_into_classes(kind: tuple[str, str], expected: int) -
 def test_a_heat_map_marks_exactly_the_cells_of_the_box(box: tuple[int, ...], rows: tuple[int, int], columns: tuple[int, int]) -> None:
     expected = np.zeros((3, 12, 16), np.uint8)
     expected[MONSTER, slice(*rows), slice(*columns)] = 1
-    assert np.array_equal(heat_maps(table_of([label(IMP, *box)]))[0], expected)
+    assert np.array_equal(heat_maps(Objects.of(table_of([label(IMP, *box)])))[0], expected)
 
 
 def test_heat_maps_keep_rows_and_classes_apart_and_overlaps_at_one() -> None:
     maps = heat_maps(
-        table_of(
-            [label(BALL, 0, 0, 5, 5), label(BALL, 3, 3, 5, 5), label(KIT, 40, 40, 10, 10), label(("BulletPuff", ""), 80, 80, 10, 10)],
-            [],
-            [label(IMP, 100, 20, 10, 20)],
+        Objects.of(
+            table_of(
+                [label(BALL, 0, 0, 5, 5), label(BALL, 3, 3, 5, 5), label(KIT, 40, 40, 10, 10), label(("BulletPuff", ""), 80, 80, 10, 10)],
+                [],
+                [label(IMP, 100, 20, 10, 20)],
+            )
         )
     )
     assert maps.shape == (3, *HEAT_SHAPE) and maps.dtype == np.uint8
@@ -177,8 +180,8 @@ def test_the_nearest_object_is_the_tallest_of_its_class() -> None:
         [label(IMP, 0, 0, 10, 10)],
         [label(BALL, 150, 0, 10, 30), label(BALL, 70, 0, 20, 40)],
     )
-    np.testing.assert_allclose(nearest_object(table, PROJECTILE), [[(155 - 80) / 80, 30], [np.nan, np.nan], [0, 40]])
-    np.testing.assert_allclose(nearest_object(table, MONSTER)[:2], [[-75 / 80, 90], [-75 / 80, 10]])
+    np.testing.assert_allclose(nearest_object(Objects.of(table), PROJECTILE), [[(155 - 80) / 80, 30], [np.nan, np.nan], [0, 40]])
+    np.testing.assert_allclose(nearest_object(Objects.of(table), MONSTER)[:2], [[-75 / 80, 90], [-75 / 80, 10]])
 
 
 def test_the_crosshair_is_the_middle_column() -> None:
@@ -186,7 +189,7 @@ def test_the_crosshair_is_the_middle_column() -> None:
         [label(IMP, 60, 0, 19, 5)], [label(IMP, 60, 0, 20, 5)], [label(IMP, 80, 0, 5, 5)], [label(IMP, 81, 0, 5, 5)],
         [label(KIT, 70, 0, 20, 5)], [],
     )  # fmt: skip
-    assert under_crosshair(table).tolist() == [False, True, True, False, False, False]
+    assert under_crosshair(Objects.of(table)).tolist() == [False, True, True, False, False, False]
 
 
 # ---- damage ------------------------------------------------------------------------------------------------------------
@@ -220,7 +223,7 @@ def test_somebody_elses_parquet_and_another_version_are_refused(tmp_path: Path, 
     monkeypatch.setattr(dataset, "FORMAT_VERSION", 99)
     shard(path, [2])
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="format version 99, this code reads 1"):
+    with pytest.raises(ValueError, match="format version 99, this code reads 2"):
         read_shard(path)
 
 

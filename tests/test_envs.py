@@ -223,8 +223,10 @@ def test_features_are_clipped_to_the_declared_bounds(immortal: WorldModel) -> No
     assert np.abs(features).max() == FEATURE_LIMIT and env.observation_space.contains(features)
 
 
-def test_a_sampled_state_stays_within_the_norm_of_real_ones(immortal: WorldModel) -> None:
-    batch = DreamBatch(N, temperature=500.0, weights=immortal)
+def test_a_dreamed_state_stays_within_the_norm_of_real_ones() -> None:
+    wild = make_model(survival=60.0)
+    wild.dynamics.central[-1].bias.fill_(50.0)
+    batch = DreamBatch(N, weights=wild)
     batch.reset(seed=0)
     batch.step(torch.zeros(N, dtype=torch.long))
     torch.testing.assert_close(batch.drift(), torch.full((N,), 2.0))  # |z|²/D is held at 3
@@ -311,7 +313,7 @@ def test_environments_share_one_copy_of_the_weights(weights: Path) -> None:
 def test_a_dream_goes_on_from_a_given_clip(immortal: WorldModel) -> None:
     frames, rng = random_frames(4), np.random.default_rng(0)
     actions = rng.integers(0, 2, (3, 9))
-    variables = np.array([[100, 0], [90, 0], [80, 0], [70, 0]], np.float32)
+    variables = np.array([[health, 0, 0, 0] for health in (100, 90, 80, 70)], np.float32)
     env = dream(immortal)
     observation, info = env.reset(seed=0, options={"frames": frames, "actions": actions, "variables": variables})
     state = immortal.observe(frames[None], actions[None], None, variables[None], "take_cover", start=False)
@@ -367,7 +369,7 @@ def test_reset_names_what_is_wrong_with_its_options(weights: Path, options: dict
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"scenario": "take_covr"}, "'take_covr' is unknown; choose from defend_the_center, health_gathering, take_cover"),
+        ({"scenario": "take_covr"}, "'take_covr' is unknown; choose from basic, deadly_corridor, defend_the_center"),
         ({"observation": "sound"}, "'sound' is unknown; choose from features, pixels"),
         ({"render_mode": "ascii"}, "'ascii' is unknown; choose from"),
         ({"temperature": -0.1}, "temperature must be"),
@@ -389,10 +391,10 @@ def test_a_batch_needs_lanes(model: WorldModel, num_envs: Any) -> None:
 def test_weights_refuse_a_scenario_they_do_not_know() -> None:
     import dataclasses
 
-    config = dataclasses.replace(make_model().config, scenarios=("basic_room",))
-    with pytest.raises(ValueError, match="basic_room"):
-        WorldModel(config)
-    known = WorldModel(dataclasses.replace(config, scenarios=("take_cover",)))
+    config = make_model().config
+    with pytest.raises(ValueError, match="there are 1 scenarios"):
+        dataclasses.replace(config, scenarios=("take_cover",))
+    known = WorldModel(dataclasses.replace(config, scenarios=("take_cover",), known=config.known[:1]))
     with pytest.raises(ValueError, match="these weights know take_cover, not 'health_gathering'"):
         DreamBatch(1, "health_gathering", weights=known)
 
@@ -468,7 +470,7 @@ def test_real_features_are_the_encoders_of_the_real_history(model: WorldModel) -
     with pytest.raises(ValueError, match="cannot begin from a clip"):
         env.reset(options={"frames": random_frames(1)})
     env.close()
-    assert variables[0].tolist() == [100.0, 26.0]
+    assert variables[0].tolist() == [100.0, 26.0, 0.0, 0.0]
 
 
 def test_the_real_game_ends_by_death_or_time_never_both(weights: Path) -> None:
@@ -501,4 +503,37 @@ def test_the_real_time_limit_truncates(weights: Path) -> None:
                 break
         assert terminated or (truncated and step == scenario.time_limit)
         truncations += truncated
+    env.close()
+
+
+# ---- free play ---------------------------------------------------------------------------------------------------------
+
+
+def test_free_play_takes_any_buttons_together(weights: Path) -> None:
+    batch = DreamBatch(N, "freedoom", weights=weights)
+    batch.reset(seed=0)
+    buttons = torch.zeros(N, 9)
+    buttons[:, [0, 5, 6]] = 1
+    batch.step(buttons)
+    batch.reset()
+    with pytest.raises(ValueError, match="nine 0/1 buttons"):
+        batch.step(torch.zeros(N, dtype=torch.long))
+
+
+def test_a_map_without_beginnings_is_named_with_those_there_are(weights: Path) -> None:
+    env = dream(weights, scenario="freedoom", map="MAP07")
+    with pytest.raises(ValueError, match="no beginnings of 'freedoom:MAP07', only of .*freedoom:MAP01"):
+        env.reset(seed=0)
+    env.reset(seed=0, options={"frames": random_frames(2)})
+
+
+def test_a_world_that_the_weights_do_not_know_is_played_for_real_with_neutral_heads() -> None:
+    import dataclasses
+
+    config = make_model().config
+    narrow = WorldModel(dataclasses.replace(config, scenarios=("take_cover",), known=config.known[:1])).eval()
+    env = gym.make("RealDoom-v0", scenario="basic", weights=narrow).unwrapped
+    observation, info = env.reset(seed=1)
+    assert env.observation_space.contains(observation) and info["variables"] == {"AMMO2": 50.0}
+    assert int(env.lanes.state.scenario[0]) == 1
     env.close()

@@ -141,7 +141,7 @@ def test_a_file_of_something_else_is_an_error(copy: Path, name: str, content: by
 
 def test_another_format_version_is_refused_with_both_numbers(copy: Path) -> None:
     rewrite_config(copy, format_version=99)
-    with pytest.raises(ValueError, match="format version 99, this release reads 1"):
+    with pytest.raises(ValueError, match="format version 99, this release reads 2"):
         WorldModel.from_pretrained(copy)
 
 
@@ -158,8 +158,8 @@ def test_unknown_and_missing_config_keys_are_named(copy: Path) -> None:
 
 
 def test_a_config_with_a_world_of_the_future_is_refused(copy: Path) -> None:
-    rewrite_config(copy, scenarios=["take_cover", "doom_eternal", "health_gathering"])
-    with pytest.raises(ValueError, match="doom_eternal"):
+    rewrite_config(copy, scenarios=["take_cover", "doom_eternal"])
+    with pytest.raises(ValueError, match="there are 2 scenarios"):
         WorldModel.from_pretrained(copy)
 
 

@@ -147,8 +147,8 @@ def test_same_step_mode_resets_at_once_and_keeps_the_last_sight(model: WorldMode
                     final = infos["final_obs"][lane]
                     assert final.shape == env.single_observation_space.shape and not is_start(model, final)
                     health = max(infos["final_info"]["variables"]["HEALTH"][lane] / 100, -FEATURE_LIMIT)
-                    assert final[-2] == pytest.approx(health), "final_info is not of the final sight"
-                    assert observations[lane][-2] == pytest.approx(infos["variables"]["HEALTH"][lane] / 100) == 1
+                    assert final[-4] == pytest.approx(health), "final_info is not of the final sight"
+                    assert observations[lane][-4] == pytest.approx(infos["variables"]["HEALTH"][lane] / 100) == 1
             assert np.array_equal(infos["final_info"]["_drift"], done)
         ends += done.sum()
         assert not env.lanes.done.any()

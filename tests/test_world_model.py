@@ -11,7 +11,7 @@ import torch
 from conftest import make_model, random_frames, states_equal
 from torch import Tensor
 
-from doom_dream_env.scenarios import BUTTONS, SCENARIOS
+from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLE_SCALES
 from doom_dream_env.world_model import PRESETS, DreamState, WorldModel
 from doom_dream_env.world_model.decoder import Decoder
 from doom_dream_env.world_model.encoder import Encoder
@@ -124,7 +124,7 @@ def test_encode_refuses_other_types(model: WorldModel, dtype: type) -> None:
 def history(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames, actions and variables of B histories of T steps."""
     rng = np.random.default_rng(seed)
-    variables = np.stack([rng.uniform(0, 100, (B, T)), rng.uniform(0, 26, (B, T))], -1).astype(np.float32)
+    variables = rng.uniform(0, np.array(VARIABLE_SCALES), (B, T, len(VARIABLE_SCALES))).astype(np.float32)
     return random_frames(B, T, seed=seed), rng.integers(0, 2, (B, T - 1, A)), variables
 
 
@@ -140,17 +140,18 @@ def test_observing_a_history_is_observing_it_step_by_step(model: WorldModel, sce
 
 
 def test_observing_is_the_full_pass_of_training(model: WorldModel) -> None:
-    """The tokens of `embed_window`, from which training learns, are those of stepping."""
+    """The tokens of `embed_window`, from which training learns, are those of stepping; free play has no ammunition of that kind."""
     from training.world_model import Batch, embed_window
 
     frames, actions, variables = history()
-    index = torch.tensor([SCENARIOS["defend_the_center"] is s for s in SCENARIOS.values()]).nonzero()[0].expand(B)
+    index = torch.tensor([SCENARIOS["freedoom"] is s for s in SCENARIOS.values()]).nonzero()[0].expand(B)
     nothing = torch.zeros(B, T)
     pressed = torch.cat([torch.from_numpy(actions).float(), torch.ones(B, 1, A)], 1)  # what follows the last frame is not seen
+    variables[..., 1] = 0
     values = torch.from_numpy(variables)
     batch = Batch(None, pressed, nothing, nothing, values, values, index, torch.ones(B), nothing, nothing, nothing[:, 1:], nothing)
     h = model.trunk(embed_window(model, model.encode(frames), batch, index))
-    state = model.observe(frames, actions, None, variables, "defend_the_center")
+    state = model.observe(frames, actions, None, variables, "freedoom")
     torch.testing.assert_close(state.h, h[:, -1], atol=TOLERANCE, rtol=0)
 
 
@@ -174,7 +175,7 @@ def test_observe_refuses_histories_that_do_not_fit_together(model: WorldModel) -
     state = model.observe(frames, actions)
     with pytest.raises(ValueError, match="one frame and one action"):
         model.observe(frames, actions, state)
-    with pytest.raises(ValueError, match="unknown; choose from"):
+    with pytest.raises(ValueError, match="these weights know take_cover"):
         model.observe(frames, actions, scenario="take_covr")
 
 
@@ -239,8 +240,8 @@ def test_temperature_zero_throws_no_dice_and_one_does(model: WorldModel) -> None
 def test_more_temperature_is_wilder(model: WorldModel) -> None:
     state = model.observe(random_frames(1, 1))[torch.zeros(64, dtype=torch.long)]
     action = torch.zeros(64, A)
-    spread = [float(model.imagine(state, action, t, torch.Generator().manual_seed(0))[0].z.std(0).mean()) for t in (0.25, 0.5, 1.0, 2.0)]
-    assert spread == sorted(spread) and spread[-1] > 4 * spread[0]
+    futures = [len(model.imagine(state, action, t, torch.Generator().manual_seed(0))[0].z.unique(dim=0)) for t in (0.02, 1.0, 50.0)]
+    assert futures[0] < futures[1] < futures[2]
 
 
 def test_imagine_and_observe_leave_the_given_state_alone(model: WorldModel) -> None:
@@ -254,9 +255,9 @@ def test_imagine_and_observe_leave_the_given_state_alone(model: WorldModel) -> N
 def test_hidden_variables_stay_zero_and_shown_ones_move(model: WorldModel) -> None:
     generator = torch.Generator().manual_seed(0)
     for name, scenario in SCENARIOS.items():
-        z, variables = model.starts[name]
+        z, variables = model.starts[scenario.starts]
         state = model.begin(z, variables, model.scenario_index(name, len(z)))
-        moved = torch.zeros(V, dtype=torch.bool)
+        moved = torch.zeros(len(VARIABLE_SCALES), dtype=torch.bool)
         for _ in range(12):
             before = state.variables
             state, *_ = model.imagine(state, torch.zeros(len(z), A), 1.0, generator)
@@ -288,11 +289,11 @@ def test_end_risk_sums_over_all_changes_of_the_first_variable() -> None:
     action = torch.zeros(1, A)
     d = model.dynamics
     g = d.act(state.h, action)
-    health, ammunition = d.outcome_logits(g)
+    health, *others = d.outcome_logits(g)
     risk = 0.0
     for index, change in enumerate(model.config.deltas[0]):
-        c = d.given_outcome(g, [torch.tensor([index]), ammunition.argmax(-1)])
-        after = torch.tensor([[state.variables[0, 0] + change, 0.0]])
+        c = d.given_outcome(g, [torch.tensor([index]), *(logits.argmax(-1) for logits in others)])
+        after = torch.tensor([[state.variables[0, 0] + change, 0.0, 0.0, 0.0]])
         risk += float(health.softmax(-1)[0, index] * torch.sigmoid(-d.ending(c, after / model.scales)[0][0]))
     assert float(model.end_risk(state, action)[0]) == pytest.approx(risk, abs=1e-5)
     assert float(model.imagine(state, action, 0)[2][0]) == pytest.approx(1 - risk, abs=1e-5)

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.scoring import Score
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import find_weights, write_atomically
@@ -327,7 +326,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default=None, help="name or folder of the weights (default: the best shipped)")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the dataset, with splits val and test")
-    parser.add_argument("--scenarios", nargs="+", choices=sorted(SCENARIOS), default=None, help="worlds (default: all the weights know)")
+    parser.add_argument("--scenarios", nargs="+", default=None, help="worlds (default: all the weights know)")
     parser.add_argument("--out", type=Path, default=None, help="where the scorecard goes (default: the weights' folder)")
     parser.add_argument("--limit", type=int, default=LIMIT, help="use at most about so many steps per world and split")
     parser.add_argument("--episodes", type=int, default=EPISODES, help="episodes per fixed policy, dreamed and real")

@@ -40,7 +40,7 @@ Distance = Callable[[Tensor, Tensor], float]
 def load_split(model: WorldModel, root: Path, scenarios: Sequence[str], split: str, limit: int | None) -> Dataset:
     """A split of the data whose `scenario` counts worlds as the model does."""
     data = Dataset(root, scenarios, split, limit)
-    data.scenario = np.array([model.config.scenarios.index(name) for name in scenarios])[data.scenario]
+    data.scenario = np.array([model.config.scenarios.index(name) for name in data.names])[data.scenario]
     return data
 
 

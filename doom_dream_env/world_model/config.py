@@ -61,6 +61,12 @@ class WorldModelConfig:
     deltas: tuple[tuple[float, ...], ...] = ((-100.0, 0.0), (-1.0, 0.0), (-1.0, 0.0), (-1.0, 0.0))
     rewards: tuple[float, ...] = (-1.0, 0.0, 1.0, 4.0)
 
+    def __post_init__(self) -> None:
+        if len(self.known) != len(self.scenarios):
+            raise ValueError(
+                f"known says of {len(self.known)} worlds which variables they have, but there are {len(self.scenarios)} scenarios"
+            )
+
     @property
     def feature_width(self) -> int:
         """F: what an agent sees, `[z, h, variables]`."""
