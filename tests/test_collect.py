@@ -81,7 +81,7 @@ def test_a_shard_holds_whole_episodes_as_the_game_played_them(small: None, tmp_p
     for t in range(len(table) - 1):
         assert np.array_equal(game.frame, frames[t]), f"frame {t} is not the one the action of step {t} follows"
         reward, *_ = game.step(actions[t])
-        assert reward == table["reward"][t].as_py()
+        assert np.float32(reward) == np.float32(table["reward"][t].as_py())
     game.close()
 
 
@@ -143,10 +143,10 @@ def test_collecting_again_keeps_what_is_there_and_makes_what_is_not(small: None,
 def test_a_shard_that_fails_is_reported_and_the_others_stay(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = collect.ShardWriter.write
 
-    def unlucky(self: collect.ShardWriter, path: Path, scenario: str) -> None:
+    def unlucky(self: collect.ShardWriter, path: Path, scenario: str, starts: str) -> None:
         if path.name == "train-00001.parquet":
             raise OSError(28, f"could not write {path}: No space left on device")
-        write(self, path, scenario)
+        write(self, path, scenario, starts)
 
     monkeypatch.setattr(collect.ShardWriter, "write", unlucky)
     with pytest.raises(OSError, match="train-00001.parquet"):
@@ -310,9 +310,9 @@ def test_maps_that_do_not_exist_are_refused_with_those_that_do() -> None:
 def test_a_configuration_of_ones_own_is_a_world(small: None, tmp_path: Path) -> None:
     import vizdoom
 
-    lines = (Path(vizdoom.scenarios_path) / "basic.cfg").read_text().replace("basic.wad", f"{vizdoom.scenarios_path}/basic.wad")
-    own = tmp_path / "my_basic.cfg"
-    own.write_text(lines)
+    own = tmp_path / "my_basic.cfg"  # ViZDoom looks for the WAD beside it
+    own.write_text((Path(vizdoom.scenarios_path) / "basic.cfg").read_text())
+    (tmp_path / "basic.wad").symlink_to(Path(vizdoom.scenarios_path) / "basic.wad")
     world = get_scenario(own)
     assert (world.name, world.buttons, world.variables) == ("my_basic", SCENARIOS["basic"].buttons, ("AMMO2",))
     assert world.time_limit == SCENARIOS["basic"].time_limit

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.world_model import PRESETS, WorldModelConfig
 from doom_dream_env.world_model.files import write_atomically
+from doom_dream_env.world_model.heads import UNIFORM
 from training import world_model as joint
 from training.dataset import Dataset
 from training.loop import Compute, Log, Optimiser, compute_init, load_checkpoint, save_checkpoint, seeded
@@ -131,7 +132,7 @@ def choose_code(
 ) -> tuple[Tensor, Tensor]:
     """Let the posterior, which has seen the next state, draw the code.
 
-    Gradients go straight through the draw (arXiv 2010.02193); 1 % of every posterior is uniform.
+    Gradients go straight through the draw (arXiv 2010.02193); a small share of every posterior is uniform.
 
     Args:
         trainee: model and posterior.
@@ -148,7 +149,7 @@ def choose_code(
     codes = trainee.model.dynamics.codes
     seen = torch.cat([c, (following - guess).detach().to(c.dtype), (guess - z).detach().to(c.dtype)], -1)
     odds = trainee.posterior(seen).float().unflatten(-1, (codes.groups, codes.size)).softmax(-1)
-    odds = 0.99 * odds + 0.01 / codes.size
+    odds = (1 - UNIFORM) * odds + UNIFORM / codes.size
     drawn = torch.multinomial(odds.detach().flatten(0, -2).cpu(), 1, generator=generator).view(odds.shape[:-1]).to(odds.device)
     code = F.one_hot(drawn, codes.size).to(odds.dtype)
     log_prior = codes.log_prior(c, code)

@@ -15,6 +15,9 @@ from torch.nn import functional as F
 from doom_dream_env.world_model.config import WorldModelConfig
 
 
+UNIFORM = 0.01  # of every posterior in training is uniform, so that the divergence stays finite
+
+
 class Codes(nn.Module):
     """A discrete code of what the central guess leaves open: G groups of K values, drawn one after another.
 
@@ -47,10 +50,15 @@ class Codes(nn.Module):
         return torch.stack(out, -2).float().log_softmax(-1)
 
     def sample(self, c: Tensor, temperature: float, generator: torch.Generator | None = None) -> Tensor:
-        """Draw a code given c (B, E) with its log odds divided by `temperature`; return the shift of the condition (B, E)."""
+        """Draw a code given c (B, E) with its log odds divided by `temperature`; return the shift of the condition (B, E).
+
+        The prior has learned the uniform share of the posteriors too; it is taken out again. With it, one step in 25 of a dream was
+        a code that means nothing.
+        """
         x, shift = self.condition_in(c), torch.zeros_like(c)
         for group, head in enumerate(self.logits):
-            odds = (head(F.gelu(x)) / temperature).softmax(-1)
+            odds = (head(F.gelu(x)).softmax(-1) - UNIFORM / self.size).clamp(min=1e-12)  # without what was mixed in for training
+            odds = (odds.log() / temperature).softmax(-1)
             drawn = torch.multinomial(odds, 1, generator=generator)[:, 0]
             shift = shift + self.embedding[group, drawn]
             if group + 1 < self.groups:
