@@ -164,7 +164,7 @@ def learned(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both stages, long enough to learn the toy."""
     out = tmp_path_factory.mktemp("learned")
     run("world_model", toy, out, 51, every=1000)
-    run("dynamics", toy, out, 76, every=1000, batch=16, window=8, lr=1e-3)
+    run("dynamics", toy, out, 151, every=1000, batch=16, window=8, lr=3e-3)
     return out
 
 
