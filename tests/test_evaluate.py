@@ -46,7 +46,7 @@ def write_data(root: Path, split: str, seed: int, length: int = LENGTH) -> None:
                     pose=np.array([7.0, 5.0 * x, 0.0, 0.0], np.float32), episode=1000 * seed + episode, behaviour="random",
                 )  # fmt: skip
         (root / name).mkdir(parents=True, exist_ok=True)
-        shard.write(root / name / f"{split}-00000.parquet", name)
+        shard.write(root / name / f"{split}-00000.parquet", name, name)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from doom_dream_env.world_model.config import WorldModelConfig
 
-
 UNIFORM = 0.01  # of every posterior in training is uniform, so that the divergence stays finite
 
 
