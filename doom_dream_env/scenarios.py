@@ -188,8 +188,8 @@ SCENARIOS: dict[str, Scenario] = {
 TRAINED_MAPS = ("MAP01", "MAP02", "MAP03", "MAP04", "MAP05", "MAP06", "E1M1", "E1M2", "E1M3", "E1M4")
 
 
-def maps_in(wad: str | Path) -> list[str]:
-    """Names of the maps in a WAD, in its order.
+def wad_directory(wad: str | Path) -> list[tuple[str, int, int]]:
+    """The lumps of a WAD in its order: name, offset and size in bytes.
 
     Raises:
         ValueError: if the file is missing, not a WAD, or damaged.
@@ -208,7 +208,17 @@ def maps_in(wad: str | Path) -> list[str]:
         raise ValueError(f"{path} is not a WAD: it is only {path.stat().st_size} bytes long") from error
     if count < 0 or directory < 12 or len(entries) != 16 * count:
         raise ValueError(f"the WAD {path} is damaged: its directory of {count} entries at byte {directory} is cut off")
-    names = [entries[16 * i + 8 : 16 * i + 16].split(b"\0")[0].decode("latin-1").upper() for i in range(count)]
+    lumps = struct.iter_unpack("<ii8s", entries)
+    return [(name.split(b"\0")[0].decode("latin-1").upper(), offset, size) for offset, size, name in lumps]
+
+
+def maps_in(wad: str | Path) -> list[str]:
+    """Names of the maps in a WAD, in its order.
+
+    Raises:
+        ValueError: as for `wad_directory`.
+    """
+    names = [name for name, _, _ in wad_directory(wad)]
     return [name for name, following in zip(names, names[1:], strict=False) if following in ("THINGS", "TEXTMAP")]
 
 

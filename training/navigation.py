@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import heapq
 import re
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from doom_dream_env.scenarios import Scenario, shipped_wad
+from doom_dream_env.scenarios import Scenario, shipped_wad, wad_directory
 
 CELL, REGION = 16, 128  # map units: the grid of ways, and the coarse one that measures how much of a map was seen
 RADIUS, STEP, HEIGHT = 14.0, 24.0, 56.0  # of a player, who is 16 wide in truth: he slides along what he touches
@@ -48,12 +47,10 @@ class Plan:
 def read_plan(wad: Path, map_name: str) -> Plan:
     """Read one map of a WAD, in DOOM's own format or as text (UDMF; its specials mean something else and are left out)."""
     data = wad.read_bytes()
-    _, count, directory = struct.unpack_from("<4sii", data)
-    entries = [struct.unpack_from("<ii8s", data, directory + 16 * i) for i in range(count)]
-    names = [name.split(b"\0")[0].decode("latin-1").upper() for _, _, name in entries]
-    first = names.index(map_name.upper())
-    lumps = {names[i]: data[entries[i][0] : entries[i][0] + entries[i][1]] for i in range(min(first + 11, count) - 1, first, -1)}
-    if names[first + 1] == "TEXTMAP":
+    directory = wad_directory(wad)
+    first = [name for name, _, _ in directory].index(map_name.upper())
+    lumps = {name: data[offset : offset + size] for name, offset, size in directory[first + 10 : first : -1]}
+    if directory[first + 1][0] == "TEXTMAP":
         return _read_text(lumps["TEXTMAP"].decode("latin-1"))
     vertices = np.frombuffer(lumps["VERTEXES"], "<i2").reshape(-1, 2).astype(float)
     lines = np.frombuffer(lumps["LINEDEFS"], "<u2").reshape(-1, 7).astype(int)

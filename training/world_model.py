@@ -172,7 +172,7 @@ class Trainee(nn.Module):
 
 
 def supports(data: Dataset) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
-    """Deltas per variable (at most 48) and reward support (at most 96 values), as seen in the data.
+    """Deltas per variable (at most 48) and reward support, as seen in the data.
 
     Of rewards, every world has its most frequent 12 values; those that vary freely (the way made in deadly_corridor) are
     covered by quantiles, between which a two-hot code interpolates.
