@@ -38,6 +38,7 @@ def make_model(seed: int = 0, survival: float = 2.0) -> WorldModel:
             variables = torch.tensor(VARIABLE_SCALES).where(mask, 0.0).expand(STARTS, -1).clone()
             model.starts[scenario.starts] = (torch.randn(STARTS, model.config.state_width), variables)
             clip = (torch.randn(STARTS, 4, model.config.state_width), torch.zeros(STARTS, 3, 9), variables[:, None].repeat(1, 4, 1))
+            clip = (*clip, torch.arange(STARTS).float())
             model.clips[scenario.starts] = clip
     return model.eval().requires_grad_(False)
 

@@ -223,29 +223,38 @@ def test_features_are_clipped_to_the_declared_bounds(immortal: WorldModel) -> No
     assert np.abs(features).max() == FEATURE_LIMIT and env.observation_space.contains(features)
 
 
-def test_a_dreamed_state_stays_within_the_norm_of_real_ones() -> None:
+def test_a_dreamed_state_stays_where_real_ones_are() -> None:
+    """However wild the prediction, it ends in the box of real states: here a line of length two."""
     wild = make_model(survival=60.0)
     wild.dynamics.central[-1].bias.fill_(50.0)
+    width, world = wild.config.state_width, wild.config.scenarios.index("take_cover")
+    line = torch.nn.functional.normalize(torch.arange(1.0, width + 1), dim=0)
+    wild.manifold.fit(world, torch.linspace(-1, 1, 500)[:, None] * line)
     batch = DreamBatch(N, weights=wild)
     batch.reset(seed=0)
-    batch.step(torch.zeros(N, dtype=torch.long))
-    torch.testing.assert_close(batch.drift(), torch.full((N,), 2.0))  # |z|²/D is held at 3
+    for _ in range(3):
+        batch.step(torch.zeros(N, dtype=torch.long))
+        along = batch.state.z @ line
+        assert along.abs().max() <= 1.0 + 1e-4
+        torch.testing.assert_close(batch.state.z, along[:, None] * line, atol=1e-3, rtol=0)
 
 
 def test_a_dream_can_begin_at_any_real_moment(immortal: WorldModel) -> None:
     batch = DreamBatch(N, weights=immortal, starts="anywhere")
     batch.reset(seed=0)
-    z, actions, variables = immortal.clips["take_cover"]
+    z, _, _, age = immortal.clips["take_cover"]
     assert bool((batch.state.length == z.shape[1]).all())  # it remembers the steps before
+    began = (z[:, -1] == batch.state.z[:, None]).all(-1).float().argmax(1)
+    assert torch.equal(batch.state.age, age[began].long() + z.shape[1] - 1)  # and how long the episode has run
     assert all(bool((z[:, -1] == state).all(1).any()) for state in batch.state.z)
     with pytest.raises(ValueError, match="starts 'nowhere' is unknown; choose from beginnings, anywhere"):
         DreamBatch(N, weights=immortal, starts="nowhere")
 
 
 def test_remembering_a_clip_is_observing_it_step_by_step(immortal: WorldModel) -> None:
-    z, actions, variables = (part[:2] for part in immortal.clips["take_cover"])
+    z, actions, variables, _ = (part[:2] for part in immortal.clips["take_cover"])
     world = immortal.scenario_index("take_cover", 2)
-    recalled = immortal.recall(z, actions, variables, world)
+    recalled = immortal.recall(z, actions, variables, world, torch.tensor([-1, -1]))
     state, known = immortal.begin(z[:, 0], variables[:, 0], world, start=False), torch.tensor([[1.0, 0.0]] * 2)
     for t in range(1, z.shape[1]):
         state = immortal._advance(state, z[:, t], variables[:, t], actions[:, t - 1], known)

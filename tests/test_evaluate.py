@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import random_frames
 from PIL import Image
 
 from doom_dream_env.scenarios import BUTTONS, VARIABLES, get_scenario
@@ -160,11 +161,16 @@ def test_worlds_are_counted_as_the_weights_count_them(model: WorldModel, recorde
         assert model.config.scenarios[index] == name
 
 
-def test_the_perceptual_distance_is_left_out_where_its_trunk_is_missing(
+def test_the_perceptual_distance_says_its_trunk_and_is_left_out_without_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("lpips")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # nothing was ever downloaded
+    name, distance = measure.perceptual_distance() or ("", None)
+    assert "stlpips" in name and distance is not None
+    real = torch.from_numpy(random_frames(2)).float().div(4).add(96).byte()
+    near, far = (real.float() + 2).byte(), real.flip(2)
+    assert distance(real, real) == pytest.approx(0, abs=1e-6) and 0 < distance(real, near) < distance(real, far)
+    monkeypatch.setitem(sys.modules, "stlpips_pytorch", None)
     assert measure.perceptual_distance() is None and "left out" in capsys.readouterr().out
 
 

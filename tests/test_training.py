@@ -5,6 +5,7 @@ A toy world: a bright square on a dark floor that the two MOVE buttons push side
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import math
@@ -22,7 +23,8 @@ from torch import Tensor, nn
 from doom_dream_env.scenarios import SCENARIOS, get_scenario
 from training import dynamics, world_model
 from training.dataset import Dataset, ShardWriter, compress_frame
-from training.loop import Compute, Optimiser, load_checkpoint, prefetched, save_checkpoint, seeded
+from training.facts import Facts
+from training.loop import Compute, Muon, Optimiser, load_checkpoint, prefetched, save_checkpoint, seeded
 from training.world_model import Trainee, make_batch, sample_rows, supports
 
 WORLDS = ("take_cover", "defend_the_center")
@@ -112,7 +114,7 @@ def test_a_window_past_the_end_is_marked_not_filled(data: Dataset) -> None:
     rows = np.array([0, LENGTH - 2])
     batch = make_batch(data, rows, 4, CPU.device)
     assert batch.valid.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]] and batch.follows.tolist() == [[1, 1, 1], [1, 0, 0]]
-    assert batch.start.tolist() == [1, 0] and batch.ended[1, 1] == 1 and batch.ended[0].sum() == 0
+    assert batch.age.tolist() == [0, LENGTH - 2] and batch.ended[1, 1] == 1 and batch.ended[0].sum() == 0
     assert torch.equal(batch.frames[0], torch.from_numpy(data.frames(np.arange(4))))
     assert torch.equal(batch.actions[0], torch.from_numpy(data.actions[:4]).float())
     assert torch.equal(batch.heat[0, 1], torch.from_numpy(data.heat[1]).float()) and batch.heat.sum() > 0
@@ -196,10 +198,11 @@ def test_a_trained_dream_follows_the_action() -> None:
         for t in range(WINDOW - 1):
             z.append(0.9 * z[-1] + push[pressed[:, t]])
         one, healthy = torch.ones(lanes, WINDOW), torch.tensor([100.0, 0.0, 0.0, 0.0]).expand(lanes, WINDOW, 4)
+        none, nothing = torch.zeros(lanes, dtype=torch.long), torch.zeros(lanes, WINDOW, 3)
         batch = world_model.Batch(
             frames=None, actions=table[pressed], rewards=4 * one, ended=0 * one, variables=healthy, next_variables=healthy,
-            scenario=torch.zeros(lanes, dtype=torch.long), start=one[:, 0], heat=torch.zeros(lanes, WINDOW, 3, 12, 16), valid=one,
-            follows=one[:, 1:], rows=one,
+            scenario=none, age=none, heat=torch.zeros(lanes, WINDOW, 3, 12, 16), valid=one, follows=one[:, 1:], rows=one,
+            place=none, pose=torch.zeros(lanes, WINDOW, 4), sight=nothing,
         )  # fmt: skip
         return batch, torch.stack(z, 1)
 
@@ -399,6 +402,33 @@ def test_the_second_stage_asks_for_the_first(toy: Path, tmp_path: Path) -> None:
         run("dynamics", toy, tmp_path, 2)
 
 
+# ---- facts ---------------------------------------------------------------------------------------------------------------
+
+
+def test_facts_are_read_off_linearly_and_only_where_they_are_known(data: Dataset) -> None:
+    """Two places with coordinates of their own: a linear head per place finds both; an offset that does not exist teaches nothing."""
+    torch.manual_seed(0)
+    facts, width = Facts(12, 2), 12
+    facts.calibrate(SimpleNamespace(places=["a", "b"], place=np.repeat([0, 1], 50), pose=np.random.default_rng(0).normal(0, 200, (100, 4))))
+    batch = make_batch(data, np.arange(64) % len(data), 2, CPU.device)
+    dice = seeded(3)
+    x = torch.randn(64, 2, width, generator=dice)
+    place = torch.arange(64) % 2
+    at = torch.where(place[:, None, None] == 0, 150 * x[..., :2], -150 * x[..., :2])
+    angle = torch.atan2(x[..., 2], x[..., 3]).rad2deg()
+    sight = torch.stack([torch.full((64, 2), math.nan), (x[..., 4] > 0).float(), (x[..., 5] > 0).float()], -1)
+    batch = dataclasses.replace(batch, place=place, pose=torch.cat([at, 0 * at[..., :1], angle[..., None]], -1), sight=sight)
+    before, optimiser = [], torch.optim.Adam(facts.parameters(), 0.02)
+    for _ in range(300):
+        loss = facts.loss(x[..., :8], x[..., 8:], batch, torch.ones(64, 2))
+        before.append(float(loss.detach()))
+        optimiser.zero_grad()
+        loss.backward()
+        assert facts.sight.weight.grad is not None and (facts.sight.weight.grad[0] == 0).all(), "learned an offset of nothing"
+        optimiser.step()
+    assert before[-1] < 0.2 * before[0]
+
+
 # ---- small parts -------------------------------------------------------------------------------------------------------
 
 
@@ -432,6 +462,19 @@ def test_the_learning_rate_warms_up_and_falls_to_a_tenth() -> None:
         rates.append(optimiser.optimisers[0].param_groups[0]["lr"])
     assert rates[0] == pytest.approx(1 / 50, rel=0.01) and int(np.argmax(rates)) == 49 and rates[49] > 0.97
     assert rates[-1] == pytest.approx(0.1, abs=0.01) and rates[50:] == sorted(rates[50:], reverse=True)
+
+
+@pytest.mark.parametrize("shape", [(24, 8), (8, 24)])
+def test_muon_updates_as_torch_does(shape: tuple[int, int]) -> None:
+    dice = seeded(0)
+    mine, theirs = (nn.Parameter(torch.randn(shape, generator=seeded(1))) for _ in range(2))
+    ours, reference = Muon([mine], 0.01, 0.1), torch.optim.Muon([theirs], 0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        gradient = torch.randn(shape, generator=dice)
+        mine.grad, theirs.grad = gradient.clone(), gradient.clone()
+        ours.step()
+        reference.step()
+    torch.testing.assert_close(mine, theirs, atol=2e-3, rtol=0)  # torch's is computed in bfloat16
 
 
 def test_muon_gets_hidden_matrices_and_adamw_the_rest() -> None:

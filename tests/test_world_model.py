@@ -5,6 +5,8 @@ Legend: B batch, T time, D state width, F features, W context, L layers.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from doom_dream_env.world_model import PRESETS, DreamState, WorldModel
 from doom_dream_env.world_model.decoder import Decoder
 from doom_dream_env.world_model.encoder import Encoder
 from doom_dream_env.world_model.heads import Dynamics
+from doom_dream_env.world_model.manifold import Manifold
 from doom_dream_env.world_model.predictor import Trunk
 
 B, T, A = 3, 5, len(BUTTONS)
@@ -149,10 +152,69 @@ def test_observing_is_the_full_pass_of_training(model: WorldModel) -> None:
     pressed = torch.cat([torch.from_numpy(actions).float(), torch.ones(B, 1, A)], 1)  # what follows the last frame is not seen
     variables[..., 1] = 0
     values = torch.from_numpy(variables)
-    batch = Batch(None, pressed, nothing, nothing, values, values, index, torch.ones(B), nothing, nothing, nothing[:, 1:], nothing)
+    age, follows = torch.zeros(B, dtype=torch.long), nothing[:, 1:]
+    batch = Batch(None, pressed, nothing, nothing, values, values, index, age, nothing, nothing, follows, nothing, age, nothing, nothing)
     h = model.trunk(embed_window(model, model.encode(frames), batch, index))
     state = model.observe(frames, actions, None, variables, "freedoom")
     torch.testing.assert_close(state.h, h[:, -1], atol=TOLERANCE, rtol=0)
+
+
+def test_time_is_told_apart_and_may_be_unknown(model: WorldModel) -> None:
+    """A floor that burns every eighth step can only be foreseen by who knows the time."""
+    z, world = torch.zeros(1, model.config.state_width), torch.zeros(1, dtype=torch.long)
+    pressed, values = torch.zeros(1, 3, A), torch.ones(1, 4, len(VARIABLE_SCALES))
+
+    def seen(age: int) -> Tensor:
+        return model.recall(z[:, None].expand(1, 4, -1), pressed, values, world, torch.tensor([age])).h
+
+    ages = [*range(40, 104, 3), -1]
+    features = torch.cat([seen(age) for age in ages])
+    assert torch.pdist(features).min() > 1e-5
+    state = model.recall(z[:, None].expand(1, 4, -1), pressed, values, world, torch.tensor([40]))
+    after, unknown = (model.imagine(s, torch.zeros(1, A))[0] for s in (state, dataclasses.replace(state, age=torch.tensor([-1]))))
+    assert (int(state.age), int(after.age), int(unknown.age)) == (43, 44, -1)
+
+
+# ---- the manifold --------------------------------------------------------------------------------------------------------
+
+
+def plane(worlds: int = 2, width: int = 6) -> tuple[Manifold, Tensor]:
+    """World 0: states on a plane with spread 3 and 0.5; world 1 is as before any fit."""
+    directions = torch.linalg.qr(torch.randn(width, 2, generator=torch.Generator().manual_seed(0)))[0]
+    manifold = Manifold(worlds, width)
+    states = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(1)) * torch.tensor([3.0, 0.5]) @ directions.T + 1
+    manifold.fit(0, states)
+    return manifold, states
+
+
+def test_real_states_are_left_alone_and_others_come_back() -> None:
+    manifold, states = plane()
+    moved = (manifold(states, torch.zeros(len(states), dtype=torch.long)) - states).abs().amax(1)
+    assert (moved < 1e-4).float().mean() > 0.99
+    away = states[:100] + 5 * torch.linalg.svd(states[:50] - states[:50].mean(0))[2][2:].sum(0)  # off the plane
+    back = manifold(away, torch.zeros(100, dtype=torch.long))
+    torch.testing.assert_close(back, states[:100], atol=0.05, rtol=0)
+    torch.testing.assert_close(manifold(back, torch.zeros(100, dtype=torch.long)), back, atol=1e-4, rtol=0)
+
+
+def test_lanes_of_several_worlds_are_each_kept_in_their_own() -> None:
+    manifold, states = plane()
+    mixed = torch.tensor([0, 1, 0, 2])
+    wild = 7 * torch.randn(4, 3, 6, generator=torch.Generator().manual_seed(2))
+    together = manifold(wild, mixed)
+    for lane, world in enumerate(mixed):
+        torch.testing.assert_close(together[lane], manifold(wild[lane], world.expand(3)), atol=1e-5, rtol=0)
+    assert together[1].abs().max() <= 4 and not torch.equal(together[0], together[2])
+    wild.requires_grad_()
+    manifold(wild, mixed).sum().backward()
+    assert torch.equal(wild.grad, torch.ones_like(wild))  # straight through: who strayed is told the way back
+
+
+def test_noise_is_shaped_like_real_states() -> None:
+    manifold, states = plane()
+    world, like = torch.zeros(4000, dtype=torch.long), torch.zeros(4000, 1, 6)
+    noise = manifold.noise(world, torch.full((4000, 1, 1), 0.5), like, torch.Generator().manual_seed(3))[:, 0]
+    torch.testing.assert_close(torch.cov(noise.T), 0.25 * torch.cov(states.T), atol=0.15, rtol=0)
 
 
 def test_old_frames_fall_out_of_the_context(model: WorldModel) -> None:
@@ -194,6 +256,21 @@ def test_buttons_may_be_of_any_number_type(model: WorldModel, dtype: torch.dtype
     expected, *_ = model.imagine(state, pressed, temperature=0)
     found, *_ = model.imagine(state, pressed.to(dtype), temperature=0)
     assert states_equal(expected, found)
+
+
+def test_a_variable_that_a_world_lacks_neither_changes_nor_steers_the_dream() -> None:
+    """take_cover has no ammunition: what the untrained logits of its changes say must not matter, dreamed or as a risk."""
+    calm, loud = make_model(), make_model()
+    ammunition = slice(calm.dynamics.sizes[0], sum(calm.dynamics.sizes[:2]))
+    loud.dynamics.outcome.bias[ammunition][:-1] += 50.0  # a shot, for certain
+    for scenario, same in (("take_cover", True), ("defend_the_center", False)):
+        results = []
+        for model in (calm, loud):
+            state = model.observe(random_frames(B, 2), np.zeros((B, 1, A)), scenario=scenario)
+            after, *_ = model.imagine(state, torch.zeros(B, A), 1.0, torch.Generator().manual_seed(0))
+            results.append((after.z, model.end_risk(state, torch.zeros(B, A))))
+            assert (after.variables[:, 1] < state.variables[:, 1]).any() != same or model is calm
+        assert all(torch.equal(*pair) for pair in zip(*results, strict=True)) == same
 
 
 def action_effect(model: WorldModel, state: DreamState) -> float:

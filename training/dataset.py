@@ -213,6 +213,11 @@ def nearest_object(objects: Objects, kind: int) -> npt.NDArray[np.float32]:
     return out
 
 
+def item_ahead(heat: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Heat maps (..., 3, 12, 16): is an item in the middle quarter of the picture? Shape (...)."""
+    return np.asarray(heat[..., 2, :, 6:10].any((-1, -2)))
+
+
 def under_crosshair(objects: Objects) -> npt.NDArray[np.bool_]:
     """Per row: does a visible monster's box cover the middle column of the picture? Shape (rows,)."""
     hit = (objects.kind == 1) & (objects.box[:, 0] <= 80) & (objects.box[:, 0] + objects.box[:, 2] >= 80)
@@ -227,7 +232,7 @@ class Dataset:
     Attributes (N rows): `scenario` index into `names` (N,), `first` row of the row's episode (N,), `last` row of it (N,),
     `actions` uint8 (N, 9), `rewards` (N,), `terminated` (N,), `truncated` (N,), `variables` and `next_variables` (N, V),
     `heat` uint8 (N, 3, 12, 16), `projectile` (N, 2), `crosshair` (N,), `pose` (N, 4) x, y, z, angle; `behaviour` and `starts` (the
-    world and its map) strings (N,).
+    world and its map) strings (N,); `place` index of `starts` in `places` (N,).
     """
 
     def __init__(self, root: Path, scenarios: Sequence[str], split: str = "train", limit: int | None = None) -> None:
@@ -282,6 +287,8 @@ class Dataset:
         self._starts = np.array(starts)
         for key in parts[0]:
             setattr(self, key, np.concatenate([part[key] for part in parts]))
+        names, self.place = np.unique(self.starts, return_inverse=True)
+        self.places: list[str] = names.tolist()
 
     scenario: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
@@ -298,6 +305,7 @@ class Dataset:
     crosshair: npt.NDArray[np.bool_]
     behaviour: npt.NDArray[np.str_]
     starts: npt.NDArray[np.str_]
+    place: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return int(self._starts[-1])

@@ -71,7 +71,7 @@ def train(args: argparse.Namespace) -> None:
             log.scalars(step, {"loss": float(loss.detach()), "psnr": float(-10 * torch.log10(mse))})
             bar.set_postfix(loss=f"{float(loss.detach()):.4f}", refresh=False)
         if compute.main and ((step + 1) % args.every == 0 or step + 1 == args.steps):
-            save_checkpoint(path, decoder, optimiser, step + 1, {"config": trainee.model.config.to_dict(), "seed": args.seed})
+            save_checkpoint(path, decoder, optimiser, step + 1, trainee.about(args.seed))
             log.pictures(step, "real_above_decoded", torch.cat([target[:6], picture[:6].detach()]))
     if compute.main:
         pick_starts(trainee, data, states)

@@ -11,6 +11,7 @@ is fed its own outputs for `--rollout` steps with gradients through all of them.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -25,6 +26,7 @@ from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.world_model import PRESETS, WorldModelConfig
 from doom_dream_env.world_model.files import write_atomically
 from doom_dream_env.world_model.heads import UNIFORM
+from doom_dream_env.world_model.manifold import Manifold
 from training import world_model as joint
 from training.dataset import Dataset
 from training.loop import Compute, Log, Optimiser, compute_init, load_checkpoint, save_checkpoint, seeded
@@ -39,13 +41,16 @@ WEIGHTS = {
     "divergence": 0.1,
     "heat_h": 2.0,
     "outcome": 1.0,
+    "facts": 1.0,
     "rollout": 3.0,
     "heat_rollout": 3.0,
     "divergence_rollout": 0.1,
     "outcome_rollout": 1.0,
+    "facts_rollout": 2.0,
 }
 PRIOR_SHARE = 0.8  # of the divergence: the prior learns faster than the posterior gives in (arXiv 2010.02193)
-NOISE = 0.3  # largest σ of the noise on contexts
+NOISE = 0.5  # largest noise on contexts, in units of the spread of real states along each principal direction
+BEGINNINGS = 0.15  # of the windows begin with their episode; of the rollouts, after the first frame of the window: so do dreams
 STARTS, CLIPS, CLIP_STEPS = 256, 384, 12
 
 
@@ -65,7 +70,7 @@ def load_trainee(path: Path) -> Trainee:
             about = json.loads(file.metadata()["about"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"checkpoint {path} is damaged ({error}); delete it and run its stage again") from error
-    trainee = Trainee(WorldModelConfig.from_dict(about["config"]))
+    trainee = Trainee(WorldModelConfig.from_dict(about["config"]), about["places"])
     load_checkpoint(path, trainee)
     return trainee.eval()
 
@@ -104,18 +109,19 @@ def losses(trainee: Trainee, batch: Batch, z: Tensor, begin: int, rollout: int, 
     """All terms of this stage for states z (B, T, D); the rollout starts after step `begin`."""
     model, dynamics, worlds = trainee.model, trainee.model.dynamics, len(trainee.model.config.scenarios)
     b = len(z)
-    unknown = torch.rand(b, generator=generator).to(z.device) < 0.05
-    scenario = torch.where(unknown, worlds, batch.scenario)
-    # A quarter of the windows are seen through noise: dreamed states are never exactly real ones.
-    strength = NOISE * torch.rand(b, 1, 1, generator=generator).mul(4).sub(3).clamp(min=0)
-    noisy = z + (strength * torch.randn(z.shape, generator=generator)).to(z.device)
+    world_unknown, age_unknown = (torch.rand(2, b, generator=generator) < 0.05).to(z.device)
+    scenario = torch.where(world_unknown, worlds, batch.scenario)
+    batch = dataclasses.replace(batch, age=torch.where(age_unknown, -1, batch.age))
+    # Half of the windows are seen through noise: dreamed states are never exactly real ones.
+    strength = NOISE * torch.rand(b, 1, 1, generator=generator).mul(2).sub(1).clamp(min=0).to(z.device)
+    noisy = z + model.manifold.noise(batch.scenario, strength, z, generator)
     h = model.trunk(embed_window(model, noisy, batch, scenario))
     g = dynamics.act(h, batch.actions)
     drawn = outcome_targets(model, batch)
     c = dynamics.given_outcome(g, drawn)
-    guess = dynamics.next_state(noisy, c)[:, :-1].float()
+    guess = model.manifold(dynamics.next_state(noisy, c)[:, :-1].float(), batch.scenario)
     shift, divergence = choose_code(trainee, c[:, :-1], noisy[:, :-1], guess, z[:, 1:], generator)
-    coded = dynamics.next_state(noisy[:, :-1], c[:, :-1] + shift).float()
+    coded = model.manifold(dynamics.next_state(noisy[:, :-1], c[:, :-1] + shift).float(), batch.scenario)
     terms = {
         "prediction": relative_error(guess, z[:, 1:], z[:, :-1], batch.follows, batch.scenario, worlds),
         "coded": relative_error(coded, z[:, 1:], z[:, :-1], batch.follows, batch.scenario, worlds),
@@ -123,6 +129,7 @@ def losses(trainee: Trainee, batch: Batch, z: Tensor, begin: int, rollout: int, 
         "divergence": masked_mean(divergence, batch.follows),
         "heat_h": heat_loss(trainee.heat_h(h), batch.heat, batch.valid),
         "outcome": outcome_loss(model, g, c, drawn, batch),
+        "facts": trainee.facts.loss(z, h, batch, batch.valid),
     }
     return terms | rollout_losses(trainee, batch, z, drawn, scenario, begin, rollout, generator)
 
@@ -187,31 +194,19 @@ def rollout_losses(
         c = dynamics.given_outcome(dynamics.act(h, batch.actions[:, step]), [index[:, step] for index in drawn])
         central = dynamics.next_state(state, c)
         shift, divergence = choose_code(trainee, c, state, central, z[:, step + 1], generator)
-        state = torch.where(sampled, dynamics.next_state(state, c + shift), central).float()
+        state = model.manifold(torch.where(sampled, dynamics.next_state(state, c + shift), central).float(), batch.scenario)
         guesses.append(state)
         divergences.append(divergence)
         after = batch.variables[:, step + 1] / model.scales
         change = after - batch.variables[:, step] / model.scales
-        token = model.trunk.embed(state, batch.actions[:, step], after, change, scenario, known)
+        age = torch.where(batch.age < 0, -1, batch.age + step + 1)
+        token = model.trunk.embed(state, batch.actions[:, step], after, change, scenario, known, age)
         h, cache = model.trunk.step(token, cache, length)
         length = (length + 1).clamp(max=model.config.context - 1)
         trunk.append(h)
     here = slice(begin + 1, begin + rollout + 1)
     guess, h_dream = torch.stack(guesses, 1), torch.stack(trunk, 1)
-    part = Batch(
-        None,
-        batch.actions[:, here],
-        batch.rewards[:, here],
-        batch.ended[:, here],
-        batch.variables[:, here],
-        batch.next_variables[:, here],
-        batch.scenario,
-        batch.start,
-        batch.heat[:, here],
-        batch.valid[:, here],
-        batch.follows[:, begin + 1 :],
-        batch.rows[:, here],
-    )
+    part = batch.part(begin + 1, begin + rollout + 1)
     g = dynamics.act(h_dream, part.actions)
     targets = [index[:, here] for index in drawn]
     with torch.no_grad():  # not losses, for the log: open-loop skill of the central guess by horizon
@@ -226,6 +221,7 @@ def rollout_losses(
         "heat_rollout": heat_loss(trainee.heat_z(guess), part.heat, part.valid),
         "divergence_rollout": masked_mean(torch.stack(divergences, 1), batch.follows[:, begin : begin + rollout]),
         "outcome_rollout": outcome_loss(model, g, dynamics.given_outcome(g, targets), targets, part),
+        "facts_rollout": trainee.facts.loss(guess, h_dream, part, part.valid),
     }
 
 
@@ -247,6 +243,8 @@ def train(args: argparse.Namespace) -> None:
     optimiser = Optimiser(trainee, args.optimizer, args.lr, args.steps)
     if path.exists():
         first, _ = load_checkpoint(path, trainee, optimiser)
+    else:
+        fit_manifold(trainee.model.manifold, data, states, args.seed)
     pick_starts(trainee, data, states)
     log = Log(args.out / "dynamics", compute)
     pool, rollout = np.arange(len(data)), min(args.rollout, args.window - 2)
@@ -256,9 +254,10 @@ def train(args: argparse.Namespace) -> None:
         rows = sample_rows(data, pool, args.batch, rng)
         # windows begin anywhere, also before an episode's last steps: those that would be cut short slide back
         rows = np.maximum(np.minimum(rows, data.last[rows] - rng.integers(0, args.window, len(rows))), data.first[rows])
+        rows = np.where(rng.random(len(rows)) < BEGINNINGS, data.first[rows], rows)
         batch = make_batch(data, rows, args.window, compute.device, frames=False)
         z = states[batch.rows.cpu()].to(compute.device).float()
-        begin = int(rng.integers(0, args.window - rollout))
+        begin = int(rng.integers(0, args.window - rollout)) if rng.random() < 1 - BEGINNINGS else 0
         with compute.autocast():
             terms = losses(trainee, batch, z, begin, rollout, seeded(args.seed, 7, step, compute.rank))
         loss = sum(weight * terms[name] for name, weight in WEIGHTS.items())
@@ -272,7 +271,7 @@ def train(args: argparse.Namespace) -> None:
             log.scalars(step, numbers)
             bar.set_postfix(rollout=f"{numbers['rollout']:.3f}", outcome=f"{numbers['outcome']:.3f}", refresh=False)
         if compute.main and ((step + 1) % args.every == 0 or step + 1 == args.steps):
-            save_checkpoint(path, trainee, optimiser, step + 1, {"config": trainee.model.config.to_dict(), "seed": args.seed})
+            save_checkpoint(path, trainee, optimiser, step + 1, trainee.about(args.seed))
 
 
 def fit_heat(head: torch.nn.Module, data: Dataset, states: Tensor, compute: Compute, seed: int, steps: int = 1500) -> None:
@@ -287,6 +286,14 @@ def fit_heat(head: torch.nn.Module, data: Dataset, states: Tensor, compute: Comp
         optimiser.step(step, compute)
 
 
+def fit_manifold(manifold: Manifold, data: Dataset, states: Tensor, seed: int, most: int = 50_000) -> None:
+    """Where the real states of each world are, and those of all worlds for the unknown one."""
+    rng, worlds = np.random.default_rng((seed, 13)), len(data.names)
+    for world in range(worlds + 1):
+        rows = np.flatnonzero(data.scenario == world) if world < worlds else np.arange(len(data))
+        manifold.fit(world, states[rng.permutation(rows)[:most]])
+
+
 def pick_starts(trainee: Trainee, data: Dataset, states: Tensor) -> None:
     """Give the model real beginnings (first frames) and clips (a dozen steps from anywhere), up to 256 and 384 of each world and map."""
     at = np.arange(len(data))
@@ -298,7 +305,8 @@ def pick_starts(trainee: Trainee, data: Dataset, states: Tensor) -> None:
         clip = ends[:, None] - np.arange(CLIP_STEPS)[::-1]
         if len(clip):
             actions, variables = torch.from_numpy(data.actions[clip[:, :-1]]).float(), torch.from_numpy(data.variables[clip])
-            trainee.model.clips[name] = (states[torch.from_numpy(clip)].float(), actions, variables)
+            age = torch.from_numpy(clip[:, 0] - data.first[clip[:, 0]]).float()
+            trainee.model.clips[name] = (states[torch.from_numpy(clip)].float(), actions, variables, age)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import DreamState, WorldModel
-from training.dataset import Dataset
+from training.dataset import Dataset, item_ahead
 from training.decoder import object_mask
 from training.probes import LinearProbe, auc, fit_logistic, fit_ridge, r2
 from training.world_model import embed_window, make_batch
@@ -69,7 +69,7 @@ def trunk_all(model: WorldModel, data: Dataset, z: Tensor) -> Tensor:
 def features_all(model: WorldModel, data: Dataset, z: Tensor, h: Tensor) -> Tensor:
     """What an agent sees at every row, (N, F)."""
     none = z.new_zeros(len(z), 0)
-    return model.features(DreamState(z, h, torch.from_numpy(data.variables), torch.from_numpy(data.scenario), none, none))
+    return model.features(DreamState(z, h, torch.from_numpy(data.variables), torch.from_numpy(data.scenario), none, none, none))
 
 
 # ---- open loop -----------------------------------------------------------------------------------------------------------
@@ -114,7 +114,8 @@ def open_loop(
     order = np.arange(len(rows)) if order is None else order
     window = (rows - CONTEXT + 1)[:, None] + np.arange(CONTEXT)
     pressed, values = torch.from_numpy(data.actions[window[:, :-1]]).float(), torch.from_numpy(data.variables[window])
-    state = model.recall(z[torch.from_numpy(window)], pressed, values, torch.from_numpy(data.scenario[rows]))
+    age = torch.from_numpy(window[:, 0] - data.first[rows])
+    state = model.recall(z[torch.from_numpy(window)], pressed, values, torch.from_numpy(data.scenario[rows]), age)
     dice = torch.Generator().manual_seed(0)
     for step in range(1, ahead + 1):
         action = torch.from_numpy(data.actions[rows + step - 1][order]).float()
@@ -153,7 +154,7 @@ def probe_targets(data: Dataset, rows: np.ndarray) -> dict[str, np.ndarray]:
         "projectile_auc": np.isfinite(offset).astype(float),
         "projectile_offset_r2": offset,
         "crosshair_auc": data.crosshair[rows, None].astype(float),
-        "item_ahead_auc": data.heat[rows][:, 2, :, 6:10].any((1, 2))[:, None].astype(float),
+        "item_ahead_auc": item_ahead(data.heat[rows])[:, None].astype(float),
     }
 
 
@@ -330,21 +331,28 @@ def death_scores(model: WorldModel, data: Dataset, h: Tensor, world: int) -> Sco
 
 
 def perceptual_distance() -> tuple[str, Distance] | None:
-    """LPIPS (arXiv 1801.03924) if it is installed and its trunk is on this machine: the trunk's name, and the distance.
+    """A learned distance of pictures that is on this machine: its name with its trunk, and the mean over pairs of uint8 (B, 120, 160, 3).
 
-    The distance is the mean over pairs of uint8 pictures (B, 120, 160, 3). Nothing is downloaded.
+    LPIPS (arXiv 1801.03924) where torchvision's AlexNet has been downloaded, else shift-tolerant LPIPS (arXiv 2207.13686), whose package
+    carries its trunk. Nothing is downloaded.
     """
+    network: torch.nn.Module
     try:
         import lpips
         from torchvision.models import AlexNet_Weights
+
+        if not (Path(torch.hub.get_dir()) / "checkpoints" / AlexNet_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[-1]).is_file():
+            raise ImportError("AlexNet is not here")
+        name, network = "LPIPS, AlexNet of torchvision", lpips.LPIPS(net="alex", verbose=False)
     except ImportError:
-        print("perceptual distance left out: install the package lpips to have it")
-        return None
-    weights = AlexNet_Weights.IMAGENET1K_V1
-    if not (Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]).is_file():
-        print(f"perceptual distance left out: AlexNet is not here; torch.hub.load_state_dict_from_url('{weights.url}') fetches it")
-        return None
-    network = lpips.LPIPS(net="alex", verbose=False).eval()
+        try:
+            from stlpips_pytorch import stlpips
+        except ImportError:
+            print("perceptual distance left out: pip install stlpips-pytorch torchsummary to have it")
+            return None
+        name = "shift-tolerant LPIPS, AlexNet of stlpips-pytorch"
+        network = stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False)
+    network.eval()
 
     @torch.inference_mode()
     def distance(real: Tensor, decoded: Tensor) -> float:
@@ -352,7 +360,7 @@ def perceptual_distance() -> tuple[str, Distance] | None:
         scaled = [[picture.permute(0, 3, 1, 2).float() / 127.5 - 1 for picture in pair] for pair in pairs]
         return float(torch.cat([network(*pair).flatten() for pair in scaled]).mean())
 
-    return "LPIPS, AlexNet", distance
+    return name, distance
 
 
 def psnr(error: Tensor) -> float:
@@ -413,7 +421,7 @@ def agreement(model: WorldModel, data: Dataset, z: Tensor) -> float:
     batch = make_batch(data, np.array([row]), length, torch.device("cpu"), frames=False)
     window = z[row : row + length][None]
     full = model.trunk(embed_window(model, window, batch, batch.scenario))
-    state = model.begin(window[:, 0], batch.variables[:, 0], batch.scenario, bool(batch.start[0]))
+    state = model.begin(window[:, 0], batch.variables[:, 0], batch.scenario, bool(batch.age[0] == 0))
     known, worst = torch.tensor([[1.0, 0.0]]), 0.0
     for t in range(1, length):
         state = model._advance(state, window[:, t], batch.variables[:, t], batch.actions[:, t - 1], known)

@@ -32,10 +32,10 @@ def random_action(scenario: Scenario, rng: np.random.Generator) -> Buttons:
 
 
 class RandomPlayer:
-    """Random actions, each held for a uniform number of 1 to `hold` steps."""
+    """Random actions, each held for a uniform number of 1 to `hold` steps; None: `hold` is log-uniform between 1 and 20."""
 
-    def __init__(self, scenario: Scenario, rng: np.random.Generator, hold: int = 10) -> None:
-        self.scenario, self.rng, self.hold = scenario, rng, hold
+    def __init__(self, scenario: Scenario, rng: np.random.Generator, hold: int | None = None) -> None:
+        self.scenario, self.rng, self.hold = scenario, rng, hold or int(np.exp(rng.uniform(0, np.log(21))))
         self.left, self.action = 0, press()
 
     def __call__(self, game: Game) -> Buttons:
@@ -60,11 +60,8 @@ class BlindSweep:
 
     @classmethod
     def random(cls, scenario: Scenario, rng: np.random.Generator) -> BlindSweep:
-        """Two actions, different where the scenario lists them, with log-uniform durations of 2 to 60 steps."""
-        if scenario.discrete:
-            one, two = rng.choice(scenario.action_table(), size=2, replace=False)
-        else:
-            one, two = random_action(scenario, rng), random_action(scenario, rng)
+        """Two actions, now and then twice the same one, with log-uniform durations of 2 to 60 steps."""
+        one, two = random_action(scenario, rng), random_action(scenario, rng)
         steps = np.exp(rng.uniform(np.log(2), np.log(60), size=2)).astype(int)
         return cls((one, two), (int(steps[0]), int(steps[1])))
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -27,14 +28,25 @@ from tqdm import tqdm
 
 from doom_dream_env.scenarios import SCENARIOS, VARIABLES
 from doom_dream_env.world_model import PRESETS, WorldModel, WorldModelConfig, files
-from training.dataset import HEAT_SHAPE, Dataset
+from training.dataset import HEAT_SHAPE, Dataset, item_ahead
+from training.facts import Facts
 from training.loop import Compute, Log, Optimiser, compute_init, load_checkpoint, prefetched, save_checkpoint, seeded
 from training.losses import effective_rank, masked_mean, nearest_index, sigreg, two_hot
 from training.probes import auc
 
 CHECKPOINT = "joint.safetensors"
 HEAT_POSITIVE_WEIGHT = 6.0
-WEIGHTS = {"prediction": 2.0, "sigreg": 0.12, "rollout": 1.0, "heat_z": 6.0, "heat_next": 3.0, "heat_h": 3.0, "outcome": 1.0}
+WEIGHTS = {
+    "prediction": 5.0,
+    "sigreg": 0.6,
+    "rollout": 2.5,
+    "heat_z": 6.0,
+    "heat_next": 3.0,
+    "heat_h": 3.0,
+    "outcome": 1.0,
+    "facts": 1.0,
+    "facts_next": 0.5,
+}
 
 
 @dataclasses.dataclass
@@ -48,11 +60,21 @@ class Batch:
     variables: Tensor  # B, T, V
     next_variables: Tensor  # B, T, V
     scenario: Tensor  # B
-    start: Tensor  # B: the window begins with its episode
+    age: Tensor  # B: steps since the episode began at the first step; −1 unknown
     heat: Tensor  # B, T, 3, 12, 16
     valid: Tensor  # B, T
     follows: Tensor  # B, T − 1
     rows: Tensor  # B, T
+    place: Tensor  # B
+    pose: Tensor  # B, T, 4: x, y, z, angle in degrees
+    sight: Tensor  # B, T, 3: see `training.facts`; NaN where there is nothing to see
+
+    def part(self, begin: int, end: int) -> Batch:
+        """Steps `begin` to `end` of every window, without frames."""
+        age = torch.where(self.age < 0, -1, self.age + begin)
+        per_step = ("actions", "rewards", "ended", "variables", "next_variables", "heat", "valid", "rows", "pose", "sight")
+        cut = {name: getattr(self, name)[:, begin:end] for name in per_step}
+        return dataclasses.replace(self, frames=None, age=age, follows=self.follows[:, begin : end - 1], **cut)
 
 
 def make_batch(data: Dataset, rows: np.ndarray, length: int, device: torch.device, frames: bool = True) -> Batch:
@@ -72,11 +94,14 @@ def make_batch(data: Dataset, rows: np.ndarray, length: int, device: torch.devic
         variables=tensor(data.variables[at]),
         next_variables=tensor(data.next_variables[at]),
         scenario=tensor(data.scenario[rows]),
-        start=tensor(rows == data.first[rows]).float(),
+        age=tensor(rows - data.first[rows]),
         heat=tensor(data.heat[at]).float(),
         valid=tensor(valid).float(),
         follows=tensor(valid[:, 1:]).float(),
         rows=tensor(at),
+        place=tensor(data.place[rows]),
+        pose=tensor(data.pose[at]),
+        sight=tensor(np.stack([data.projectile[at, 0], data.crosshair[at], item_ahead(data.heat[at])], -1)).float(),
     )
 
 
@@ -90,7 +115,7 @@ def sample_rows(data: Dataset, pool: np.ndarray, batch: int, rng: np.random.Gene
 
 def embed_window(model: WorldModel, z: Tensor, batch: Batch, scenario: Tensor) -> Tensor:
     """Trunk tokens (B, T, E) of a window with states z (B, T, D)."""
-    return model.tokens(z, batch.actions[:, :-1], batch.variables, scenario, batch.start)
+    return model.tokens(z, batch.actions[:, :-1], batch.variables, scenario, batch.age)
 
 
 def outcome_targets(model: WorldModel, batch: Batch) -> list[Tensor]:
@@ -120,10 +145,12 @@ def heat_loss(logits: Tensor, heat: Tensor, mask: Tensor) -> Tensor:
 
 
 class Trainee(nn.Module):
-    """The world model with the heads that exist in training only."""
+    """The world model with the heads that exist in training only; `places` are the maps that the read-out of the pose knows."""
 
-    def __init__(self, config: WorldModelConfig) -> None:
+    def __init__(self, config: WorldModelConfig, places: Sequence[str] = ()) -> None:
         super().__init__()
+        self.places = tuple(places) or config.scenarios
+        self.facts = Facts(config.state_width + config.trunk_width, len(self.places))
         cells = int(np.prod(HEAT_SHAPE))
         self.model = WorldModel(config)
         self.heat_z = nn.Sequential(nn.Linear(config.state_width, 256), nn.GELU(), nn.Linear(256, cells))
@@ -131,6 +158,10 @@ class Trainee(nn.Module):
         width, state = config.code_width, config.state_width
         seen = nn.Linear(config.trunk_width + 2 * state, width)  # the condition, what the central guess misses, what it changes
         self.posterior = nn.Sequential(seen, nn.GELU(), nn.Linear(width, config.code_groups * config.code_size))
+
+    def about(self, seed: int) -> dict[str, object]:
+        """What a checkpoint says of itself."""
+        return {"config": self.model.config.to_dict(), "places": self.places, "seed": seed}
 
     def losses(self, batch: Batch, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
         """All terms of the joint stage, and the states z (B, T, D)."""
@@ -167,6 +198,8 @@ class Trainee(nn.Module):
             "heat_next": heat_loss(self.heat_z(guess), batch.heat[:, 1:], batch.follows),
             "heat_h": heat_loss(self.heat_h(h), batch.heat, batch.valid),
             "outcome": outcome_loss(model, g, c, drawn, batch),
+            "facts": self.facts.loss(z, h, batch, batch.valid),
+            "facts_next": self.facts.loss(guess, h2[:, 1:], batch.part(1, t), batch.follows),
         }
         return terms, z
 
@@ -211,8 +244,9 @@ def quick_scores(trainee: Trainee, data: Dataset, compute: Compute) -> dict[str,
         with compute.autocast():
             z = model.encode(batch.frames)
             h = model.trunk(embed_window(model, z, batch, batch.scenario))
-            drawn = [p.argmax(-1) for p in model.dynamics.outcome_logits(model.dynamics.act(h, batch.actions))]
-            guess = model.dynamics.next_state(z, model.dynamics.given_outcome(model.dynamics.act(h, batch.actions), drawn))
+            g = model.dynamics.act(h, batch.actions)
+            drawn = [part.argmax(-1) for part in model.outcome_logits(g, batch.scenario[:, None].expand(batch.valid.shape))]
+            guess = model.dynamics.next_state(z, model.dynamics.given_outcome(g, drawn))
             heat = trainee.heat_z(z).float()
             heat_next = trainee.heat_z(guess).float()
         error = (guess[:, 2:-1].float() - z[:, 3:]).square().mean()
@@ -231,7 +265,9 @@ def new_trainee(preset: str, data: Dataset, seed: int, init: str | None) -> Trai
     deltas, rewards = supports(data)
     known = tuple(tuple(map(bool, world.variable_mask())) for world in data.worlds)
     torch.manual_seed(seed)
-    trainee = Trainee(dataclasses.replace(PRESETS[preset], scenarios=tuple(data.names), known=known, deltas=deltas, rewards=rewards))
+    config = dataclasses.replace(PRESETS[preset], scenarios=tuple(data.names), known=known, deltas=deltas, rewards=rewards)
+    trainee = Trainee(config, data.places)
+    trainee.facts.calibrate(data)
     if init:
         print(f"began from {init}; anew: {', '.join(warm_start(trainee.model, init)) or 'nothing'}")
     return trainee
@@ -257,13 +293,12 @@ def train(args: argparse.Namespace) -> None:
     data = Dataset(args.data, args.scenarios, "train", args.limit)
     held_out = Dataset(args.data, args.scenarios, "val", 6000)
     trainee = new_trainee(args.preset, data, args.seed, args.init)
-    config = trainee.model.config
+    about = trainee.about(args.seed)
     if compute.ranks > 1 and compute.device.type == "cuda":
         trainee = cast("Trainee", nn.SyncBatchNorm.convert_sync_batchnorm(trainee))
     trainee.to(compute.device).train()
     optimiser = Optimiser(trainee, args.optimizer, args.lr, args.steps)
     path, first = args.out / CHECKPOINT, 0
-    about = {"config": config.to_dict(), "seed": args.seed}
     if path.exists():
         first, _ = load_checkpoint(path, trainee, optimiser)
     log = Log(args.out / "joint", compute)

@@ -190,8 +190,8 @@ class DreamBatch(Lanes):
         if self.starts == "anywhere":
             clip = self.model.clips[self.scenario.starts]
             chosen = torch.randint(len(clip[0]), (count,), generator=self.generator, device=self.device)
-            states, actions, values = (part[chosen] for part in clip)
-            return self.model.recall(states, actions, values, self.model.scenario_index(self.scenario.name, count))
+            states, actions, values, age = (part[chosen] for part in clip)
+            return self.model.recall(states, actions, values, self.model.scenario_index(self.scenario.name, count), age)
         if self.scenario.starts not in self.model.starts:
             raise ValueError(
                 f"these weights carry no beginnings of {self.scenario.starts!r}, only of {', '.join(self.model.starts) or 'nothing'}; "

@@ -19,11 +19,11 @@ from doom_dream_env.world_model.config import WorldModelConfig
 from doom_dream_env.world_model.decoder import Decoder
 from doom_dream_env.world_model.encoder import Encoder
 from doom_dream_env.world_model.heads import Dynamics
+from doom_dream_env.world_model.manifold import Manifold
 from doom_dream_env.world_model.predictor import Trunk
 from doom_dream_env.world_model.state import DreamState
 
-CLIP_PARTS = ("z", "actions", "variables")
-STATE_LIMIT = 3.0  # of |z|²/D: real states stay below (measured: 2.96 at most), so a dream does too
+CLIP_PARTS = ("z", "actions", "variables", "age")
 
 
 class WorldModel(nn.Module):
@@ -43,16 +43,20 @@ class WorldModel(nn.Module):
             config.context,
         )
         self.dynamics = Dynamics(config)
+        self.manifold = Manifold(len(config.scenarios), config.state_width)
         self.decoder = Decoder(config)
         self.register_buffer("scales", torch.tensor(VARIABLE_SCALES), persistent=False)
         masks = [*config.known, (True,) * len(config.variables)]  # the last one: scenario unknown
         self.register_buffer("masks", torch.tensor(masks, dtype=torch.float32), persistent=False)
         for index, values in enumerate(config.deltas):
             self.register_buffer(f"deltas_{index}", torch.tensor(values, dtype=torch.float32), persistent=False)
+            still = self.deltas(index).abs() == self.deltas(index).abs().min()
+            # a variable that a world lacks does not change; nothing teaches the logits to say so
+            self.register_buffer(f"possible_{index}", (self.masks[:, index, None] > 0) | still, persistent=False)
         # By `Scenario.starts`: real beginnings, (z, variables) of first frames; and real clips from anywhere in an episode,
-        # (z, actions, variables).
+        # (z, actions, variables, age of the first step).
         self.starts: dict[str, tuple[Tensor, Tensor]] = {}
-        self.clips: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        self.clips: dict[str, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
         self.fingerprint, self.source = "untrained", ""
 
     scales: Tensor
@@ -66,6 +70,11 @@ class WorldModel(nn.Module):
     def deltas(self, index: int) -> Tensor:
         """The changes per step that variable `index` can make."""
         return getattr(self, f"deltas_{index}")
+
+    def outcome_logits(self, g: Tensor, scenario: Tensor) -> list[Tensor]:
+        """Per variable, logits (B, number of its deltas) given g (B, E); −inf for changes of what the world (B,) does not have."""
+        logits = self.dynamics.outcome_logits(g)
+        return [part.masked_fill(~getattr(self, f"possible_{i}")[scenario], -torch.inf) for i, part in enumerate(logits)]
 
     # ---- files -----------------------------------------------------------------------------------------------------
 
@@ -168,11 +177,12 @@ class WorldModel(nn.Module):
         """A dream that starts at states z (B, D) with game variables (B, V); `start`: the episode begins here."""
         c, batch = self.config, len(z)
         cache = torch.zeros(batch, c.trunk_depth, 2, c.context, c.trunk_width, device=self.device)
-        empty = DreamState(z, z[:, :0], variables, scenario, cache, torch.zeros(batch, dtype=torch.long, device=self.device))
+        none = torch.zeros(batch, dtype=torch.long, device=self.device)
+        empty = DreamState(z, z[:, :0], variables, scenario, none - 1, cache, none)
         flags = torch.tensor([0.0, float(start)], device=self.device).expand(batch, 2)
-        return self._advance(empty, z, variables, z.new_zeros(batch, len(BUTTONS)), flags)
+        return self._advance(empty, z, variables, z.new_zeros(batch, len(BUTTONS)), flags, none if start else none - 1)
 
-    def recall(self, z: Tensor, actions: Tensor, variables: Tensor, scenario: Tensor) -> DreamState:
+    def recall(self, z: Tensor, actions: Tensor, variables: Tensor, scenario: Tensor, age: Tensor) -> DreamState:
         """Dreams (B,) that remember T real steps from the middle of episodes, in one pass.
 
         Args:
@@ -180,11 +190,13 @@ class WorldModel(nn.Module):
             actions: what was pressed between them, (B, T − 1, 9).
             variables: game variables at each, (B, T, V).
             scenario: index of the world, (B,).
+            age: steps since the episode began at the first of them, (B,); negative where unknown.
         """
-        h, cache, length = self.trunk.prefill(self.tokens(z, actions, variables, scenario, z.new_zeros(len(z))))
-        return DreamState(z[:, -1], h[:, -1], variables[:, -1], scenario, cache, length)
+        h, cache, length = self.trunk.prefill(self.tokens(z, actions, variables, scenario, age))
+        now = torch.where(age < 0, -1, age + z.shape[1] - 1).long()
+        return DreamState(z[:, -1], h[:, -1], variables[:, -1], scenario, now, cache, length)
 
-    def tokens(self, z: Tensor, actions: Tensor, variables: Tensor, scenario: Tensor, start: Tensor) -> Tensor:
+    def tokens(self, z: Tensor, actions: Tensor, variables: Tensor, scenario: Tensor, age: Tensor) -> Tensor:
         """Trunk tokens (B, T, E) of T steps in a row: the same facts as stepping sees.
 
         Args:
@@ -192,23 +204,27 @@ class WorldModel(nn.Module):
             actions: what was pressed between them, (B, T − 1, 9).
             variables: game variables at each, (B, T, V).
             scenario: index of the world, (B,).
-            start: does the episode begin with the first step? 0/1, (B,).
+            age: steps since the episode began at the first of them, (B,); 0: it begins there, negative: unknown.
         """
         batch, steps = z.shape[:2]
         scaled = variables / self.scales
         change = F.pad(scaled[:, 1:] - scaled[:, :-1], (0, 0, 1, 0))
         flags = z.new_zeros(batch, steps, 2)
         flags[:, 1:, 0] = 1.0
-        flags[:, 0, 1] = start
+        flags[:, 0, 1] = (age == 0).to(z.dtype)
+        ages = torch.where(age[:, None] < 0, -1, age[:, None] + torch.arange(steps, device=z.device))
         pressed, worlds = F.pad(actions, (0, 0, 1, 0)), scenario[:, None].expand(batch, steps)
-        return self.trunk.embed(z, pressed, scaled, change, worlds, flags)
+        return self.trunk.embed(z, pressed, scaled, change, worlds, flags, ages)
 
-    def _advance(self, state: DreamState, z: Tensor, variables: Tensor, action: Tensor, flags: Tensor) -> DreamState:
+    def _advance(
+        self, state: DreamState, z: Tensor, variables: Tensor, action: Tensor, flags: Tensor, age: Tensor | None = None
+    ) -> DreamState:
+        age = torch.where(state.age < 0, -1, state.age + 1) if age is None else age
         change = (variables - state.variables) / self.scales
-        token = self.trunk.embed(z, action, variables / self.scales, change, state.scenario, flags)
+        token = self.trunk.embed(z, action, variables / self.scales, change, state.scenario, flags, age)
         h, cache = self.trunk.step(token, state.cache, state.length)
         length = (state.length + 1).clamp(max=self.config.context - 1)
-        return DreamState(z, h, variables, state.scenario, cache, length)
+        return DreamState(z, h, variables, state.scenario, age, cache, length)
 
     def observe(
         self,
@@ -277,7 +293,7 @@ class WorldModel(nn.Module):
         buttons = self.check_action(action, len(state))
         dynamics = self.dynamics
         g = dynamics.act(state.h, buttons)
-        logits = dynamics.outcome_logits(g)
+        logits = self.outcome_logits(g, state.scenario)
         if temperature > 0:
             drawn = [torch.multinomial(part.softmax(-1), 1, generator=generator)[:, 0] for part in logits]
         else:
@@ -291,8 +307,7 @@ class WorldModel(nn.Module):
             proceed = go_on.sigmoid()
         else:
             proceed = 1 - self.end_risk(state, buttons)
-        z = dynamics.next_state(state.z, c)
-        z = z * (STATE_LIMIT / z.square().mean(-1, keepdim=True).clamp(min=STATE_LIMIT)).sqrt()
+        z = self.manifold(dynamics.next_state(state.z, c), state.scenario)
         flags = torch.tensor([1.0, 0.0], device=z.device).expand(len(z), 2)
         return self._advance(state, z, variables, buttons, flags), dynamics.expected_reward(reward_logits), proceed
 
@@ -304,7 +319,7 @@ class WorldModel(nn.Module):
         """`end_risk` from trunk features h (B, E), for use on whole windows."""
         dynamics, (first, *others) = self.dynamics, range(len(self.config.deltas))
         g = dynamics.act(h, action)
-        logits = dynamics.outcome_logits(g)
+        logits = self.outcome_logits(g, scenario)
         size = logits[first].shape[-1]
         lanes = (*g.shape[:-1], size)  # B, S
         drawn = [torch.arange(size, device=g.device).expand(lanes)]

@@ -9,6 +9,7 @@ cache and one long masked pass are the same computation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import cast
 
@@ -86,6 +87,20 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x)), cache
 
 
+CLOCK_PERIODS = (4, 8, 16, 32, 64)  # steps
+
+
+def clock(age: Tensor) -> Tensor:
+    """Elapsed steps (...) as phases of slow and fast hands and a logarithm, (..., 11); zeros where unknown (negative).
+
+    Time decides what no frame shows: the floor of health_gathering burns every eighth step, and an agent that has waited long in
+    defend_the_line meets stronger monsters.
+    """
+    turns = 2 * math.pi * age[..., None] / torch.tensor(CLOCK_PERIODS, device=age.device)
+    elapsed = age.clamp(min=0).float().log1p()[..., None] / math.log(2048)
+    return torch.cat([turns.sin(), turns.cos(), elapsed], -1) * (age >= 0)[..., None]
+
+
 class Trunk(nn.Module):
     """Embeds steps and runs the blocks; the result is layer-normed, so that agents see it at a known scale."""
 
@@ -97,10 +112,11 @@ class Trunk(nn.Module):
         self.variables_in = nn.Linear(2 * variables, width)
         self.scenario_in = nn.Embedding(scenarios + 1, width)  # the last one: scenario unknown
         self.flags_in = nn.Linear(2, width, bias=False)  # the action before is known; the episode begins here
+        self.age_in = nn.Linear(2 * len(CLOCK_PERIODS) + 1, width, bias=False)
         self.blocks = nn.ModuleList(Block(width, heads, context) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
 
-    def embed(self, z: Tensor, action: Tensor, variables: Tensor, change: Tensor, scenario: Tensor, flags: Tensor) -> Tensor:
+    def embed(self, z: Tensor, action: Tensor, variables: Tensor, change: Tensor, scenario: Tensor, flags: Tensor, age: Tensor) -> Tensor:
         """Tokens from steps; leading dimensions are free.
 
         Args:
@@ -110,6 +126,7 @@ class Trunk(nn.Module):
             change: (..., V) their change in the step that led here.
             scenario: (...) index.
             flags: (..., 2) action known, episode start.
+            age: (...) steps since the episode began; negative where unknown.
         """
         known = flags[..., :1]
         return (
@@ -118,6 +135,7 @@ class Trunk(nn.Module):
             + self.variables_in(torch.cat([variables, 4.0 * change], -1))
             + self.scenario_in(scenario)
             + self.flags_in(flags)
+            + self.age_in(clock(age))
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -138,7 +156,7 @@ class Trunk(nn.Module):
         slots = torch.arange(self.context, device=token.device)
         valid = slots >= self.context - 1 - length[:, None]
         new = []
-        for layer, block in enumerate(cast("Iterable[Block]", self.blocks)):
-            token, part = block.step(token, cache[:, layer], valid)
+        for old, block in zip(cache.unbind(1), cast("Iterable[Block]", self.blocks), strict=True):
+            token, part = block.step(token, old, valid)
             new.append(part)
         return self.norm(token), torch.stack(new, 1)

@@ -18,6 +18,7 @@ class DreamState:
         h: the trunk's feature, before the next action, float32 (B, E).
         variables: game variables in the game's own units, float32 (B, V).
         scenario: index of the world, int64 (B,); the number of worlds means unknown.
+        age: steps since the episode began, int64 (B,); −1 where unknown.
         cache: keys and values of the last W steps, float32 (B, L, 2, W, E).
         length: how many earlier steps of the cache are real, int64 (B,).
     """
@@ -26,6 +27,7 @@ class DreamState:
     h: Tensor
     variables: Tensor
     scenario: Tensor
+    age: Tensor
     cache: Tensor
     length: Tensor
 
