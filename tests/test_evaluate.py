@@ -155,6 +155,20 @@ def test_a_dream_that_knows_the_future_has_skill_one(model: WorldModel, held_out
         assert scores[f"skill_{step}"] == 1 and abs(scores[f"skill_{step}_shuffled"]) < 0.2  # noise is as far from noise as ever
 
 
+def test_every_map_has_its_own_coordinates() -> None:
+    """Two maps that lie 5000 units apart and mirror each other: one probe for both would read neither."""
+    rng = np.random.default_rng(0)
+    places = np.repeat(["freedoom:MAP01", "freedoom:MAP02"], 400)
+    x = torch.from_numpy(rng.normal(size=(800, 6))).float()
+    sign, origin = np.where(places == "freedoom:MAP01", 1, -1)[:, None], np.where(places == "freedoom:MAP01", 0, 5000)[:, None]
+    targets = {"position_x_r2": origin + 200 * sign * x[:, :1].numpy(), "position_y_r2": rng.normal(0, 200, (800, 1))}
+    fitted = measure.fit_probes(x[::2], {name: values[::2] for name, values in targets.items()}, places[::2])
+    scores = measure.score_probes(fitted, x[1::2], {name: values[1::2] for name, values in targets.items()}, places[1::2])
+    assert scores["position_x_r2"] > 0.99 and scores["position_y_r2"] < 0.2
+    alone = measure.score_probes(fitted, x[1:400:2], {name: values[1:400:2] for name, values in targets.items()}, places[1:400:2])
+    assert alone["position_x_r2"] > 0.99
+
+
 def test_worlds_are_counted_as_the_weights_count_them(model: WorldModel, recorded: Path) -> None:
     data = measure.load_split(model, recorded, WORLDS[::-1], "test", None)
     for name, index in zip(WORLDS[::-1], (data.scenario[0], data.scenario[-1]), strict=True):

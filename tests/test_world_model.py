@@ -366,7 +366,7 @@ def test_end_risk_sums_over_all_changes_of_the_first_variable() -> None:
     action = torch.zeros(1, A)
     d = model.dynamics
     g = d.act(state.h, action)
-    health, *others = d.outcome_logits(g)
+    health, *others = model.outcome_logits(g, state.scenario)
     risk = 0.0
     for index, change in enumerate(model.config.deltas[0]):
         c = d.given_outcome(g, [torch.tensor([index]), *(logits.argmax(-1) for logits in others)])

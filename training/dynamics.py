@@ -51,7 +51,7 @@ WEIGHTS = {
 PRIOR_SHARE = 0.8  # of the divergence: the prior learns faster than the posterior gives in (arXiv 2010.02193)
 NOISE = 0.5  # largest noise on contexts, in units of the spread of real states along each principal direction
 BEGINNINGS = 0.15  # of the windows begin with their episode; of the rollouts, after the first frame of the window: so do dreams
-STARTS, CLIPS, CLIP_STEPS = 256, 384, 12
+STARTS, CLIPS, CLIP_STEPS = 128, 256, 12  # of each world, shared by its maps
 
 
 def load_trainee(path: Path) -> Trainee:
@@ -295,13 +295,14 @@ def fit_manifold(manifold: Manifold, data: Dataset, states: Tensor, seed: int, m
 
 
 def pick_starts(trainee: Trainee, data: Dataset, states: Tensor) -> None:
-    """Give the model real beginnings (first frames) and clips (a dozen steps from anywhere), up to 256 and 384 of each world and map."""
+    """Give the model real beginnings (first frames) and clips (a dozen steps from anywhere), `STARTS` and `CLIPS` of each world."""
     at = np.arange(len(data))
     for name in np.unique(data.starts).tolist():
         here, rng = data.starts == name, np.random.default_rng(0)
-        rows = rng.permutation(np.flatnonzero((data.first == at) & here))[:STARTS]
+        maps = len(np.unique(data.place[data.scenario == data.scenario[here][0]]))
+        rows = rng.permutation(np.flatnonzero((data.first == at) & here))[: STARTS // maps]
         trainee.model.starts[name] = (states[rows].float(), torch.from_numpy(data.variables[rows]))
-        ends = rng.permutation(np.flatnonzero((at - data.first >= CLIP_STEPS - 1) & here))[:CLIPS]
+        ends = rng.permutation(np.flatnonzero((at - data.first >= CLIP_STEPS - 1) & here))[: CLIPS // maps]
         clip = ends[:, None] - np.arange(CLIP_STEPS)[::-1]
         if len(clip):
             actions, variables = torch.from_numpy(data.actions[clip[:, :-1]]).float(), torch.from_numpy(data.variables[clip])

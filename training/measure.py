@@ -169,26 +169,45 @@ def varies(name: str, values: np.ndarray) -> bool:
     return bool(known.var(0).sum() ** 0.5 >= LEAST_SPREAD[name])
 
 
-def fit_probes(x: Tensor, targets: dict[str, np.ndarray]) -> dict[str, LinearProbe]:
-    """A probe on features x (B, F) for every target that varies."""
-    probes = {}
-    for name, values in targets.items():
-        if varies(name, values):
-            known = np.isfinite(values).all(1)
-            fit = fit_logistic if name.endswith("_auc") else fit_ridge
-            probes[name] = fit(x[torch.from_numpy(known)], torch.from_numpy(values[known]))
-    return probes
+# Each map has its own coordinates, so free play has a probe of the pose for each.
+PER_PLACE = ("position_x_r2", "position_y_r2", "angle_r2")
+
+Probes = dict[str, dict[str, LinearProbe]]  # target → place ("" for all) → probe
 
 
-def score_probes(probes: dict[str, LinearProbe], x: Tensor, targets: dict[str, np.ndarray]) -> dict[str, float]:
-    """AUC or R² of fitted probes on features x (B, F), where the target varies there too."""
+def known_rows(name: str, values: np.ndarray, places: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Per place that a target (B, K) has a probe for, the rows where it is known; only where it varies enough."""
+    known = np.isfinite(values).all(1)
+    for place in np.unique(places) if name in PER_PLACE else [""]:
+        here = np.ones(len(values), bool) if place == "" else places == place
+        if varies(name, values[here]):
+            yield str(place), np.flatnonzero(here & known)
+
+
+def fit_probes(x: Tensor, targets: dict[str, np.ndarray], places: np.ndarray) -> Probes:
+    """Probes on features x (B, F), rows at `places` (B,), for every target that varies."""
+    return {
+        name: {
+            place: (fit_logistic if name.endswith("_auc") else fit_ridge)(x[torch.from_numpy(rows)], torch.from_numpy(values[rows]))
+            for place, rows in known_rows(name, values, places)
+        }
+        for name, values in targets.items()
+    }
+
+
+def score_probes(probes: Probes, x: Tensor, targets: dict[str, np.ndarray], places: np.ndarray) -> dict[str, float]:
+    """AUC or R² (within places, pooled over them) of fitted probes on features x (B, F), where the target varies there too."""
     scores = {}
-    for name, probe in probes.items():
-        values = targets[name]
-        if varies(name, values):
-            known = np.isfinite(values).all(1)
-            read, true = probe(x[torch.from_numpy(known)]), torch.from_numpy(values[known]).double()
-            scores[name] = auc(read[:, 0], true[:, 0]) if name.endswith("_auc") else r2(read, true)
+    for name, values in targets.items():
+        read, true = [], []
+        for place, rows in known_rows(name, values, places):
+            if place in probes[name]:
+                centre = 0.0 if name.endswith("_auc") else values[rows].mean(0)
+                read.append(probes[name][place](x[torch.from_numpy(rows)]) - torch.as_tensor(centre))
+                true.append(torch.from_numpy(values[rows] - centre).double())
+        if read:
+            both = torch.cat(read), torch.cat(true)
+            scores[name] = auc(both[0][:, 0], both[1][:, 0]) if name.endswith("_auc") else r2(*both)
     return scores
 
 
@@ -200,16 +219,16 @@ def probe_scores(
     `_after_8` reads dreamed features with the probe of real ones; `_after_8_refit` with a probe that was fitted on dreamed features.
     """
 
-    def dreamed(data: Dataset, states: Tensor) -> tuple[Tensor, dict[str, np.ndarray]] | None:
+    def dreamed(data: Dataset, states: Tensor) -> tuple[Tensor, dict[str, np.ndarray], np.ndarray] | None:
         rows = open_loop_rows(data, world, PROBE_HORIZON, 2 * ROWS, rng)
         if len(rows) < ENOUGH:
             return None
         *_, (_, state, _) = open_loop(model, data, states, rows, PROBE_HORIZON)
-        return model.features(state), probe_targets(data, rows + PROBE_HORIZON)
+        return model.features(state), probe_targets(data, rows + PROBE_HORIZON), data.starts[rows]
 
     fit_rows, rows = np.flatnonzero(fit.scenario == world), np.flatnonzero(test.scenario == world)
-    probes = fit_probes(fit_x[fit_rows], probe_targets(fit, fit_rows))
-    scores: Scores = score_probes(probes, x[rows], probe_targets(test, rows))
+    probes = fit_probes(fit_x[fit_rows], probe_targets(fit, fit_rows), fit.starts[fit_rows])
+    scores: Scores = score_probes(probes, x[rows], probe_targets(test, rows), test.starts[rows])
     fit_dream, dream = dreamed(fit, fit_z), dreamed(test, z)
     if fit_dream and dream:
         suffix = f"_after_{PROBE_HORIZON}"
