@@ -115,6 +115,19 @@ def test_scenarios_are_numbered_in_the_order_asked_for(tmp_path: Path) -> None:
     assert Dataset(tmp_path, ["health_gathering", "take_cover"]).scenario.tolist() == [0, 0, 1, 1, 1]
 
 
+def test_places_are_counted_as_the_run_counts_them(tmp_path: Path) -> None:
+    """A read-out of the pose belongs to a map by name, whatever else the data hold."""
+    for name in ("take_cover", "health_gathering"):
+        table = shard(tmp_path / name / "train-00000.parquet", [2])[1]
+        table.write(tmp_path / name / "train-00000.parquet", name, name)
+    data = Dataset(tmp_path, ["take_cover", "health_gathering"])
+    assert data.places == ["health_gathering", "take_cover"] and data.place.tolist() == [1, 1, 0, 0]
+    data.count_places_as(["basic", "health_gathering", "my_way_home", "take_cover"])
+    assert data.place.tolist() == [3, 3, 1, 1]
+    with pytest.raises(ValueError, match="the data have health_gathering, which the run did not begin with"):
+        data.count_places_as(["take_cover"])
+
+
 def test_a_limit_stops_after_the_shard_that_reaches_it(tmp_path: Path) -> None:
     for index in range(3):
         shard(tmp_path / "take_cover" / f"train-{index:05d}.parquet", [4], seed=index)

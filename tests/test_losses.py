@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.losses import effective_rank, masked_mean, nearest_index, sigreg, two_hot
+from training.losses import effective_rank, masked_mean, nearest_index, relative_error, sigreg, two_hot
 from training.world_model import auc, heat_loss
 
 N, D = 2000, 16
@@ -125,3 +125,13 @@ def test_heat_loss_weighs_cells_with_something_in_them_six_times() -> None:
     logits, mask = torch.zeros(1, 1, heat.numel()), torch.ones(1, 1)
     assert float(heat_loss(logits, heat, mask)) == pytest.approx(math.log(2) * (heat.numel() + 5) / heat.numel(), rel=1e-5)
     assert float(heat_loss(logits + 40 * (2 * heat.flatten(2) - 1), heat, mask)) < 1e-6
+
+
+def test_every_world_counts_alike_in_units_of_its_own_change() -> None:
+    """By hand: errors of 1 and 4 per dimension, units of 2 and 8, a third world absent, masked steps ignored."""
+    target, change = torch.zeros(3, 2, D), torch.tensor([[2.0, 4.0], [8.0, 8.0], [1.0, 1.0]])
+    guess = torch.stack([torch.ones(2, D), 2 * torch.ones(2, D), 100 * torch.ones(2, D)])
+    mask, world = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1, 1])
+    expected = ((1 / 2 + 1 / 4) / 2 + 4 / 8) / 2
+    assert float(relative_error(guess, target, change, mask, world, 3)) == pytest.approx(expected)
+    assert float(relative_error(guess, target, change, 0 * mask, world, 3)) == 0

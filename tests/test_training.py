@@ -207,7 +207,7 @@ def test_a_trained_dream_follows_the_action() -> None:
         return batch, torch.stack(z, 1)
 
     for step in range(STEPS):
-        terms = dynamics.losses(trainee, *world(seeded(1, step)), 1, 3, seeded(2, step))
+        terms = dynamics.losses(trainee, *world(seeded(1, step)), 1, 3, torch.full((2, 3), 0.3), seeded(2, step))
         (terms["prediction"] + terms["rollout"] + terms["outcome"]).backward()
         optimiser.step(step, CPU)
 

@@ -310,6 +310,18 @@ class Dataset:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    def count_places_as(self, places: Sequence[str]) -> None:
+        """Let `place` index `places` instead: a limited or newer dataset need not have the same maps.
+
+        Raises:
+            ValueError: if the data have a place that is not among them.
+        """
+        if unknown := {self.places[index] for index in np.unique(self.place)} - set(places):
+            raise ValueError(f"the data have {', '.join(sorted(unknown))}, which the run did not begin with; start a new one with --out")
+        order = {name: index for index, name in enumerate(places)}
+        self.place = np.array([order.get(name, -1) for name in self.places])[self.place]
+        self.places = list(places)
+
     def known(self, variable: int) -> npt.NDArray[np.bool_]:
         """Which rows are of a world that has the variable, (N,)."""
         return np.array([world.variable_mask()[variable] for world in self.worlds])[self.scenario]

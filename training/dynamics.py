@@ -105,8 +105,25 @@ def cached_states(trainee: Trainee, data: Dataset, path: Path, compute: Compute)
     return states
 
 
-def losses(trainee: Trainee, batch: Batch, z: Tensor, begin: int, rollout: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """All terms of this stage for states z (B, T, D); the rollout starts after step `begin`."""
+def typical_change(data: Dataset, states: Tensor, ahead: int, seed: int, most: int = 4000) -> Tensor:
+    """Mean squared change of the state over 1 … `ahead` steps in each world, (W, ahead)."""
+    rng, at, rows = np.random.default_rng((seed, 17)), np.arange(len(data)), []
+    for world in range(len(data.names)):
+        here = np.flatnonzero((data.scenario == world) & (at < data.last))
+        rows.append(rng.choice(here, most))
+    out = torch.zeros(len(rows), ahead)
+    for world, begin in enumerate(rows):
+        for step in range(1, ahead + 1):
+            inside = begin[begin + step <= data.last[begin]]
+            pairs = (states[inside + step].float() - states[inside].float()).square().mean(-1)
+            out[world, step - 1] = pairs.mean() if len(inside) else out[world, step - 2]  # no episode is that long
+    return out.clamp(min=1e-3)
+
+
+def losses(
+    trainee: Trainee, batch: Batch, z: Tensor, begin: int, rollout: int, change: Tensor, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """All terms of this stage for states z (B, T, D); the rollout starts after step `begin`; `change` is `typical_change`."""
     model, dynamics, worlds = trainee.model, trainee.model.dynamics, len(trainee.model.config.scenarios)
     b = len(z)
     world_unknown, age_unknown = (torch.rand(2, b, generator=generator) < 0.05).to(z.device)
@@ -123,15 +140,15 @@ def losses(trainee: Trainee, batch: Batch, z: Tensor, begin: int, rollout: int, 
     shift, divergence = choose_code(trainee, c[:, :-1], noisy[:, :-1], guess, z[:, 1:], generator)
     coded = model.manifold(dynamics.next_state(noisy[:, :-1], c[:, :-1] + shift).float(), batch.scenario)
     terms = {
-        "prediction": relative_error(guess, z[:, 1:], z[:, :-1], batch.follows, batch.scenario, worlds),
-        "coded": relative_error(coded, z[:, 1:], z[:, :-1], batch.follows, batch.scenario, worlds),
+        "prediction": relative_error(guess, z[:, 1:], change[:, :1], batch.follows, batch.scenario, worlds),
+        "coded": relative_error(coded, z[:, 1:], change[:, :1], batch.follows, batch.scenario, worlds),
         "heat_coded": heat_loss(trainee.heat_z(coded), batch.heat[:, 1:], batch.follows),
         "divergence": masked_mean(divergence, batch.follows),
         "heat_h": heat_loss(trainee.heat_h(h), batch.heat, batch.valid),
         "outcome": outcome_loss(model, g, c, drawn, batch),
         "facts": trainee.facts.loss(z, h, batch, batch.valid),
     }
-    return terms | rollout_losses(trainee, batch, z, drawn, scenario, begin, rollout, generator)
+    return terms | rollout_losses(trainee, batch, z, drawn, scenario, begin, rollout, change, generator)
 
 
 def choose_code(
@@ -176,6 +193,7 @@ def rollout_losses(
     scenario: Tensor,
     begin: int,
     rollout: int,
+    change: Tensor,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """The predictor fed its own outputs from step `begin` on, with gradients through all steps; and its skill by horizon.
@@ -198,9 +216,9 @@ def rollout_losses(
         guesses.append(state)
         divergences.append(divergence)
         after = batch.variables[:, step + 1] / model.scales
-        change = after - batch.variables[:, step] / model.scales
+        moved = after - batch.variables[:, step] / model.scales
         age = torch.where(batch.age < 0, -1, batch.age + step + 1)
-        token = model.trunk.embed(state, batch.actions[:, step], after, change, scenario, known, age)
+        token = model.trunk.embed(state, batch.actions[:, step], after, moved, scenario, known, age)
         h, cache = model.trunk.step(token, cache, length)
         length = (length + 1).clamp(max=model.config.context - 1)
         trunk.append(h)
@@ -210,14 +228,15 @@ def rollout_losses(
     g = dynamics.act(h_dream, part.actions)
     targets = [index[:, here] for index in drawn]
     with torch.no_grad():  # not losses, for the log: open-loop skill of the central guess by horizon
-        still, mask = z[:, begin, None], part.valid * (~sampled)
+        mask = part.valid * (~sampled)
         skills = {
-            f"skill_{k}": 1 - relative_error(guess[:, [k - 1]], z[:, [begin + k]], still, mask[:, [k - 1]], batch.scenario, worlds)
+            f"skill_{k}": 1
+            - relative_error(guess[:, [k - 1]], z[:, [begin + k]], change[:, [k - 1]], mask[:, [k - 1]], batch.scenario, worlds)
             for k in (1, 2, 4, 8, 16)
             if k <= rollout
         }
     return skills | {
-        "rollout": relative_error(guess, z[:, here], z[:, begin, None], part.valid, batch.scenario, worlds),
+        "rollout": relative_error(guess, z[:, here], change, part.valid, batch.scenario, worlds),
         "heat_rollout": heat_loss(trainee.heat_z(guess), part.heat, part.valid),
         "divergence_rollout": masked_mean(torch.stack(divergences, 1), batch.follows[:, begin : begin + rollout]),
         "outcome_rollout": outcome_loss(model, g, dynamics.given_outcome(g, targets), targets, part),
@@ -234,6 +253,7 @@ def train(args: argparse.Namespace) -> None:
         trainee = joint.new_trainee(args.preset, data, args.seed, args.init).eval().to(compute.device)
     else:
         trainee = load_trainee(args.out / joint.CHECKPOINT).to(compute.device)
+        data.count_places_as(trainee.places)
     states = cached_states(trainee, data, args.out / "states-train.safetensors", compute)
     trainee.model.encoder.requires_grad_(False)
     trainee.model.decoder.requires_grad_(False)
@@ -248,6 +268,7 @@ def train(args: argparse.Namespace) -> None:
     pick_starts(trainee, data, states)
     log = Log(args.out / "dynamics", compute)
     pool, rollout = np.arange(len(data)), min(args.rollout, args.window - 2)
+    change = typical_change(data, states, rollout, args.seed).to(compute.device)
     bar = tqdm(range(first, args.steps), initial=first, total=args.steps, disable=not compute.main, desc="dynamics", mininterval=5)
     for step in bar:
         rng = np.random.default_rng((args.seed, 7, step, compute.rank))
@@ -259,7 +280,7 @@ def train(args: argparse.Namespace) -> None:
         z = states[batch.rows.cpu()].to(compute.device).float()
         begin = int(rng.integers(0, args.window - rollout)) if rng.random() < 1 - BEGINNINGS else 0
         with compute.autocast():
-            terms = losses(trainee, batch, z, begin, rollout, seeded(args.seed, 7, step, compute.rank))
+            terms = losses(trainee, batch, z, begin, rollout, change, seeded(args.seed, 7, step, compute.rank))
         loss = sum(weight * terms[name] for name, weight in WEIGHTS.items())
         assert isinstance(loss, Tensor)
         if not torch.isfinite(loss):

@@ -61,24 +61,25 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
-def relative_error(guess: Tensor, target: Tensor, still: Tensor, mask: Tensor, world: Tensor, worlds: int) -> Tensor:
-    """Squared error in units of what "nothing changes" would miss, world by world: 1 − latent skill, averaged over worlds.
+def relative_error(guess: Tensor, target: Tensor, change: Tensor, mask: Tensor, world: Tensor, worlds: int) -> Tensor:
+    """Squared error in units of what "nothing changes" misses in that world: 1 − latent skill, averaged over worlds.
 
     In plain squared error a world in which the camera turns (defend_the_center) outweighs one in which it glides (take_cover) five
-    times, and the small things that decide the latter never pay.
+    times, and the small things that decide the latter never pay. The unit is that of the whole data: measured on the few windows of a
+    batch it was now and then next to nothing, and that world's noise filled the step.
 
     Args:
         guess: predicted states (B, T, D).
         target: real states (B, T, D).
-        still: the state that "nothing changes" predicts, broadcastable to them.
+        change: mean squared change per world and step, (W, T) or (W, 1).
         mask: which steps count, (B, T).
         world: index of the world, (B,).
         worlds: how many there are.
     """
-    error, change = (guess.float() - target).square().mean(-1) * mask, (still - target).detach().square().mean(-1) * mask
-    per_world = torch.zeros(2, worlds, device=guess.device).index_add(1, world, torch.stack([error.sum(1), change.sum(1)]))
+    error = (guess.float() - target).square().mean(-1) / change[world] * mask
+    per_world = torch.zeros(2, worlds, device=guess.device).index_add(1, world, torch.stack([error.sum(1), mask.sum(1)]))
     present = per_world[1] > 0
-    return (per_world[0][present] / per_world[1][present].clamp(min=1e-6)).sum() / present.sum().clamp(min=1)
+    return (per_world[0][present] / per_world[1][present]).sum() / present.sum().clamp(min=1)
 
 
 def effective_rank(z: Tensor) -> float:
