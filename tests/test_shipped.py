@@ -10,7 +10,6 @@ from gymnasium.utils.env_checker import check_env
 
 import doom_dream_env  # noqa: F401
 from doom_dream_env import WorldModel
-from doom_dream_env.envs import DreamBatch
 from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import files
@@ -78,17 +77,15 @@ def test_shipped_dreams_pass_gymnasiums_checks(name: str, recwarn: pytest.Warnin
 
 def test_episodes_of_the_dream_end_as_in_the_game(model: WorldModel) -> None:
     """Doing nothing in health_gathering is 96 steps of burning floor, then death, in the game and in the dream."""
-    episodes = 48
-    batch = DreamBatch(episodes, "health_gathering", weights=model)
-    batch.reset(seed=SEED)
-    lengths, alive = torch.zeros(episodes), torch.ones(episodes, dtype=torch.bool)
-    for _ in range(batch.scenario.time_limit):
-        _, _, terminated, _ = batch.step(torch.zeros(episodes, dtype=torch.long))
-        assert (batch.variables[alive & terminated, 0] <= 0).all()
-        lengths += alive
-        alive &= ~terminated
-        batch.done = torch.zeros(episodes, dtype=torch.bool)
-        if not alive.any():
-            break
-    assert not alive.any()
-    assert 0.85 * 96 <= lengths.mean() <= 1.15 * 96
+    env = gym.make("DreamDoom-v0", scenario="health_gathering", weights=model)
+    lengths = []
+    for seed in range(5):
+        env.reset(seed=seed)
+        step = 0
+        terminated = truncated = False
+        while not (terminated or truncated):
+            step += 1
+            _, _, terminated, truncated, info = env.step(np.int64(0))
+        lengths.append(step)
+        assert terminated and info["variables"]["HEALTH"] <= 0
+    assert 80 <= np.mean(lengths) <= 112

@@ -207,7 +207,8 @@ def test_lanes_of_several_worlds_are_each_kept_in_their_own() -> None:
     assert together[1].abs().max() <= 4 and not torch.equal(together[0], together[2])
     wild.requires_grad_()
     manifold(wild, mixed).sum().backward()
-    assert torch.equal(wild.grad, torch.ones_like(wild))  # straight through: who strayed is told the way back
+    inside = (wild[1].abs() < 4).float()  # world 1 is an upright box: a face of it passes no gradient
+    torch.testing.assert_close(wild.grad[1], inside, atol=1e-5, rtol=0)
 
 
 def test_noise_is_shaped_like_real_states() -> None:

@@ -268,11 +268,12 @@ def train(args: argparse.Namespace) -> None:
     pick_starts(trainee, data, states)
     log = Log(args.out / "dynamics", compute)
     pool, rollout = np.arange(len(data)), min(args.rollout, args.window - 2)
+    shares = np.array([dict(args.emphasis).get(name, 1.0) for name in data.names])
     change = typical_change(data, states, rollout, args.seed).to(compute.device)
     bar = tqdm(range(first, args.steps), initial=first, total=args.steps, disable=not compute.main, desc="dynamics", mininterval=5)
     for step in bar:
         rng = np.random.default_rng((args.seed, 7, step, compute.rank))
-        rows = sample_rows(data, pool, args.batch, rng)
+        rows = sample_rows(data, pool, args.batch, rng, shares)
         # windows begin anywhere, also before an episode's last steps: those that would be cut short slide back
         rows = np.maximum(np.minimum(rows, data.last[rows] - rng.integers(0, args.window, len(rows))), data.first[rows])
         rows = np.where(rng.random(len(rows)) < BEGINNINGS, data.first[rows], rows)
@@ -293,6 +294,16 @@ def train(args: argparse.Namespace) -> None:
             bar.set_postfix(rollout=f"{numbers['rollout']:.3f}", outcome=f"{numbers['outcome']:.3f}", refresh=False)
         if compute.main and ((step + 1) % args.every == 0 or step + 1 == args.steps):
             save_checkpoint(path, trainee, optimiser, step + 1, trainee.about(args.seed))
+
+
+def parse_share(text: str) -> tuple[str, float]:
+    """`take_cover=3` as a pair.
+
+    Raises:
+        ValueError: if the share is no number.
+    """
+    name, _, share = text.partition("=")
+    return name, float(share)
 
 
 def fit_heat(head: torch.nn.Module, data: Dataset, states: Tensor, compute: Compute, seed: int, steps: int = 1500) -> None:
@@ -345,6 +356,9 @@ def main() -> None:
     parser.add_argument("--rollout", type=int, default=18, help="steps the predictor is fed its own outputs")
     parser.add_argument("--optimizer", choices=("adamw", "muon"), default="muon", help="for hidden matrices")
     parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument(
+        "--emphasis", type=parse_share, nargs="+", default=[], help="world=share: of the windows, where every other world has a share of 1"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of windows and dice")
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     parser.add_argument("--limit", type=int, default=None, help="use at most so many steps per world")

@@ -28,8 +28,8 @@ from doom_dream_env.world_model.files import find_weights, write_atomically
 from training import measure, survival
 from training.losses import effective_rank
 
-LIMIT = 10_000  # steps per world and split
-EPISODES = 200
+LIMIT = 4000  # steps per world and split
+EPISODES = 100
 LANES = 100
 
 Card = dict[str, Any]

@@ -105,11 +105,11 @@ def make_batch(data: Dataset, rows: np.ndarray, length: int, device: torch.devic
     )
 
 
-def sample_rows(data: Dataset, pool: np.ndarray, batch: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows from `pool`, the same number from each world."""
+def sample_rows(data: Dataset, pool: np.ndarray, batch: int, rng: np.random.Generator, shares: np.ndarray | None = None) -> np.ndarray:
+    """Rows from `pool`, the same number from each world, or in proportion to `shares` (W,)."""
     groups = [pool[data.scenario[pool] == index] for index in range(len(data.names))]
-    counts = np.full(len(groups), batch // len(groups))
-    counts[: batch % len(groups)] += 1
+    edges = np.linspace(0, 1, len(groups) + 1) if shares is None else np.r_[0, np.cumsum(shares) / np.sum(shares)]
+    counts = np.diff(np.ceil(edges * batch - 1e-9).astype(int))
     return np.concatenate([rng.choice(group, count) for group, count in zip(groups, counts, strict=True)])
 
 

@@ -40,16 +40,18 @@ class Manifold(nn.Module):
         self.low[world], self.high[world] = along.kthvalue(count, 0).values, along.kthvalue(len(z) + 1 - count, 0).values
 
     def forward(self, z: Tensor, world: Tensor) -> Tensor:
-        """Nearest states within the box, z (B, ..., D), world (B,); those within it stay as they are. Gradients go straight through."""
+        """Nearest states within the box, z (B, ..., D), world (B,); those within it stay as they are.
+
+        No gradient passes a face of the box: straight through it, those of long rollouts grew to 10¹⁶ (measured).
+        """
         flat = z.reshape(len(z), -1, z.shape[-1])
-        with torch.no_grad():
-            if bool((world == world[0]).all()):  # one product for all lanes instead of one each
-                one = int(world[0])
-                basis, low, high = self.basis[one], self.low[one], self.high[one]
-            else:
-                basis, low, high = self.basis[world], self.low[world][:, None], self.high[world][:, None]
-            along = flat.float() @ basis
-            correction = (along.clamp(low, high) - along) @ basis.mT
+        if bool((world == world[0]).all()):  # one product for all lanes instead of one each
+            one = int(world[0])
+            basis, low, high = self.basis[one], self.low[one], self.high[one]
+        else:
+            basis, low, high = self.basis[world], self.low[world][:, None], self.high[world][:, None]
+        along = flat.float() @ basis
+        correction = (along.clamp(low, high) - along) @ basis.mT
         return z + correction.reshape(z.shape)
 
     def noise(self, world: Tensor, strength: Tensor, like: Tensor, generator: torch.Generator) -> Tensor:
