@@ -144,6 +144,14 @@ def test_every_world_gets_the_same_share_of_a_batch(data: Dataset) -> None:
     assert np.bincount(data.scenario[rows]).tolist() == [6, 5] and set(rows) <= set(pool)
 
 
+def test_some_worlds_can_get_a_larger_share(toy: Path, data: Dataset, joint_run: Path, tmp_path: Path) -> None:
+    rows = sample_rows(data, data.windows(WINDOW), 12, np.random.default_rng(0), np.array([3.0, 1.0]))
+    assert np.bincount(data.scenario[rows]).tolist() == [9, 3]
+    prepared("dynamics", joint_run, tmp_path / "run")
+    with pytest.raises(ValueError, match="--emphasis names basic, but the worlds are take_cover, defend_the_center"):
+        run("dynamics", toy, tmp_path / "run", 2, emphasis="basic=3")
+
+
 def test_supports_hold_every_change_and_reward_of_the_data(data: Dataset) -> None:
     deltas, rewards = supports(data)
     assert deltas == DELTAS and rewards == (4.0, 5.0)

@@ -248,6 +248,8 @@ def train(args: argparse.Namespace) -> None:
     """Run the stage."""
     compute = compute_init(args.device, args.threads)
     data = Dataset(args.data, args.scenarios, "train", args.limit)
+    if unknown := set(dict(args.emphasis)) - set(data.names):
+        raise ValueError(f"--emphasis names {', '.join(sorted(unknown))}, but the worlds are {', '.join(data.names)}")
     path, first = args.out / CHECKPOINT, 0
     if args.init:
         trainee = joint.new_trainee(args.preset, data, args.seed, args.init).eval().to(compute.device)
