@@ -158,8 +158,6 @@ def test_supports_hold_every_change_and_reward_of_the_data(data: Dataset) -> Non
 
 
 def toy_trainee(deltas: Any, rewards: Any) -> Trainee:
-    import dataclasses
-
     from doom_dream_env.world_model import PRESETS
 
     known = tuple(tuple(map(bool, get_scenario(name).variable_mask())) for name in WORLDS)

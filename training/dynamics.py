@@ -27,6 +27,7 @@ from doom_dream_env.world_model import PRESETS, WorldModelConfig
 from doom_dream_env.world_model.files import write_atomically
 from doom_dream_env.world_model.heads import UNIFORM
 from doom_dream_env.world_model.manifold import Manifold
+from doom_dream_env.world_model.state import later
 from training import world_model as joint
 from training.dataset import Dataset
 from training.loop import Compute, Log, Optimiser, compute_init, load_checkpoint, save_checkpoint, seeded
@@ -217,8 +218,7 @@ def rollout_losses(
         divergences.append(divergence)
         after = batch.variables[:, step + 1] / model.scales
         moved = after - batch.variables[:, step] / model.scales
-        age = torch.where(batch.age < 0, -1, batch.age + step + 1)
-        token = model.trunk.embed(state, batch.actions[:, step], after, moved, scenario, known, age)
+        token = model.trunk.embed(state, batch.actions[:, step], after, moved, scenario, known, later(batch.age, step + 1))
         h, cache = model.trunk.step(token, cache, length)
         length = (length + 1).clamp(max=model.config.context - 1)
         trunk.append(h)

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from doom_dream_env.scenarios import SCENARIOS, VARIABLES
 from doom_dream_env.world_model import PRESETS, WorldModel, WorldModelConfig, files
+from doom_dream_env.world_model.state import later
 from training.dataset import HEAT_SHAPE, Dataset, item_ahead
 from training.facts import Facts
 from training.loop import Compute, Log, Optimiser, compute_init, load_checkpoint, prefetched, save_checkpoint, seeded
@@ -71,10 +72,9 @@ class Batch:
 
     def part(self, begin: int, end: int) -> Batch:
         """Steps `begin` to `end` of every window, without frames."""
-        age = torch.where(self.age < 0, -1, self.age + begin)
         per_step = ("actions", "rewards", "ended", "variables", "next_variables", "heat", "valid", "rows", "pose", "sight")
         cut = {name: getattr(self, name)[:, begin:end] for name in per_step}
-        return dataclasses.replace(self, frames=None, age=age, follows=self.follows[:, begin : end - 1], **cut)
+        return dataclasses.replace(self, frames=None, age=later(self.age, begin), follows=self.follows[:, begin : end - 1], **cut)
 
 
 def make_batch(data: Dataset, rows: np.ndarray, length: int, device: torch.device, frames: bool = True) -> Batch:

@@ -21,7 +21,7 @@ from doom_dream_env.world_model.encoder import Encoder
 from doom_dream_env.world_model.heads import Dynamics
 from doom_dream_env.world_model.manifold import Manifold
 from doom_dream_env.world_model.predictor import Trunk
-from doom_dream_env.world_model.state import DreamState
+from doom_dream_env.world_model.state import DreamState, later
 
 CLIP_PARTS = ("z", "actions", "variables", "age")
 
@@ -193,7 +193,7 @@ class WorldModel(nn.Module):
             age: steps since the episode began at the first of them, (B,); negative where unknown.
         """
         h, cache, length = self.trunk.prefill(self.tokens(z, actions, variables, scenario, age))
-        now = torch.where(age < 0, -1, age + z.shape[1] - 1).long()
+        now = later(age, z.shape[1] - 1).long()
         return DreamState(z[:, -1], h[:, -1], variables[:, -1], scenario, now, cache, length)
 
     def tokens(self, z: Tensor, actions: Tensor, variables: Tensor, scenario: Tensor, age: Tensor) -> Tensor:
@@ -212,14 +212,14 @@ class WorldModel(nn.Module):
         flags = z.new_zeros(batch, steps, 2)
         flags[:, 1:, 0] = 1.0
         flags[:, 0, 1] = (age == 0).to(z.dtype)
-        ages = torch.where(age[:, None] < 0, -1, age[:, None] + torch.arange(steps, device=z.device))
+        ages = later(age[:, None], torch.arange(steps, device=z.device))
         pressed, worlds = F.pad(actions, (0, 0, 1, 0)), scenario[:, None].expand(batch, steps)
         return self.trunk.embed(z, pressed, scaled, change, worlds, flags, ages)
 
     def _advance(
         self, state: DreamState, z: Tensor, variables: Tensor, action: Tensor, flags: Tensor, age: Tensor | None = None
     ) -> DreamState:
-        age = torch.where(state.age < 0, -1, state.age + 1) if age is None else age
+        age = later(state.age, 1) if age is None else age
         change = (variables - state.variables) / self.scales
         token = self.trunk.embed(z, action, variables / self.scales, change, state.scenario, flags, age)
         h, cache = self.trunk.step(token, state.cache, state.length)

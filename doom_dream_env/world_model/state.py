@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 
 
+def later(age: Tensor, steps: int | Tensor) -> Tensor:
+    """Ages some steps on; what is unknown (negative) stays so."""
+    return torch.where(age < 0, -1, age + steps)
+
+
 @dataclass(frozen=True)
 class DreamState:
     """Everything a dream needs to go on. Never changed in place: `imagine` and `observe` return a new one.
