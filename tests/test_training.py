@@ -312,7 +312,9 @@ def test_beginnings_are_the_first_frames_of_episodes(joint_run: Path, data: Data
         assert (variables[:, 0] == 100).all() and (variables[:, 1] == (26 if "AMMO2" in SCENARIOS[name].variables else 0)).all()
 
 
-def test_cached_states_are_reused_only_for_the_same_encoder_and_data(joint_run: Path, data: Dataset, toy: Path, tmp_path: Path) -> None:
+def test_cached_states_are_reused_only_for_the_same_encoder_and_shards(
+    joint_run: Path, data: Dataset, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, trainee = tmp_path / "states.safetensors", dynamics.load_trainee(joint_run / world_model.CHECKPOINT)
     states = dynamics.cached_states(trainee, data, path, CPU)
     expected = trainee.model.encode(data.frames(np.arange(9))[None])[0]
@@ -323,7 +325,15 @@ def test_cached_states_are_reused_only_for_the_same_encoder_and_data(joint_run: 
         trainee.model.encoder.projector[-1].bias += 1
     moved = dynamics.cached_states(trainee, data, path, CPU)
     assert (moved.float() - states.float()).mean() == pytest.approx(1, abs=0.05), "states of another encoder were used"
-    assert len(dynamics.cached_states(trainee, Dataset(toy, WORLDS[:1]), path, CPU)) == len(data) / 2
+    half = Dataset(toy, WORLDS[:1])
+    path.unlink()
+    first = dynamics.cached_states(trainee, half, path, CPU)
+    torch.testing.assert_close(first, moved[: len(half)])
+    encoded: list[int] = []
+    encode = trainee.model.encode
+    monkeypatch.setattr(trainee.model, "encode", lambda frames: encoded.append(frames.shape[1]) or encode(frames))
+    torch.testing.assert_close(dynamics.cached_states(trainee, data, path, CPU), moved)
+    assert sum(encoded) == len(data) - len(half), "shards that were known were encoded again"
     path.write_bytes(path.read_bytes()[:1000])
     assert torch.equal(dynamics.cached_states(trainee, data, path, CPU), moved), "a damaged file was not made anew"
 

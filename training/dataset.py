@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -232,7 +232,7 @@ class Dataset:
     Attributes (N rows): `scenario` index into `names` (N,), `first` row of the row's episode (N,), `last` row of it (N,),
     `actions` uint8 (N, 9), `rewards` (N,), `terminated` (N,), `truncated` (N,), `variables` and `next_variables` (N, V),
     `heat` uint8 (N, 3, 12, 16), `projectile` (N, 2), `crosshair` (N,), `pose` (N, 4) x, y, z, angle; `behaviour` and `starts` (the
-    world and its map) strings (N,); `place` index of `starts` in `places` (N,).
+    world and its map) strings (N,); `place` index of `starts` in `places` (N,). `shards` names the files, in the order of the rows.
     """
 
     def __init__(self, root: Path, scenarios: Sequence[str], split: str = "train", limit: int | None = None) -> None:
@@ -246,6 +246,7 @@ class Dataset:
         """
         self.worlds = [get_scenario(name) for name in scenarios]
         self.names = [world.name for world in self.worlds]
+        self.shards: list[str] = []
         self._frames: list[pa.LargeBinaryArray] = []
         starts, parts = [0], []
         for index, name in enumerate(self.names):
@@ -279,6 +280,7 @@ class Dataset:
                         "starts": np.full(len(table), about["starts"]),
                     }
                 )
+                self.shards.append(f"{name}/{file.stem}")
                 self._frames.append(table["frame"].combine_chunks())
                 starts.append(base + len(table))
                 rows += len(table)
@@ -336,6 +338,11 @@ class Dataset:
             blob = self._frames[shard][int(row)].as_buffer()
             out[i] = np.frombuffer(CODEC.decompress(blob, FRAME_BYTES), np.uint8).reshape(FRAME_SHAPE)
         return out.reshape(*rows.shape, *FRAME_SHAPE)
+
+    def shard_rows(self) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+        """Every shard's name and its rows."""
+        for name, first, end in zip(self.shards, self._starts[:-1], self._starts[1:], strict=True):
+            yield name, np.arange(first, end)
 
     def windows(self, length: int) -> npt.NDArray[np.int64]:
         """Rows at which a window of `length` steps of one episode begins (short episodes give none)."""

@@ -50,7 +50,7 @@ WEIGHTS = {
     "facts_rollout": 2.0,
 }
 PRIOR_SHARE = 0.8  # of the divergence: the prior learns faster than the posterior gives in (arXiv 2010.02193)
-NOISE = 0.5  # largest noise on contexts, in units of the spread of real states along each principal direction
+NOISY, NOISE = 0.25, 0.3  # of the windows are seen through noise of at most so many spreads of real states along each principal direction
 BEGINNINGS = 0.15  # of the windows begin with their episode; of the rollouts, after the first frame of the window: so do dreams
 STARTS, CLIPS, CLIP_STEPS = 128, 256, 12  # of each world, shared by its maps
 
@@ -78,9 +78,9 @@ def load_trainee(path: Path) -> Trainee:
 
 @torch.inference_mode()
 def cached_states(trainee: Trainee, data: Dataset, path: Path, compute: Compute) -> Tensor:
-    """States of every row (N, D), half precision, from `path` or encoded now and written there.
+    """States of every row (N, D), half precision, from `path` or encoded now and written there, shard by shard.
 
-    A file of another encoder, of other data or a damaged one is made anew.
+    Shards that the file lacks are encoded, so a dataset may grow. A file of another encoder or a damaged one is made anew.
     """
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import save
@@ -88,22 +88,25 @@ def cached_states(trainee: Trainee, data: Dataset, path: Path, compute: Compute)
     digest = hashlib.sha256()
     for tensor in trainee.model.encoder.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    encoder = digest.hexdigest()
+    encoder, found = digest.hexdigest(), {}
     try:
         with safe_open(path, "pt") as file:
-            if (file.metadata() or {}).get("encoder") == encoder and file.get_slice("z").get_shape()[0] == len(data):
-                return file.get_tensor("z")
+            if (file.metadata() or {}).get("encoder") == encoder:
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (FileNotFoundError, SafetensorError):
         pass
-    parts = []
-    for first in tqdm(range(0, len(data), 256), desc="encode", disable=not compute.main, mininterval=5):
-        frames = data.frames(np.arange(first, min(first + 256, len(data))))
-        with compute.autocast():
-            parts.append(trainee.model.encode(frames[None])[0].half().cpu())
-    states = torch.cat(parts)
-    if compute.main:
-        write_atomically(path, save({"z": states}, metadata={"encoder": encoder}))
-    return states
+    todo = [(name, rows) for name, rows in data.shard_rows() if len(found.get(name, ())) != len(rows)]
+    with tqdm(total=sum(len(rows) for _, rows in todo), desc="encode", unit="frame", disable=not (todo and compute.main), mininterval=5) as bar:
+        for name, rows in todo:
+            parts = []
+            for part in np.array_split(rows, -(-len(rows) // 256)):
+                with compute.autocast():
+                    parts.append(trainee.model.encode(data.frames(part)[None])[0].half().cpu())
+                bar.update(len(part))
+            found[name] = torch.cat(parts)
+    if todo and compute.main:
+        write_atomically(path, save(found, metadata={"encoder": encoder}))
+    return torch.cat([found[name] for name in data.shards])
 
 
 def typical_change(data: Dataset, states: Tensor, ahead: int, seed: int, most: int = 4000) -> Tensor:
@@ -130,8 +133,8 @@ def losses(
     world_unknown, age_unknown = (torch.rand(2, b, generator=generator) < 0.05).to(z.device)
     scenario = torch.where(world_unknown, worlds, batch.scenario)
     batch = dataclasses.replace(batch, age=torch.where(age_unknown, -1, batch.age))
-    # Half of the windows are seen through noise: dreamed states are never exactly real ones.
-    strength = NOISE * torch.rand(b, 1, 1, generator=generator).mul(2).sub(1).clamp(min=0).to(z.device)
+    # Some windows are seen through noise: dreamed states are never exactly real ones.
+    strength = NOISE * torch.rand(b, 1, 1, generator=generator).sub(1 - NOISY).clamp(min=0).div(NOISY).to(z.device)
     noisy = z + model.manifold.noise(batch.scenario, strength, z, generator)
     h = model.trunk(embed_window(model, noisy, batch, scenario))
     g = dynamics.act(h, batch.actions)

@@ -367,8 +367,8 @@ def perceptual_distance() -> tuple[str, Distance] | None:
     except ImportError:
         try:
             from stlpips_pytorch import stlpips
-        except ImportError:
-            print("perceptual distance left out: pip install stlpips-pytorch torchsummary to have it")
+        except ImportError as error:
+            print(f"perceptual distance left out ({error}): pip install ipython stlpips-pytorch torchsummary to have it")
             return None
         name = "shift-tolerant LPIPS, AlexNet of stlpips-pytorch"
         network = stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False)

@@ -57,7 +57,8 @@ class Attention(nn.Module):
         """
         b, e = x.shape
         q, k, v = self.qkv(x).chunk(3, -1)
-        cache = torch.cat([cache[:, :, 1:], torch.stack([k, v], 1)[:, :, None]], 2)
+        _, kept = cache.split([1, self.context - 1], 2)  # the gradient of a slice would fill a whole cache with zeros first
+        cache = torch.cat([kept, torch.stack([k, v], 1)[:, :, None]], 2)
         keys, values = cache.reshape(b, 2, self.context, self.heads, -1).unbind(1)  # B, W, H, E/H
         scores = (keys * (q.reshape(b, 1, self.heads, -1) * (e // self.heads) ** -0.5)).sum(-1)  # B, W, H
         scores = scores + self.distance_bias.flip(1).T
