@@ -85,6 +85,7 @@ def test_a_round_trip_loses_nothing(tmp_path: Path) -> None:
     assert len(data) == 17
     rows = np.random.default_rng(0).permutation(17).reshape(1, 17)
     assert np.array_equal(data.frames(rows)[0], np.concatenate([first, second])[rows[0]])
+    assert np.array_equal(Dataset(tmp_path, ["take_cover"], keep_frames=False).frames(rows), data.frames(rows))
     order = np.r_[0:13, 0:4]
     assert np.array_equal(data.actions.argmax(1), order % 9) and np.array_equal(data.actions.sum(1), np.ones(17))
     assert np.array_equal(data.rewards, order)

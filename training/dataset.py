@@ -227,7 +227,7 @@ def under_crosshair(objects: Objects) -> npt.NDArray[np.bool_]:
 
 
 class Dataset:
-    """All steps of some scenarios and one split in memory, frames still compressed.
+    """All steps of some scenarios and one split in memory, frames still compressed (or left on the disk, see `keep_frames`).
 
     Attributes (N rows): `scenario` index into `names` (N,), `first` row of the row's episode (N,), `last` row of it (N,),
     `actions` uint8 (N, 9), `rewards` (N,), `terminated` (N,), `truncated` (N,), `variables` and `next_variables` (N, V),
@@ -235,10 +235,13 @@ class Dataset:
     world and its map) strings (N,); `place` index of `starts` in `places` (N,). `shards` names the files, in the order of the rows.
     """
 
-    def __init__(self, root: Path, scenarios: Sequence[str], split: str = "train", limit: int | None = None) -> None:
+    def __init__(
+        self, root: Path, scenarios: Sequence[str], split: str = "train", limit: int | None = None, keep_frames: bool = True
+    ) -> None:
         """Load `split` of each scenario (a name or the path of a configuration) below `root`.
 
-        Stops after the shard that reaches `limit` rows of each.
+        Stops after the shard that reaches `limit` rows of each. Frames take 20 kB of memory a row; without `keep_frames`, `frames`
+        reads the shards it needs again.
 
         Raises:
             FileNotFoundError: if a scenario has no shard; the message gives the command that makes some.
@@ -247,7 +250,8 @@ class Dataset:
         self.worlds = [get_scenario(name) for name in scenarios]
         self.names = [world.name for world in self.worlds]
         self.shards: list[str] = []
-        self._frames: list[pa.LargeBinaryArray] = []
+        self._files: list[Path] = []
+        self._frames: list[pa.LargeBinaryArray | None] = []
         starts, parts = [0], []
         for index, name in enumerate(self.names):
             files, rows = sorted((Path(root) / name).glob(f"{split}-*.parquet"), key=lambda f: (f.stem.rsplit("-")[-1], f.stem)), 0
@@ -281,7 +285,8 @@ class Dataset:
                     }
                 )
                 self.shards.append(f"{name}/{file.stem}")
-                self._frames.append(table["frame"].combine_chunks())
+                self._files.append(file)
+                self._frames.append(table["frame"].combine_chunks() if keep_frames else None)
                 starts.append(base + len(table))
                 rows += len(table)
                 if limit is not None and rows >= limit:
@@ -334,9 +339,13 @@ class Dataset:
         flat = rows.reshape(-1)
         out = np.empty((len(flat), *FRAME_SHAPE), np.uint8)
         shards = np.searchsorted(self._starts, flat, "right") - 1
-        for i, (shard, row) in enumerate(zip(shards, flat - self._starts[shards], strict=True)):
-            blob = self._frames[shard][int(row)].as_buffer()
-            out[i] = np.frombuffer(CODEC.decompress(blob, FRAME_BYTES), np.uint8).reshape(FRAME_SHAPE)
+        for shard in np.unique(shards):
+            frames = self._frames[shard]
+            if frames is None:
+                frames = read_shard(self._files[shard])["frame"].combine_chunks()
+            for i in np.flatnonzero(shards == shard):
+                blob = frames[int(flat[i] - self._starts[shard])].as_buffer()
+                out[i] = np.frombuffer(CODEC.decompress(blob, FRAME_BYTES), np.uint8).reshape(FRAME_SHAPE)
         return out.reshape(*rows.shape, *FRAME_SHAPE)
 
     def shard_rows(self) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:

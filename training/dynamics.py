@@ -96,12 +96,13 @@ def cached_states(trainee: Trainee, data: Dataset, path: Path, compute: Compute)
     except (FileNotFoundError, SafetensorError):
         pass
     todo = [(name, rows) for name, rows in data.shard_rows() if len(found.get(name, ())) != len(rows)]
-    with tqdm(total=sum(len(rows) for _, rows in todo), desc="encode", unit="frame", disable=not (todo and compute.main), mininterval=5) as bar:
+    frames_left, silent = sum(len(rows) for _, rows in todo), not (todo and compute.main)
+    with tqdm(total=frames_left, desc="encode", unit="frame", disable=silent, mininterval=5) as bar:
         for name, rows in todo:
-            parts = []
-            for part in np.array_split(rows, -(-len(rows) // 256)):
+            parts, frames = [], data.frames(rows)
+            for part in np.array_split(frames, -(-len(rows) // 256)):
                 with compute.autocast():
-                    parts.append(trainee.model.encode(data.frames(part)[None])[0].half().cpu())
+                    parts.append(trainee.model.encode(part[None])[0].half().cpu())
                 bar.update(len(part))
             found[name] = torch.cat(parts)
     if todo and compute.main:
@@ -250,7 +251,7 @@ def rollout_losses(
 def train(args: argparse.Namespace) -> None:
     """Run the stage."""
     compute = compute_init(args.device, args.threads)
-    data = Dataset(args.data, args.scenarios, "train", args.limit)
+    data = Dataset(args.data, args.scenarios, "train", args.limit, keep_frames=False)
     if unknown := set(dict(args.emphasis)) - set(data.names):
         raise ValueError(f"--emphasis names {', '.join(sorted(unknown))}, but the worlds are {', '.join(data.names)}")
     path, first = args.out / CHECKPOINT, 0

@@ -29,7 +29,7 @@ from training import measure, survival
 from training.losses import effective_rank
 
 LIMIT = 4000  # steps per world and split
-EPISODES = 100
+EPISODES = 400
 LANES = 100
 
 Card = dict[str, Any]
@@ -75,6 +75,7 @@ def evaluate(
         "state_width": model.config.state_width,
         "stepping_differs_by": measure.agreement(model, test, z),
         "perceptual_distance": trunk,
+        "ends_of_all_worlds": {key: rounded(value) for key, value in measure.death_scores(model, test, h, np.arange(len(test))).items()},
         "worlds": {},
     }
     played: Played = {}
@@ -87,7 +88,7 @@ def evaluate(
         scores |= measure.skill_scores(model, test, z, world, rng)
         scores |= measure.probe_scores(model, fit, z_fit, x_fit, test, z, x, world, rng)
         scores |= measure.outcome_scores(model, test, z, world, rng)
-        scores |= measure.death_scores(model, test, h, world)
+        scores |= measure.death_scores(model, test, h, rows)
         pictures, strip = measure.picture_scores(model, test, z, world, distance, rng)
         lengths, played[name] = survival.survival_scores(model, name, episodes)
         scores |= pictures | lengths | {"drift_mean": float(drift.mean()), "drift_max": float(drift.max())} | long[name]
@@ -211,7 +212,8 @@ Weights {weights}, torch {torch}, CPU threads: {threads}, test seeds from 60,000
 every figure is. Open-loop figures use the true actions at temperature 0 after {context} real steps. All figures are in scorecard.json.
 
 Effective rank of z over all worlds: {effective_rank:.1f} of {state_width}. Cached stepping differs from a full pass by
-{stepping_differs_by:.1e}. Perceptual distance: {perceptual}.
+{stepping_differs_by:.1e}. Perceptual distance: {perceptual}. Risk of ends over all worlds together ({deaths} of them): predicted over
+observed by tenths of the risk {risk_ratio_min:.2f} to {risk_ratio_max:.2f}.
 """
 
 PICTURES = """
@@ -316,7 +318,8 @@ def table(rows: list[tuple[str, str]], worlds: dict[str, Any]) -> str:
 def model_card(model: WorldModel, card: Card) -> str:
     """The scorecard for people, with what the weights are."""
     config, perceptual = model.config, card["perceptual_distance"] or "not measured"
-    text = CARD.format(name=config.name, scenarios=", ".join(config.scenarios), context=measure.CONTEXT, perceptual=perceptual, **card)
+    facts = card["ends_of_all_worlds"] | card | {"name": config.name, "perceptual": perceptual, "context": measure.CONTEXT}
+    text = CARD.format(scenarios=", ".join(config.scenarios), **facts)
     tables = {title: table(rows, card["worlds"]) for title, rows in groups(config.variables).items()}
     return text + "".join(f"\n### {title}\n\n{lines}" for title, lines in tables.items() if lines) + PICTURES
 

@@ -303,14 +303,13 @@ def risk_calibration(risk: np.ndarray, ended: np.ndarray, bins: int = 10) -> tup
 
 
 @torch.inference_mode()
-def death_scores(model: WorldModel, data: Dataset, h: Tensor, world: int) -> Scores:
-    """Recall of deaths (steps that terminate the episode) at 0.5 % false alarms, and calibration.
+def death_scores(model: WorldModel, data: Dataset, h: Tensor, rows: np.ndarray) -> Scores:
+    """Recall of deaths (steps that terminate the episode) among `rows` (B,) at 0.5 % false alarms, and calibration.
 
     A step is an alarm when its risk, or that of the step before, is above the threshold; the last two steps of an episode
     that ends in death are one case, every other step may be a false alarm. A ratio of predicted to observed deaths counts a
     group without deaths as one death.
     """
-    rows = np.flatnonzero(data.scenario == world)
     risk = torch.cat(
         [
             model.risk_from_features(
