@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -20,6 +21,7 @@ from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
 from doom_dream_env.scoring import BLIND, Score, play_episodes
 from doom_dream_env.world_model import DreamState, WorldModel
+from training.players import Player
 
 FIRST_SEED = 60_000
 USUAL_LIMIT = 525  # steps; worlds with longer episodes play fewer of them
@@ -62,20 +64,49 @@ def play_dream(model: WorldModel, scenario: Scenario, plan: Plan, episodes: int,
     return play_episodes(dream, policy, episodes, FIRST_SEED, label)
 
 
+def by_plan(plan: Plan) -> Callable[[np.random.Generator], Player]:
+    """What makes a player of an episode from a blind plan."""
+
+    def make(dice: np.random.Generator) -> Player:
+        steps = itertools.count()
+        return lambda game: plan(np.array([next(steps)]), dice)[0]
+
+    return make
+
+
 def play_real(scenario: Scenario, plans: dict[str, Plan], episodes: int) -> dict[str, Score]:
     """Whole real episodes of blind plans, seeds `FIRST_SEED` up. No frame is encoded: a blind plan needs none."""
+    return play_games(scenario, {name: by_plan(plan) for name, plan in plans.items()}, episodes)
+
+
+def play_games(
+    scenario: Scenario,
+    players: Mapping[str, Callable[[np.random.Generator], Player]],
+    episodes: int,
+    first_seed: int = FIRST_SEED,
+    privileged: bool = False,
+) -> dict[str, Score]:
+    """Whole real episodes of players, made anew for each episode, on `episodes` seeds from `first_seed` up; several games at a time.
+
+    Args:
+        scenario: the world.
+        players: name → what makes a player from the dice of an episode.
+        episodes: of each.
+        first_seed: of games and dice.
+        privileged: the players look at what ViZDoom knows.
+    """
     workers = min(os.cpu_count() or 1, 8)
     free: queue.SimpleQueue[Game] = queue.SimpleQueue()
-    games = [Game(scenario) for _ in range(workers)]
+    games = [Game(scenario, privileged) for _ in range(workers)]
     for game in games:
         free.put(game)
 
-    def episode(plan: Plan, seed: int) -> tuple[float, int]:
-        game, dice, total, steps, done = free.get(), np.random.default_rng(seed), 0.0, 0, False
+    def episode(make: Callable[[np.random.Generator], Player], seed: int) -> tuple[float, int]:
+        game, player, total, steps, done = free.get(), make(np.random.default_rng(seed)), 0.0, 0, False
         try:
             game.reset(seed)
             while not done:
-                reward, terminated, truncated = game.step(plan(np.array([steps]), dice)[0])
+                reward, terminated, truncated = game.step(player(game))
                 total, steps, done = total + reward, steps + 1, terminated or truncated
         finally:
             free.put(game)
@@ -84,9 +115,9 @@ def play_real(scenario: Scenario, plans: dict[str, Plan], episodes: int) -> dict
     scores = {}
     try:
         with ThreadPoolExecutor(workers) as pool:
-            for name, plan in plans.items():
-                seeds = range(FIRST_SEED, FIRST_SEED + episodes)
-                played = pool.map(episode, [plan] * episodes, seeds)
+            for name, make in players.items():
+                seeds = range(first_seed, first_seed + episodes)
+                played = pool.map(episode, [make] * episodes, seeds)
                 label = f"real {scenario.name}, {name}"
                 returns, lengths = zip(*tqdm(played, total=episodes, desc=label, unit="episode", leave=False), strict=True)
                 scores[name] = Score(np.array(returns), np.array(lengths))
