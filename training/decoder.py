@@ -22,7 +22,7 @@ from doom_dream_env.scenarios import SCENARIOS
 from training import dynamics
 from training.dataset import CELL, Dataset
 from training.dynamics import cached_states, load_trainee, pick_starts
-from training.loop import Log, Optimiser, compute_init, load_checkpoint, prefetched, save_checkpoint, seeded
+from training.loop import Log, Optimiser, compute_init, finished_steps, load_checkpoint, prefetched, save_checkpoint, seeded
 
 CHECKPOINT = "decoder.safetensors"
 
@@ -35,12 +35,13 @@ def object_mask(heat: Tensor) -> Tensor:
 def train(args: argparse.Namespace) -> None:
     """Run the stage."""
     compute = compute_init(args.device, args.threads)
-    data = Dataset(args.data, args.scenarios, "train", args.limit)
+    path = args.out / CHECKPOINT
+    data = Dataset(args.data, args.scenarios, "train", args.limit, keep_frames=finished_steps(path) < args.steps)
     trainee = load_trainee(args.out / dynamics.CHECKPOINT).to(compute.device)
     states = cached_states(trainee, data, args.out / "states-train.safetensors", compute)
     decoder = trainee.model.decoder.train()
     optimiser = Optimiser(decoder, args.optimizer, args.lr, args.steps)
-    path, first = args.out / CHECKPOINT, 0
+    first = 0
     if path.exists():
         first, _ = load_checkpoint(path, decoder, optimiser)
     log = Log(args.out / "decoder", compute)

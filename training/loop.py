@@ -210,6 +210,23 @@ def save_checkpoint(path: Path, module: nn.Module, optimiser: Optimiser, step: i
     write_atomically(path, save(tensors, metadata={"step": str(step), "about": json.dumps(about)}))
 
 
+def finished_steps(path: Path) -> int:
+    """Optimiser steps of a checkpoint, 0 if there is none.
+
+    Raises:
+        ValueError: if the file is damaged; the message names it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return int(file.metadata()["step"])
+    except FileNotFoundError:
+        return 0
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"checkpoint {path} is damaged ({error}); delete it to start anew") from error
+
+
 def load_checkpoint(path: Path, module: nn.Module, optimiser: Optimiser | None = None) -> tuple[int, dict[str, object]]:
     """Load a checkpoint; return the number of finished steps and what was said about it.
 

@@ -1,0 +1,145 @@
+"""The loop that closes the gap: learn in the dream, play the real game, teach the dream what happened, again.
+
+    python -m training.iterate --out runs/nano --scenarios take_cover health_gathering --rounds 3
+
+Begins with a finished run of `training.pipeline` (its data, checkpoints and weights). Every round trains an agent of each world in the
+dream, plays it in both games, lets it play `--data-steps` more steps for the dataset, and trains dynamics and heads on with the grown
+data; the encoder, and with it the decoder, stay. `iterate/gap.md` has the gap between dream and game of every round and the real tics
+used. Every stage is skipped when its product is there: a killed loop goes on when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from doom_dream_env.agents.ppo import train_in_dream
+from doom_dream_env.demo import REAL_LANES
+from doom_dream_env.envs.batch import DreamBatch
+from doom_dream_env.envs.real import RealBatch
+from doom_dream_env.scenarios import get_scenario
+from doom_dream_env.scoring import play_episodes
+from doom_dream_env.world_model import WorldModel
+from doom_dream_env.world_model.files import read_json, write_atomically
+from training import decoder, dynamics
+from training.collect import STEPS_PER_SHARD
+from training.loop import finished_steps
+
+SCORE_SEED = 50_000  # of the games in which the gap is measured: neither of the training data nor of the final tables
+DREAM_LANES = 64
+MIX = "{agent}=0.7,noisy=0.15,random=0.15"
+
+
+def command(name: str, *arguments: object) -> None:
+    """Run one stage in a process of its own."""
+    words = [sys.executable, "-m", f"training.{name}", *map(str, arguments)]
+    print("==", *words[2:], flush=True)
+    subprocess.run(words, check=True)
+
+
+def real_tics(data: Path, scenario: str) -> int:
+    """Tics of the real game in the training data of a world."""
+    rows = sum(pq.read_metadata(path).num_rows for path in (data / scenario).glob("train-*.parquet"))
+    return rows * get_scenario(scenario).frame_skip
+
+
+def score(weights: Path, scenario: str, folder: Path, agent_steps: int, episodes: int, seed: int, tics: int) -> dict[str, Any]:
+    """Train an agent in the dream and play it in dream and game; its folder keeps both, and a second call only reads."""
+    path = folder / "gap.json"
+    if not path.exists():
+        model = WorldModel.from_pretrained(weights)
+        agent, _ = train_in_dream(model, scenario, agent_steps, seed=seed)
+        agent.save(folder)
+        dream = play_episodes(DreamBatch(min(episodes, DREAM_LANES), scenario, weights=model), agent, episodes, SCORE_SEED, "dream")
+        lanes = RealBatch(min(episodes, REAL_LANES), scenario, weights=model)
+        try:
+            real = play_episodes(lanes, agent, episodes, SCORE_SEED, "real game")
+        finally:
+            lanes.close()
+        found = {
+            "scenario": scenario,
+            "dream": dream.mean,
+            "real": real.mean,
+            "real_margin_95": real.margin,
+            "gap": abs(dream.mean - real.mean) / max(abs(real.mean), 1e-9),
+            "real_tics": tics,
+        }
+        write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())
+    return read_json(path)
+
+
+def gap_table(rounds: list[list[dict[str, Any]]]) -> str:
+    """Every round's gaps in Markdown."""
+    lines = ["| round | world | dream | real ± 95 % | gap | real tics of training data |", "|---|---|---|---|---|---|"]
+    for number, rows in enumerate(rounds):
+        for row in rows:
+            real = f"{row['real']:.1f} ± {row['real_margin_95']:.1f}"
+            lines.append(f"| {number} | {row['scenario']} | {row['dream']:.1f} | {real} | {row['gap']:.0%} | {row['real_tics']:,} |")
+    return "\n".join(lines) + "\n"
+
+
+def iterate(args: argparse.Namespace) -> None:
+    """Run the loop."""
+    home, data = args.out / "iterate", args.data or args.out / "data"
+    plan_path = home / "plan.json"
+    if not plan_path.exists():  # what the loop began with: later commands count from here
+        begun = {"dynamics": finished_steps(args.out / dynamics.CHECKPOINT)}
+        begun |= {name: len(list((data / name).glob("train-*.parquet"))) for name in args.scenarios}
+        if not all(begun.values()) or not (args.out / "weights").is_dir():
+            raise FileNotFoundError(f"{args.out} is no finished run with data of these worlds: make one with training.pipeline")
+        write_atomically(plan_path, (json.dumps(begun) + "\n").encode())
+    begun, rounds = {key: int(str(value)) for key, value in read_json(plan_path).items()}, []
+    for number in range(args.rounds):
+        folder = home / f"round-{number}"
+        weights = folder / "weights"
+        if not weights.exists():  # agents name the weights they belong to, so each round keeps its own
+            shutil.copytree(args.out / "weights", folder / "partial", dirs_exist_ok=True)
+            (folder / "partial").rename(weights)
+        rounds.append(
+            [
+                score(weights, name, folder / name, args.agent_steps, args.episodes, args.seed + number, real_tics(data, name))
+                for name in args.scenarios
+            ]
+        )
+        write_atomically(home / "gap.md", gap_table(rounds).encode())
+        print(gap_table(rounds), flush=True)
+        if number + 1 == args.rounds:
+            return
+        for name in args.scenarios:
+            steps = begun[name] * STEPS_PER_SHARD + (number + 1) * args.data_steps
+            mix = MIX.format(agent=folder / name)
+            command("collect", "--out", data, "--scenarios", name, "--steps", steps, "--mix", mix)
+        worlds = WorldModel.from_pretrained(weights).config.scenarios
+        common = ["--data", data, "--out", args.out, "--scenarios", *worlds, "--seed", args.seed]
+        steps = begun["dynamics"] + (number + 1) * args.dynamics_steps
+        emphasis = [f"{name}={args.emphasis}" for name in args.scenarios]
+        command("dynamics", *common, "--steps", steps, "--batch", args.batch, "--emphasis", *emphasis)
+        command("decoder", *common, "--steps", finished_steps(args.out / decoder.CHECKPOINT))  # packs
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="folder of a finished run")
+    parser.add_argument("--data", type=Path, default=None, help="folder of its dataset (default: <out>/data)")
+    parser.add_argument("--scenarios", nargs="+", default=["take_cover"], help="worlds to close the gap of")
+    parser.add_argument("--rounds", type=int, default=3, help="agents to train; the data grow between them")
+    parser.add_argument("--agent-steps", type=int, default=300_000, help="dreamed steps of each agent's training")
+    parser.add_argument("--data-steps", type=int, default=15_000, help="real steps that each round adds to each world's data")
+    parser.add_argument("--dynamics-steps", type=int, default=1_000, help="optimiser steps of each round")
+    parser.add_argument("--batch", type=int, default=40, help="windows per optimiser step")
+    parser.add_argument("--emphasis", type=float, default=3.0, help="share of these worlds' windows, where the others have 1")
+    parser.add_argument("--episodes", type=int, default=100, help="in dream and game, for the gap")
+    parser.add_argument("--seed", type=int, default=0, help="of agents and training")
+    iterate(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
