@@ -57,10 +57,18 @@ def main(arguments: list[str] | None = None) -> int:
     demo.add_argument("--out", type=Path, default=Path("dream-doom-demo"), help="folder for the agent, the clip and the plot")
     about = commands.add_parser("info", help="worlds, weights, sizes, arithmetic, scores")
     about.add_argument("--weights", default=None, help="name or folder of weights (default: all shipped)")
+    bench = commands.add_parser("bench", help="steps/s of the dream and of the real game, in one run on the same cores")
+    bench.add_argument("--scenario", default="take_cover", help=f"world: {', '.join(SCENARIOS)}")
+    bench.add_argument("--weights", default=None, help="name or folder of weights (default: the best shipped)")
+    bench.add_argument("--seconds", type=float, default=3.0, help="spent on each figure")
     args = parser.parse_args(arguments)
     try:
         if args.command == "info":
             info(args.weights)
+        elif args.command == "bench":
+            from doom_dream_env.bench import measure, show
+
+            show(measure(args.scenario, args.weights, args.seconds))
         else:
             from doom_dream_env.demo import run
 

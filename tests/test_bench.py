@@ -1,0 +1,45 @@
+"""Promises of the benchmark: dream and game are measured in one run, and a step counts once per lane."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from doom_dream_env import bench
+from doom_dream_env.cli import main
+from doom_dream_env.scenarios import get_scenario
+
+
+def test_a_rate_counts_steps_over_time() -> None:
+    def step() -> int:
+        time.sleep(0.002)
+        return 10
+
+    assert 1000 < bench.rate(step, 0.2) < 5000
+    p50, p99 = bench.latency(step, 0.05)
+    assert 2 <= p50 <= p99
+
+
+def test_the_command_prints_dream_and_game(weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(bench, "LANES", (1, 256))
+    monkeypatch.setattr(bench, "PIXEL_LANES", (1,))
+    assert main(["bench", "--weights", str(weights), "--seconds", "0.1"]) == 0
+    printed = capsys.readouterr().out
+    for part in ("256 lanes", "with pixels", "SubprocVecEnv", "p99", "GFLOP/s", "kB"):
+        assert part in printed
+
+
+def test_the_games_own_environment_is_found(tmp_path: Path) -> None:
+    assert bench.vizdoom_id(get_scenario("defend_the_center")) == "VizdoomDefendCenter-v1"
+    assert bench.vizdoom_id(get_scenario("health_gathering")) == "VizdoomHealthGathering-v1"
+    own = tmp_path / "own.cfg"
+    own.write_text("available_buttons = { ATTACK }\n")
+    with pytest.raises(ValueError, match="no Gymnasium environment of own"):
+        bench.vizdoom_id(get_scenario(str(own)))
+
+
+def test_free_play_has_no_benchmark(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--scenario", "freedoom", "--weights", str(weights)]) == 1
+    assert "choose another scenario" in capsys.readouterr().err
