@@ -1,6 +1,6 @@
 """The whole way in one command: collect → world model → dynamics → decoder → scorecard → weights.
 
-    python -m training.pipeline --preset nano --out runs/nano          # two CPU cores, about two hours
+    python -m training.pipeline --preset nano --out runs/nano          # two CPU cores, about three hours
     python -m training.pipeline --preset base --out runs/base          # one GPU
 
 Every stage resumes where it was: give the same command again after a kill. Weights end up in `<out>/weights`.
@@ -34,7 +34,7 @@ class Plan:
 
 PLANS = {
     "tiny": Plan(3_000, 50, 12, 50, 8, 20, 8, 1_500),
-    "nano": Plan(32_000, 4_000, 40, 1_500, 48, 3_000, 64),
+    "nano": Plan(32_000, 4_000, 40, 6_000, 40, 3_000, 64),
     "base": Plan(315_000, 20_000, 128, 10_000, 256, 20_000, 128),
 }
 
