@@ -11,7 +11,6 @@ nothing (searched for on seeds from 40,000 up), the scripted teacher, and the ag
 from __future__ import annotations
 
 import argparse
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.scoring import BLIND, Policy, Score, play_episodes
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import write_atomically
+from training.evaluate import save_figure
 from training.players import TEACHERS, BlindSweep
 from training.survival import FIRST_SEED, Plan, blind_plans, by_plan, play_games
 
@@ -167,9 +167,7 @@ def plot(scores: dict[str, Score], draw: Callable[[Any, int, str, Score], object
         draw(axis, number, name, score)
     axis.set(xlabel=x, ylabel=y)
     axis.legend(fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    write_atomically(path, buffer.getvalue())
+    save_figure(figure, path)
 
 
 def main() -> None:
