@@ -15,7 +15,7 @@ import torch
 
 from doom_dream_env.envs.batch import DreamBatch, shared_world_model
 from doom_dream_env.envs.game import Game
-from doom_dream_env.scenarios import Scenario, get_scenario
+from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
 from doom_dream_env.world_model.arithmetic import parameters_and_flops
 
 LANES = (1, 16, 64, 256, 1024)
@@ -86,14 +86,16 @@ def latency(step: Callable[[], object], seconds: float) -> tuple[float, float]:
 
 def dreamer(lanes: DreamBatch, pixels: bool) -> Callable[[], int]:
     """One step of random play in every lane, ended lanes reset."""
+    discrete, count = lanes.scenario.discrete, lanes.num_envs
 
     def step() -> int:
-        lanes.step(torch.randint(len(lanes.table), (lanes.num_envs,), device=lanes.device))
+        size, values = ((count,), len(lanes.table)) if discrete else ((count, len(BUTTONS)), 2)
+        lanes.step(torch.randint(values, size, device=lanes.device))
         if bool(lanes.done.any()):
             lanes.reset(lanes.done)
         if pixels:
             lanes.pixels()
-        return lanes.num_envs
+        return count
 
     return step
 
@@ -116,33 +118,38 @@ def vizdoom_id(scenario: Scenario) -> str:
     raise ValueError(f"ViZDoom has no Gymnasium environment of {scenario.name}: bench another world")
 
 
-def real_rates(scenario: Scenario, seconds: float) -> tuple[float, float]:
-    """Steps/s of the real game under random play: one bare game, and one per core in a SubprocVecEnv."""
-    from stable_baselines3.common.vec_env import SubprocVecEnv
-
+def bare_rate(scenario: Scenario, seconds: float) -> float:
+    """Steps/s of one real game under random play, nothing encoded or recorded."""
     dice, table, game = np.random.default_rng(0), scenario.action_table(), Game(scenario)
     game.reset(0)
 
-    def bare() -> int:
-        _, terminated, truncated = game.step(table[dice.integers(len(table))])
+    def step() -> int:
+        buttons = table[dice.integers(len(table))] if scenario.discrete else dice.integers(2, size=len(BUTTONS), dtype=np.uint8)
+        _, terminated, truncated = game.step(buttons)
         if terminated or truncated:
             game.reset(int(dice.integers(2**31)))
         return 1
 
     try:
-        raw = rate(bare, seconds)
+        return rate(step, seconds)
     finally:
         game.close()
-    cores = len(os.sched_getaffinity(0))
+
+
+def vec_rate(scenario: Scenario, seconds: float) -> float:
+    """Steps/s of random play in ViZDoom's own Gymnasium environments, one per core in a SubprocVecEnv."""
+    from stable_baselines3.common.vec_env import SubprocVecEnv
+
+    dice, actions, cores = np.random.default_rng(0), len(scenario.action_table()), len(os.sched_getaffinity(0))
     many = SubprocVecEnv([functools.partial(_wrapped, vizdoom_id(scenario))] * cores, start_method="spawn")
     try:
         many.reset()
 
-        def vec() -> int:
-            many.step(dice.integers(len(table), size=cores))
+        def step() -> int:
+            many.step(dice.integers(actions, size=cores))
             return cores
 
-        return raw, rate(vec, seconds)
+        return rate(step, seconds)
     finally:
         many.close()
 
@@ -186,7 +193,7 @@ def measure(scenario: str = "take_cover", weights: str | None = None, seconds: f
                 assert lanes.state is not None
                 parts = vars(lanes.state).values()
                 speed.state_kb = sum(part.numel() * part.element_size() for part in parts) / 1000
-    speed.real_raw, speed.real_vec = real_rates(world, seconds)
+    speed.real_raw, speed.real_vec = bare_rate(world, seconds), vec_rate(world, seconds)
     speed.memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     return speed
 

@@ -9,37 +9,26 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from doom_dream_env.agents import Agent
+from doom_dream_env.agents import Agent, shipped_agents
 from doom_dream_env.agents.ppo import train_in_dream
 from doom_dream_env.envs.batch import DreamBatch, shared_world_model
 from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.scenarios import TICS_PER_SECOND, get_scenario
-from doom_dream_env.scoring import BLIND, Policy, Score, blind_policy, play_episodes, random_policy
+from doom_dream_env.scoring import BLIND, Policy, Score, blind_policy, play_both, random_policy
 from doom_dream_env.world_model import WorldModel
 
 REAL_SEED, DREAM_SEED, CLIP_SEED = 60_000, 1, 70_000
-REAL_LANES = 12
 CLIP_STEPS = 120
 
 
-def score_all(world_model: WorldModel, scenario: str, agent: Agent, episodes: int) -> dict[str, dict[str, Score]]:
-    """Scores of the agent, of random and of blind play, in the dream and in the real game."""
+def rivals(world_model: WorldModel, scenario: str) -> dict[str, Policy]:
+    """Whom the new agent is compared with: random and blind play, and the agent that ships with these weights."""
     policies: dict[str, Policy] = {"random": random_policy(len(get_scenario(scenario).action_table()))}
     if scenario in BLIND:
         policies["blind"] = blind_policy(BLIND[scenario])
-    policies["dream-trained"] = agent
-    scores: dict[str, dict[str, Score]] = {name: {} for name in policies}
-    dream, real = (
-        DreamBatch(min(episodes, 64), scenario, weights=world_model),
-        RealBatch(min(episodes, REAL_LANES), scenario, weights=world_model),
-    )
-    try:
-        for name, policy in policies.items():
-            scores[name]["dream"] = play_episodes(dream, policy, episodes, DREAM_SEED, f"{name}, dream")
-            scores[name]["real"] = play_episodes(real, policy, episodes, REAL_SEED, f"{name}, real game")
-    finally:
-        real.close()
-    return scores
+    if scenario in shipped_agents(world_model.fingerprint):
+        policies["shipped agent"] = Agent.load(scenario, world_model.fingerprint)
+    return policies
 
 
 @torch.inference_mode()
@@ -136,7 +125,7 @@ def run(
     console.print(
         f"Trained {steps:,} dreamed steps in {agent.card.hyper_parameters['seconds']} s. Now the same policies in dream and real game:"
     )
-    scores = score_all(world_model, scenario, agent, episodes)
+    scores = play_both(world_model, scenario, rivals(world_model, scenario) | {"dream-trained": agent}, episodes, REAL_SEED)
     table = Table("policy", "in the dream", "in real DOOM", title=f"{scenario}: mean return ± 95 % interval, {episodes} episodes")
     for name, score in scores.items():
         table.add_row(name, str(score["dream"]), str(score["real"]))

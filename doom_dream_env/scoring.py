@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from doom_dream_env.envs.batch import Lanes
+from doom_dream_env.envs.batch import DreamBatch, Lanes
+from doom_dream_env.envs.real import RealBatch
+from doom_dream_env.world_model import WorldModel
+
+REAL_LANES, DREAM_LANES = 12, 64
 
 # A policy maps features (N, F) and steps since the episode began (N,) to action indices (N,).
 Policy = Callable[[Tensor, Tensor], Tensor]
@@ -100,3 +104,29 @@ def play_episodes(lanes: Lanes, policy: Policy, episodes: int, first_seed: int, 
             total[done] = 0.0
             lanes.reset(done.to(lanes.device), seed=seeds if real else None)  # type: ignore[attr-defined]
     return Score(np.array(returns), np.array(lengths))
+
+
+def play_both(
+    model: WorldModel, scenario: str, policies: Mapping[str, Policy], episodes: int, first_seed: int
+) -> dict[str, dict[str, Score]]:
+    """Play the same policies in the dream and in the real game, as `play_episodes` does.
+
+    Returns:
+        name → {"dream": ..., "real": ...}; no "dream" where the weights do not know the world.
+    """
+    worlds: dict[str, Lanes] = {}
+    if scenario in model.config.scenarios:
+        worlds["dream"] = DreamBatch(min(episodes, DREAM_LANES), scenario, weights=model)
+    real = worlds["real"] = RealBatch(min(episodes, REAL_LANES), scenario, weights=model)
+    try:
+        return {
+            name: {world: play_episodes(lanes, policy, episodes, first_seed, f"{name}, {world}") for world, lanes in worlds.items()}
+            for name, policy in policies.items()
+        }
+    finally:
+        real.close()
+
+
+def gap(both: Mapping[str, Score]) -> float:
+    """How far the dream is from the real game, as a share of the real mean return."""
+    return abs(both["dream"].mean - both["real"].mean) / max(abs(both["real"].mean), 1e-9)

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from doom_dream_env import agents
 from doom_dream_env.agents import Agent
 from doom_dream_env.agents.ppo import train_in_dream
+from doom_dream_env.demo import rivals
 from doom_dream_env.envs import DreamBatch
 from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import get_scenario
@@ -58,6 +60,18 @@ def test_a_damaged_agent_is_named(trained: tuple[Agent, Path, WorldModel], tmp_p
 def test_a_missing_agent_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"agent\.json is missing"):
         Agent.load(tmp_path)
+
+
+def test_shipped_agents_are_loaded_by_name(
+    trained: tuple[Agent, Path, WorldModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, _, model = trained
+    monkeypatch.setattr(agents, "SHIPPED", tmp_path)
+    agent.save(tmp_path / SCENARIO)
+    assert agents.shipped_agents() == agents.shipped_agents(model.fingerprint) == [SCENARIO]
+    assert agents.shipped_agents("0123456789abcdef") == []
+    assert Agent.load(SCENARIO, model.fingerprint).card == agent.card
+    assert list(rivals(model, SCENARIO)) == ["random", "blind", "shipped agent"], "the demo does not compare with the shipped agent"
 
 
 def test_another_format_is_refused(trained: tuple[Agent, Path, WorldModel], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from doom_dream_env.agents import Agent, AgentCard
-from doom_dream_env.scenarios import get_scenario
+from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.scoring import Score
 from doom_dream_env.world_model import WorldModel
 from training import transfer
@@ -34,9 +34,9 @@ def test_the_report_scores_all_on_the_real_game(
 ) -> None:
     for name, value in {"CANDIDATES": 13, "FIRST_LOOK": 2, "FINALISTS": 2, "SECOND_LOOK": 3}.items():
         monkeypatch.setattr(transfer, name, value)
-    monkeypatch.setattr(sys, "argv", ["transfer", "--agent", str(stubborn), "--episodes", "5", "--out", str(tmp_path / "report")])
+    monkeypatch.setattr(sys, "argv", ["transfer", "--agents", str(stubborn), "--episodes", "5", "--out", str(tmp_path / "report")])
     transfer.main()
-    about = json.loads((tmp_path / "report" / "transfer.json").read_text())
+    about = json.loads((tmp_path / "report" / "take_cover" / "transfer.json").read_text())
     assert list(about["scores"]) == ["agent", "agent in the dream", "random", "best blind", "teacher"]
     scenario = get_scenario("take_cover")
     same = play_games(scenario, {"one": by_plan(lambda at, dice: scenario.action_table()[[1]])}, 5)["one"]
@@ -46,7 +46,31 @@ def test_the_report_scores_all_on_the_real_game(
     assert about["agent_minus_blind"]["mean"] == pytest.approx(lead) and about["gap"] >= 0
     assert "World Models" in capsys.readouterr().out
     for picture in ("returns.png", "survival.png"):
-        assert Image.open(tmp_path / "report" / picture).width > 300
+        assert Image.open(tmp_path / "report" / "take_cover" / picture).width > 300
+
+
+def test_finished_reports_are_read_and_worlds_are_put_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: WorldModel
+) -> None:
+    played: list[str] = []
+
+    def report(policy: object, scenario: Scenario, model: WorldModel, episodes: int) -> tuple[dict[str, Score], str]:
+        played.append(scenario.name)
+        names = ("agent", "agent in the dream", "random", "best blind", "teacher")
+        return {name: Score(np.arange(5.0) + 10 * i, np.arange(5)) for i, name in enumerate(names)}, "action 1"
+
+    monkeypatch.setattr(transfer, "report", report)
+    for name in ("take_cover", "basic"):
+        layer = torch.zeros(3, model.config.feature_width), torch.zeros(3)
+        Agent(AgentCard(name, model.fingerprint, model.source, "Tanh"), [layer]).save(tmp_path / name)
+    agents = [str(tmp_path / name) for name in ("take_cover", "basic")]
+    for episodes, worlds in (("5", ["take_cover", "basic"]), ("5", []), ("6", ["take_cover", "basic"])):
+        played.clear()
+        monkeypatch.setattr(sys, "argv", ["transfer", "--agents", *agents, "--episodes", episodes, "--out", str(tmp_path / "out")])
+        transfer.main()
+        assert played == worlds
+    assert "| basic | 2.00 ± 1.39 | 22.00" in (tmp_path / "out" / "transfer.md").read_text()
+    assert Image.open(tmp_path / "out" / "transfer.png").width > 300
 
 
 def test_the_best_blind_policy_is_chosen_by_score_on_other_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,9 +91,9 @@ def test_the_best_blind_policy_is_chosen_by_score_on_other_seeds(monkeypatch: py
 
 def test_what_cannot_be_reported_is_refused(stubborn: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="was trained for take_cover, not for basic"):
-        transfer.load_policy(stubborn, "basic", None)
-    with pytest.raises(FileNotFoundError, match="neither an agent's folder nor"):
-        transfer.load_policy(tmp_path / "nothing", None, None)
+        transfer.load_policy(str(stubborn), "basic", None)
+    with pytest.raises(FileNotFoundError, match="no agent's folder and no"):
+        transfer.load_policy(str(tmp_path / "nothing"), None, None)
     (tmp_path / "ppo.zip").write_bytes(b"")
     with pytest.raises(ValueError, match="give --scenario"):
-        transfer.load_policy(tmp_path / "ppo.zip", None, None)
+        transfer.load_policy(str(tmp_path / "ppo.zip"), None, None)

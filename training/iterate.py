@@ -21,11 +21,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from doom_dream_env.agents.ppo import train_in_dream
-from doom_dream_env.demo import REAL_LANES
-from doom_dream_env.envs.batch import DreamBatch
-from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.scenarios import get_scenario
-from doom_dream_env.scoring import play_episodes
+from doom_dream_env.scoring import gap, play_both
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import read_json, write_atomically
 from training import decoder, dynamics
@@ -33,7 +30,6 @@ from training.collect import STEPS_PER_SHARD
 from training.loop import finished_steps
 
 SCORE_SEED = 50_000  # of the games in which the gap is measured: neither of the training data nor of the final tables
-DREAM_LANES = 64
 MIX = "{agent}=0.7,noisy=0.15,random=0.15"
 
 
@@ -57,18 +53,13 @@ def score(weights: Path, scenario: str, folder: Path, agent_steps: int, episodes
         model = WorldModel.from_pretrained(weights)
         agent, _ = train_in_dream(model, scenario, agent_steps, seed=seed)
         agent.save(folder)
-        dream = play_episodes(DreamBatch(min(episodes, DREAM_LANES), scenario, weights=model), agent, episodes, SCORE_SEED, "dream")
-        lanes = RealBatch(min(episodes, REAL_LANES), scenario, weights=model)
-        try:
-            real = play_episodes(lanes, agent, episodes, SCORE_SEED, "real game")
-        finally:
-            lanes.close()
+        both = play_both(model, scenario, {"agent": agent}, episodes, SCORE_SEED)["agent"]
         found = {
             "scenario": scenario,
-            "dream": dream.mean,
-            "real": real.mean,
-            "real_margin_95": real.margin,
-            "gap": abs(dream.mean - real.mean) / max(abs(real.mean), 1e-9),
+            "dream": both["dream"].mean,
+            "real": both["real"].mean,
+            "real_margin_95": both["real"].margin,
+            "gap": gap(both),
             "real_tics": tics,
         }
         write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import os
 import queue
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from doom_dream_env import bench
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
@@ -186,26 +186,9 @@ def long_dream(model: WorldModel, scenarios: Sequence[str], lanes: int, total: i
 
 def speed_scores(model: WorldModel, name: str) -> dict[str, float]:
     """Dream steps/s at 1 and 256 lanes, and real ViZDoom's, in one run on the same cores."""
-    scores, dice, scenario = {}, np.random.default_rng(0), get_scenario(name)
-    plan = blind_plans(scenario)["random"]
+    scores = {}
     for lanes in (1, 256):
-        dream, at = DreamBatch(lanes, name, weights=model), np.zeros(lanes, np.int64)
+        dream = DreamBatch(lanes, name, weights=model)
         dream.reset(seed=0)
-        steps, started = 0, time.perf_counter()
-        while time.perf_counter() - started < SPEED_SECONDS:
-            dream.step(torch.from_numpy(plan(at, dice)).float())
-            if bool(dream.done.any()):
-                dream.reset(dream.done)
-            steps += lanes
-        scores[f"dream_steps_per_s_{lanes}"] = steps / (time.perf_counter() - started)
-    game, at = Game(scenario), np.zeros(1, np.int64)
-    game.reset(FIRST_SEED)
-    steps, started = 0, time.perf_counter()
-    while time.perf_counter() - started < SPEED_SECONDS:
-        _, terminated, truncated = game.step(plan(at, dice)[0])
-        steps += 1
-        if terminated or truncated:
-            game.reset(FIRST_SEED + steps)
-    scores["real_steps_per_s"] = steps / (time.perf_counter() - started)
-    game.close()
-    return scores
+        scores[f"dream_steps_per_s_{lanes}"] = bench.rate(bench.dreamer(dream, pixels=False), SPEED_SECONDS)
+    return scores | {"real_steps_per_s": bench.bare_rate(get_scenario(name), SPEED_SECONDS)}

@@ -1,4 +1,7 @@
-"""Agents that were trained in a dream: small policies on features, saved as safetensors and JSON, bound to their weights."""
+"""Agents that were trained in a dream: small policies on features, saved as safetensors and JSON, bound to their weights.
+
+The best one of each world ships in a folder of its name beside this file: `Agent.load("take_cover")`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,14 @@ if TYPE_CHECKING:
     from doom_dream_env.world_model import WorldModel
 
 FORMAT_VERSION = 1
+SHIPPED = Path(__file__).parent
 ACTIVATIONS = {"Tanh": torch.tanh, "ReLU": torch.relu}
+
+
+def shipped_agents(fingerprint: str | None = None) -> list[str]:
+    """Worlds whose agents ship; with a fingerprint, only those that were trained in these weights."""
+    cards = {path.parent.name: read_json(path) for path in SHIPPED.glob("*/agent.json")}
+    return sorted(name for name, about in cards.items() if fingerprint in (None, about["fingerprint"]))
 
 
 @dataclass(frozen=True)
@@ -95,14 +105,14 @@ class Agent:
         """Load an agent.
 
         Args:
-            folder: where `save` wrote it.
+            folder: where `save` wrote it, or the name of a world whose agent ships.
             fingerprint: of the weights it is to be used with (`WorldModel.fingerprint`); None skips the comparison.
 
         Raises:
             FileNotFoundError: if there is no agent.
             ValueError: if it is damaged, of another format version, or was trained in other weights.
         """
-        folder = Path(folder)
+        folder = SHIPPED / folder if str(folder) in shipped_agents() else Path(folder)
         about = read_json(folder / "agent.json")
         if about.get("format_version") != FORMAT_VERSION:
             raise ValueError(f"agent {folder} has format version {about.get('format_version')!r}, this release reads {FORMAT_VERSION}")
