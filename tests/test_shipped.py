@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from gymnasium.utils.env_checker import check_env
 
 import doom_dream_env  # noqa: F401
 from doom_dream_env import WorldModel
+from doom_dream_env.envs import DreamBatch
 from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import files
@@ -89,3 +92,23 @@ def test_episodes_of_the_dream_end_as_in_the_game(model: WorldModel) -> None:
         lengths.append(step)
         assert terminated and info["variables"]["HEALTH"] <= 0
     assert 80 <= np.mean(lengths) <= 112
+
+
+@pytest.mark.slow
+def test_a_million_random_steps_in_256_lanes(model: WorldModel) -> None:
+    lanes, peak = DreamBatch(256, "take_cover", weights=model), 0
+    lanes.reset(seed=0)
+    steps, resets = -(-1_000_000 // lanes.num_envs), 0
+    for step in range(steps):
+        features, reward, _, _ = lanes.step(torch.randint(len(lanes.table), (lanes.num_envs,)))
+        assert bool(features.isfinite().all()) and bool(reward.isfinite().all())
+        if bool(lanes.done.any()):
+            ended = lanes.done.clone()
+            fresh = lanes.reset(ended)
+            resets += int(ended.sum())
+            assert not bool(lanes.done.any()) and not bool(lanes.steps[ended].any()) and bool(lanes.steps[~ended].all())
+            assert bool((lanes.variables[ended, 0] == 100).all()) and bool(fresh.isfinite().all())
+        if step == steps // 10:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert resets > 5000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 20_000, "kB more than after the first tenth"
