@@ -33,6 +33,12 @@ Floats = npt.NDArray[np.float64]
 Plan = Callable[[npt.NDArray[np.int64], np.random.Generator], npt.NDArray[np.uint8]]
 
 
+def alternate(actions: Sequence[npt.NDArray[np.uint8]], steps: Sequence[int]) -> Plan:
+    """Presses actions (9,) in turn, each for so many steps, on and on."""
+    order = np.concatenate([np.repeat(action[None], held, 0) for action, held in zip(actions, steps, strict=True)])
+    return lambda at, dice: order[at % len(order)]
+
+
 def blind_plans(scenario: Scenario) -> dict[str, Plan]:
     """Three policies that see nothing: nothing pressed, uniformly random, and a fixed routine.
 
@@ -40,13 +46,12 @@ def blind_plans(scenario: Scenario) -> dict[str, Plan]:
     presses every button half of the time and the routine walks forward.
     """
     table = scenario.action_table()
-    routine = [action for action, held in BLIND.get(scenario.name, ((1, 10), (2, 10))) for _ in range(held)]
-    order = table[np.minimum(routine, len(table) - 1)]
+    routine = BLIND.get(scenario.name, ((1, 10), (2, 10)))
     forward = np.array([name == "MOVE_FORWARD" for name in BUTTONS], np.uint8)
     plans: dict[str, Plan] = {"noop": lambda steps, dice: np.zeros((len(steps), len(BUTTONS)), np.uint8)}
     if scenario.discrete:
         plans["random"] = lambda steps, dice: table[dice.integers(len(table), size=len(steps))]
-        plans["blind"] = lambda steps, dice: order[steps % len(order)]
+        plans["blind"] = alternate([table[min(action, len(table) - 1)] for action, _ in routine], [held for _, held in routine])
     else:
         plans["random"] = lambda steps, dice: dice.integers(2, size=(len(steps), len(BUTTONS)), dtype=np.uint8)
         plans["blind"] = lambda steps, dice: np.tile(forward, (len(steps), 1))

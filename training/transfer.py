@@ -30,7 +30,7 @@ from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import read_json, write_atomically
 from training.evaluate import save_figure
 from training.players import TEACHERS, BlindSweep
-from training.survival import FIRST_SEED, Plan, blind_plans, by_plan, play_games
+from training.survival import FIRST_SEED, Plan, alternate, blind_plans, by_plan, play_games
 
 SEARCH_SEED = 40_000  # blind policies are chosen here and scored elsewhere
 CANDIDATES, FIRST_LOOK, FINALISTS, SECOND_LOOK = 48, 8, 6, 40
@@ -75,12 +75,6 @@ def load_policy(agent: str, scenario: str | None, weights: str | None) -> tuple[
     return policy, get_scenario(scenario), shared_world_model(weights)
 
 
-def plan_of(actions: list[np.ndarray], steps: list[int]) -> Plan:
-    """A blind plan that presses actions (9,) in turn, each for so many steps."""
-    order = np.concatenate([np.repeat(action[None], held, 0) for action, held in zip(actions, steps, strict=True)])
-    return lambda at, dice: order[at % len(order)]
-
-
 def best_blind(scenario: Scenario) -> tuple[str, Plan]:
     """The best of many policies that alternate two actions without looking, in two rounds on seeds from `SEARCH_SEED` up; and its name.
 
@@ -92,7 +86,7 @@ def best_blind(scenario: Scenario) -> tuple[str, Plan]:
 
     def add(actions: list[np.ndarray], steps: list[int]) -> None:
         indices = [int((table == action).all(1).argmax()) for action in actions]
-        plans[", ".join(f"action {i} for {n}" for i, n in zip(indices, steps, strict=True))] = plan_of(actions, steps)
+        plans[", ".join(f"action {i} for {n}" for i, n in zip(indices, steps, strict=True))] = alternate(actions, steps)
 
     for held in range(5, 26, 2):
         add([table[1], table[2]], [held, held])
