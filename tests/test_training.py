@@ -152,6 +152,14 @@ def test_some_worlds_can_get_a_larger_share(toy: Path, data: Dataset, joint_run:
         run("dynamics", toy, tmp_path / "run", 2, emphasis="basic=3")
 
 
+def test_shards_that_were_trained_on_count_less(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamics, "OLD_SHARE", 0.5)
+    names = [f"take_cover/train-{i:05d}" for i in range(4)] + ["freedoom/train-MAP01-00000"]
+    monkeypatch.setattr(data, "shard_rows", lambda: ((name, np.arange(10 * i, 10 * i + 10)) for i, name in enumerate(names)))
+    rows = dynamics.fresh_rows(data, {"take_cover": 2})
+    assert rows[rows < 50].tolist() == [*range(10), *range(20, 50)], "the second of two old shards should be left out"
+
+
 def test_supports_hold_every_change_and_reward_of_the_data(data: Dataset) -> None:
     deltas, rewards = supports(data)
     assert deltas == DELTAS and rewards == (4.0, 5.0)
