@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     demo.add_argument("--scenario", default="take_cover", help=f"world: {', '.join(SCENARIOS)}")
     demo.add_argument("--steps", type=int, default=120_000, help="steps of training in the dream")
     demo.add_argument("--episodes", type=int, default=20, help="episodes per policy, in the dream and in the real game")
-    demo.add_argument("--temperature", type=float, default=1.0, help="of the dream that is trained in")
+    demo.add_argument("--temperature", type=float, default=None, help="of the dream that is trained in (default: the world's own)")
     demo.add_argument("--seed", type=int, default=0, help="seed of training")
     demo.add_argument("--weights", default=None, help="name or folder of weights (default: the best shipped)")
     demo.add_argument("--out", type=Path, default=Path("dream-doom-demo"), help="folder for the agent, the clip and the plot")

@@ -108,7 +108,7 @@ def plot(scores: dict[str, dict[str, Score]], curve: list[tuple[int, float]], sc
 
 
 def run(
-    scenario: str, steps: int, episodes: int, temperature: float, seed: int, weights: str | None, out: Path
+    scenario: str, steps: int, episodes: int, temperature: float | None, seed: int, weights: str | None, out: Path
 ) -> dict[str, dict[str, Score]]:
     """Do all of it and print where the results are."""
     from rich.console import Console

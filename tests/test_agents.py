@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import training.agents
 from doom_dream_env import agents
 from doom_dream_env.agents import Agent
 from doom_dream_env.agents.ppo import train_in_dream
@@ -72,6 +74,19 @@ def test_shipped_agents_are_loaded_by_name(
     assert agents.shipped_agents("0123456789abcdef") == []
     assert Agent.load(SCENARIO, model.fingerprint).card == agent.card
     assert list(rivals(model, SCENARIO)) == ["random", "blind", "shipped agent"], "the demo does not compare with the shipped agent"
+
+
+def test_the_best_of_several_seeds_is_kept(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--weights", str(weights), "--scenarios", SCENARIO, "--seeds", "2", "--steps", "2048", "--episodes", "3", "--workers", "2"]
+    monkeypatch.setattr(sys, "argv", ["agents", *words, "--work", str(tmp_path / "work"), "--out", str(tmp_path / "best")])
+    training.agents.main()
+    seeds = sorted((tmp_path / "work").glob(f"*/{SCENARIO}/seed-*"))
+    real = [json.loads((folder / "gap.json").read_text())["real"] for folder in seeds]
+    assert len(seeds) == 2 and [Agent.load(folder).card.hyper_parameters["seed"] for folder in seeds] == [0, 1]
+    assert Agent.load(tmp_path / "best" / SCENARIO).card.hyper_parameters["seed"] == int(np.argmax(real))
+    written = [(folder / "agent.safetensors").stat().st_mtime_ns for folder in seeds]
+    training.agents.main()
+    assert written == [(folder / "agent.safetensors").stat().st_mtime_ns for folder in seeds], "a finished agent was trained again"
 
 
 def test_another_format_is_refused(trained: tuple[Agent, Path, WorldModel], tmp_path: Path) -> None:

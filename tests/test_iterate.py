@@ -12,7 +12,7 @@ import torch
 
 from doom_dream_env.agents import Agent, AgentCard
 from doom_dream_env.world_model import WorldModel
-from training import collect, dynamics, iterate
+from training import agents, collect, dynamics, iterate
 from training.loop import Optimiser, save_checkpoint
 
 
@@ -31,12 +31,12 @@ def test_two_rounds(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     commands: list[list[str]] = []
     trained: list[int] = []
 
-    def train(model: WorldModel, scenario: str, steps: int, seed: int) -> tuple[Agent, list[Any]]:
+    def train(model: WorldModel, scenario: str, steps: int | None, seed: int, progress: bool) -> tuple[Agent, list[Any]]:
         trained.append(seed)
         layer = torch.zeros(3, model.config.feature_width), torch.zeros(3)
         return Agent(AgentCard(scenario, model.fingerprint, model.source, "Tanh"), [layer]), []
 
-    monkeypatch.setattr(iterate, "train_in_dream", train)
+    monkeypatch.setattr(agents, "train_in_dream", train)
     monkeypatch.setattr(iterate, "command", lambda name, *words: commands.append([name, *map(str, words)]))
     monkeypatch.setattr(sys, "argv", ["iterate", "--out", str(run), "--rounds", "2", "--episodes", "3", "--data-steps", "3000"])
     iterate.main()

@@ -18,18 +18,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from doom_dream_env.agents.ppo import train_in_dream
 from doom_dream_env.scenarios import get_scenario
-from doom_dream_env.scoring import gap, play_both
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import read_json, write_atomically
-from training import decoder, dynamics
+from training import agents, decoder, dynamics
 from training.collect import STEPS_PER_SHARD
 from training.loop import finished_steps
 
-SCORE_SEED = 50_000  # of the games in which the gap is measured: neither of the training data nor of the final tables
 MIX = "{agent}=0.4,random=0.25,sweep=0.25,noisy=0.1"
 
 
@@ -40,35 +35,9 @@ def command(name: str, *arguments: object) -> None:
     subprocess.run(words, check=True)
 
 
-def real_tics(data: Path, scenario: str) -> int:
-    """Tics of the real game in the training data of a world."""
-    rows = sum(pq.read_metadata(path).num_rows for path in (data / scenario).glob("train-*.parquet"))
-    return rows * get_scenario(scenario).frame_skip
-
-
-def score(weights: Path, scenario: str, folder: Path, agent_steps: int, episodes: int, seed: int, tics: int) -> dict[str, Any]:
-    """Train an agent in the dream and play it in dream and game; its folder keeps both, and a second call only reads."""
-    path = folder / "gap.json"
-    if not path.exists():
-        model = WorldModel.from_pretrained(weights)
-        agent, _ = train_in_dream(model, scenario, agent_steps, seed=seed)
-        agent.save(folder)
-        both = play_both(model, scenario, {"agent": agent}, episodes, SCORE_SEED)["agent"]
-        found = {
-            "scenario": scenario,
-            "dream": both["dream"].mean,
-            "real": both["real"].mean,
-            "real_margin_95": both["real"].margin,
-            "gap": gap(both),
-            "real_tics": tics,
-        }
-        write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())
-    return read_json(path)
-
-
 def gap_table(rounds: list[list[dict[str, Any]]]) -> str:
     """Every round's gaps in Markdown."""
-    lines = ["| round | world | dream | real ± 95 % | gap | real tics of training data |", "|---|---|---|---|---|---|"]
+    lines = ["| round | world | dream | real ± 95 % | gap | real tics of training data, about |", "|---|---|---|---|---|---|"]
     for number, rows in enumerate(rounds):
         for row in rows:
             real = f"{row['real']:.1f} ± {row['real_margin_95']:.1f}"
@@ -95,7 +64,8 @@ def iterate(args: argparse.Namespace) -> None:
             (folder / "partial").rename(weights)
         rounds.append(
             [
-                score(weights, name, folder / name, args.agent_steps, args.episodes, args.seed + number, real_tics(data, name))
+                agents.trained(weights, name, folder / name, args.agent_steps, args.seed + number, args.episodes)
+                | {"real_tics": (begun[name] * STEPS_PER_SHARD + number * args.data_steps) * get_scenario(name).frame_skip}
                 for name in args.scenarios
             ]
         )
@@ -124,7 +94,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=None, help="folder of its dataset (default: <out>/data)")
     parser.add_argument("--scenarios", nargs="+", default=["take_cover"], help="worlds to close the gap of")
     parser.add_argument("--rounds", type=int, default=3, help="agents to train; the data grow between them")
-    parser.add_argument("--agent-steps", type=int, default=300_000, help="dreamed steps of each agent's training")
+    parser.add_argument("--agent-steps", type=int, default=None, help="dreamed steps of each agent's training (default: the world's own)")
     parser.add_argument("--data-steps", type=int, default=60_000, help="real steps that each round adds to each world's data")
     parser.add_argument("--dynamics-steps", type=int, default=1_000, help="optimiser steps of each round")
     parser.add_argument("--batch", type=int, default=40, help="windows per optimiser step")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,8 +16,25 @@ from doom_dream_env.envs.sb3 import DreamDoomVecEnv
 from doom_dream_env.world_model import WorldModel
 
 LANES = 64
-# Dreams of this many steps from real moments anywhere in an episode, as in Dreamer: PPO finds the flaws of long ones.
-HORIZON = 24
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an agent of a world is trained in its dream.
+
+    Attributes:
+        steps: environment steps, all lanes together.
+        horizon: dreams of this many steps from real moments anywhere in an episode, as in Dreamer; None: whole dreams from beginnings.
+        temperature: of the dream.
+    """
+
+    steps: int = 250_000
+    horizon: int | None = 24
+    temperature: float = 1.0
+
+
+# What was best on real seeds from 50,000 up; other worlds take the recipe as it is.
+RECIPES: dict[str, Recipe] = {}
 SETTINGS: dict[str, Any] = {
     "n_steps": 32,
     "batch_size": 512,
@@ -48,23 +66,31 @@ class _Curve(BaseCallback):
 
 
 def train_in_dream(
-    world_model: WorldModel, scenario: str, steps: int, temperature: float = 1.0, seed: int = 0, progress: bool = True
+    world_model: WorldModel,
+    scenario: str,
+    steps: int | None = None,
+    temperature: float | None = None,
+    seed: int = 0,
+    progress: bool = True,
 ) -> tuple[Agent, list[tuple[int, float]]]:
     """Train PPO on features in the dream alone.
 
     Args:
         world_model: the dream.
         scenario: the world.
-        steps: environment steps, all lanes together.
-        temperature: of the dream.
+        steps: environment steps, all lanes together; None: those of the world's recipe.
+        temperature: of the dream; None: that of the recipe.
         seed: of policy and dream.
         progress: show a progress bar.
 
     Returns:
         the agent, and (steps, mean dreamed return of recent episodes) along the way.
     """
-    started = time.perf_counter()
-    lanes = DreamDoomVecEnv(LANES, scenario, temperature=temperature, weights=world_model, starts="anywhere", max_episode_steps=HORIZON)
+    started, recipe = time.perf_counter(), RECIPES.get(scenario, Recipe())
+    steps = recipe.steps if steps is None else steps
+    temperature = recipe.temperature if temperature is None else temperature
+    starts = "beginnings" if recipe.horizon is None else "anywhere"
+    lanes = DreamDoomVecEnv(LANES, scenario, temperature=temperature, weights=world_model, starts=starts, max_episode_steps=recipe.horizon)
     dream = VecNormalize(lanes, norm_obs=False, gamma=SETTINGS["gamma"])
     dream.seed(seed)
     model = PPO("MlpPolicy", dream, seed=seed, device="cpu", **SETTINGS)
@@ -78,6 +104,7 @@ def train_in_dream(
         steps=steps,
         seed=seed,
         temperature=temperature,
+        horizon=recipe.horizon,
         seconds=round(time.perf_counter() - started),
     )
     return agent, curve.points
