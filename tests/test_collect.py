@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from conftest import ROOT
 
 from doom_dream_env.envs.game import Game
@@ -25,7 +26,8 @@ from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLES, get_scenario
 from training import collect
 from training.collect import EPISODES_PER_SHARD, SEEDS, Job, collect_shard, parse_mix
 from training.dataset import CODEC, FRAME_BYTES, Dataset, read_shard
-from training.players import BEHAVIOURS, TEACHERS, BlindSweep, RandomPlayer, make_player, random_action
+from training.players import BEHAVIOURS, TEACHERS, BlindSweep, RandomPlayer, Relay, make_player, random_action
+from training.world_model import make_batch
 
 STEPS = 12  # a shard ends after the first episode
 
@@ -356,6 +358,24 @@ def test_random_and_sweeping_players_do_as_they_say() -> None:
     drawn = [BlindSweep.random(spec, dice) for _ in range(200)]
     same = np.mean([np.array_equal(*sweep.actions) for sweep in drawn])
     assert 0.2 < same < 0.5 and min(min(sweep.steps) for sweep in drawn) >= 2  # a third do the same all the time
+
+
+def test_a_relay_is_recorded_from_shortly_before_it_stops_looking(small: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(collect, "STEPS_PER_SHARD", 150)
+    (tmp_path / "take_cover").mkdir()
+    work = Job(SCENARIOS["take_cover"], "train", 0, parse_mix("relay=1"), tmp_path / "take_cover" / "train-00000.parquet")
+    collect_shard(work)
+    data = Dataset(tmp_path, ["take_cover"], "train")
+    firsts = np.unique(data.first)
+    seeds, ages = read_shard(work.path)["episode"].to_numpy()[firsts], data.age[firsts]
+    for seed, age in zip(seeds.tolist(), ages.tolist(), strict=True):
+        player = make_player("relay", SCENARIOS["take_cover"], np.random.default_rng(seed))
+        assert isinstance(player, Relay) and age == max(0, player.change - 16)
+    assert ages.max() > 0 and len(firsts) > 1, "every episode is recorded from its beginning"
+    at = np.arange(len(data))
+    np.testing.assert_array_equal(data.age, data.age[data.first] + at - data.first)
+    trained = make_batch(data, firsts, 5, torch.device("cpu"), frames=False)
+    assert trained.age.tolist() == ages.tolist(), "the clock of a window begins at its first recorded row"
 
 
 def test_an_unknown_behaviour_lists_the_known() -> None:

@@ -16,7 +16,7 @@ from conftest import make_model, random_frames
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import PRESETS, WorldModel, WorldModelConfig, files
 
-FILES = {"config.json", "manifest.json", "README.md", "world_model.safetensors", "starts.safetensors"}
+FILES = {"config.json", "manifest.json", "README.md", "world_model.safetensors", "decoder.safetensors", "starts.safetensors"}
 HALF = 2e-3  # relative precision of a half-precision float, with room for rounding
 
 
@@ -122,15 +122,25 @@ def test_a_missing_file_is_named(copy: Path, name: str) -> None:
         WorldModel.from_pretrained(copy)
 
 
+def test_a_better_decoder_leaves_the_fingerprint_that_agents_name(copy: Path) -> None:
+    model = WorldModel.from_pretrained(copy)
+    before, decoder = model.fingerprint, (copy / "decoder.safetensors").read_bytes()
+    for parameter in model.decoder.parameters():
+        parameter.data += 0.5
+    assert model.save_pretrained(copy) == before and (copy / "decoder.safetensors").read_bytes() != decoder
+    next(model.dynamics.parameters()).data += 0.5
+    assert model.save_pretrained(copy) != before
+
+
 @pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("name", ["config.json", "world_model.safetensors", "starts.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "world_model.safetensors", "decoder.safetensors", "starts.safetensors"])
 def test_one_flipped_bit_is_found_and_the_file_named(copy: Path, name: str, at: float) -> None:
     flip(copy / name, at)
     with pytest.raises(ValueError, match=str(copy / name)):
         WorldModel.from_pretrained(copy)
 
 
-@pytest.mark.parametrize("name", ["config.json", "manifest.json", "world_model.safetensors", "starts.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "manifest.json", "world_model.safetensors", "decoder.safetensors", "starts.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff\xfe"])
 def test_a_file_of_something_else_is_an_error(copy: Path, name: str, content: bytes) -> None:
     (copy / name).write_bytes(content)
@@ -141,7 +151,7 @@ def test_a_file_of_something_else_is_an_error(copy: Path, name: str, content: by
 
 def test_another_format_version_is_refused_with_both_numbers(copy: Path) -> None:
     rewrite_config(copy, format_version=99)
-    with pytest.raises(ValueError, match="format version 99, this release reads 3"):
+    with pytest.raises(ValueError, match="format version 99, this release reads 4"):
         WorldModel.from_pretrained(copy)
 
 

@@ -44,7 +44,9 @@ def test_two_rounds(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     grown = commands[0]
     assert grown[grown.index("--steps") + 1] == str(1500 + 3000), "the data do not grow by what was asked for"
     agent = run / "iterate" / "round-0" / "take_cover"
-    assert f"{agent}=0.4" in grown[-1] and Agent.load(agent, WorldModel.from_pretrained(run / "weights").fingerprint)
+    assert (
+        f"{agent}=0.3" in grown[-1] and "relay" in grown[-1] and Agent.load(agent, WorldModel.from_pretrained(run / "weights").fingerprint)
+    )
     assert commands[1][commands[1].index("--steps") + 1] == "1040" and commands[2][-1] == "7"
     assert commands[1][commands[1].index("--fresh") + 1] == "take_cover=1", "shards that were trained on count as new"
     table = (run / "iterate" / "gap.md").read_text()

@@ -156,8 +156,16 @@ def test_shards_that_were_trained_on_count_less(data: Dataset, monkeypatch: pyte
     monkeypatch.setattr(dynamics, "OLD_SHARE", 0.5)
     names = [f"take_cover/train-{i:05d}" for i in range(4)] + ["freedoom/train-MAP01-00000"]
     monkeypatch.setattr(data, "shard_rows", lambda: ((name, np.arange(10 * i, 10 * i + 10)) for i, name in enumerate(names)))
-    rows = dynamics.fresh_rows(data, {"take_cover": 2})
+    rows = dynamics.chosen_rows(data, {"take_cover": 2}, {})
     assert rows[rows < 50].tolist() == [*range(10), *range(20, 50)], "the second of two old shards should be left out"
+
+
+def test_scripted_players_can_be_left_out_of_a_world(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = np.array(["random", "scripted", "noisy", "relay"])[np.unique(data.first, return_inverse=True)[1] % 4]
+    monkeypatch.setattr(data, "behaviour", played)
+    rows = dynamics.chosen_rows(data, {}, {"take_cover": 0.0})
+    assert set(played[rows[data.scenario[rows] == 0]]) == {"random", "relay"}
+    assert np.isin(np.flatnonzero(data.scenario == 1), rows).all(), "another world lost its scripted players"
 
 
 def test_supports_hold_every_change_and_reward_of_the_data(data: Dataset) -> None:

@@ -32,9 +32,10 @@ from training.players import BEHAVIOURS, make_player
 
 SEEDS = {"train": (0, 50_000), "val": (50_000, 60_000), "test": (60_000, 90_000)}
 # Shares of steps, not of episodes: good players live long. Random play of a maze or of free play sees nothing but its beginning.
-DEFAULT_MIX = "random=0.3,sweep=0.3,scripted=0.15,noisy=0.25"
+DEFAULT_MIX = "random=0.25,sweep=0.25,scripted=0.1,noisy=0.15,relay=0.25"
 WANDERERS_MIX = "random=0.1,sweep=0.1,scripted=0.3,noisy=0.5"
-MIXES = dict.fromkeys(("freedoom", "my_way_home", "health_gathering_supreme", "deadly_corridor"), WANDERERS_MIX)
+MIXES = dict.fromkeys(("freedoom", "my_way_home", "health_gathering_supreme"), WANDERERS_MIX)
+MIXES["deadly_corridor"] = "random=0.15,sweep=0.1,scripted=0.2,noisy=0.25,relay=0.3"
 FREE_PLAY_SHARE = 3  # free play gets so many times the steps of the other worlds
 EPISODES_PER_SHARD = 50  # at most; also the stride of the shards' seeds
 STEPS_PER_SHARD = 1500
@@ -94,8 +95,13 @@ def collect_shard(job: Job) -> int:
         behaviour = job.mix[turn][0]
         player = make_player(behaviour, scenario, rng)
         game.reset(seed)
-        done = False
+        done, age = False, -1
         while not done:
+            age += 1
+            if age < getattr(player, "recorded_from", 0):
+                _, terminated, truncated = game.step(player(game))
+                done = terminated or truncated
+                continue
             frame, variables, pose, labels = compress_frame(game.frame), game.variables, game.pose(), game.state.labels
             action = player(game)
             extra = {}
@@ -122,6 +128,7 @@ def collect_shard(job: Job) -> int:
                 variables=variables,
                 next_variables=game.variables,
                 pose=pose,
+                age=age,
                 episode=seed,
                 behaviour=behaviour,
                 **extra,

@@ -229,7 +229,8 @@ def under_crosshair(objects: Objects) -> npt.NDArray[np.bool_]:
 class Dataset:
     """All steps of some scenarios and one split in memory, frames still compressed (or left on the disk, see `keep_frames`).
 
-    Attributes (N rows): `scenario` index into `names` (N,), `first` row of the row's episode (N,), `last` row of it (N,),
+    Attributes (N rows): `scenario` index into `names` (N,), `first` recorded row of the row's episode (N,), `last` row of it (N,), `age`
+    steps since the episode began (N,),
     `actions` uint8 (N, 9), `rewards` (N,), `terminated` (N,), `truncated` (N,), `variables` and `next_variables` (N, V),
     `heat` uint8 (N, 3, 12, 16), `projectile` (N, 2), `crosshair` (N,), `pose` (N, 4) x, y, z, angle; `behaviour` and `starts` (the
     world and its map) strings (N,); `place` index of `starts` in `places` (N,). `shards` names the files, in the order of the rows.
@@ -264,7 +265,7 @@ class Dataset:
                 objects, about = Objects.of(table), json.loads(table.schema.metadata[b"doom_dream_env"])
                 episode = table["episode"].to_numpy()
                 edges = np.flatnonzero(np.r_[True, episode[1:] != episode[:-1], True])
-                span, base = np.diff(edges), starts[-1]
+                span, base, steps = np.diff(edges), starts[-1], np.arange(len(table))
                 parts.append(
                     {
                         "scenario": np.full(len(table), index, np.int64),
@@ -280,6 +281,7 @@ class Dataset:
                         "heat": heat_maps(objects),
                         "projectile": nearest_object(objects, 0),
                         "crosshair": under_crosshair(objects),
+                        "age": table["age"].to_numpy() if "age" in table.column_names else steps - np.repeat(edges[:-1], span),
                         "behaviour": np.array(table["behaviour"].to_pylist()),
                         "starts": np.full(len(table), about["starts"]),
                     }
@@ -297,6 +299,7 @@ class Dataset:
         names, self.place = np.unique(self.starts, return_inverse=True)
         self.places: list[str] = names.tolist()
 
+    age: npt.NDArray[np.int64]
     scenario: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
     last: npt.NDArray[np.int64]

@@ -54,8 +54,9 @@ WEIGHTS = {
 PRIOR_SHARE = 0.8  # of the divergence: the prior learns faster than the posterior gives in (arXiv 2010.02193)
 NOISY, NOISE = 0.25, 0.3  # of the windows are seen through noise of at most so many spreads of real states along each principal direction
 BEGINNINGS = 0.15  # of the windows begin with their episode; of the rollouts, after the first frame of the window: so do dreams
+PRIVILEGED = ("scripted", "noisy")
 OLD_SHARE = 0.25  # of the shards that earlier training has seen is used again, with --fresh
-STARTS, CLIPS, CLIP_STEPS = 128, 256, 12  # of each world, shared by its maps
+STARTS, CLIPS, CLIP_STEPS = 128, 128, 12  # of each world, shared by its maps
 
 
 def load_trainee(path: Path) -> Trainee:
@@ -255,7 +256,7 @@ def train(args: argparse.Namespace) -> None:
     """Run the stage."""
     compute = compute_init(args.device, args.threads)
     data = Dataset(args.data, args.scenarios, "train", args.limit, keep_frames=False)
-    for option in ("emphasis", "fresh"):
+    for option in ("emphasis", "fresh", "privileged"):
         if unknown := set(dict(getattr(args, option))) - set(data.names):
             raise ValueError(f"--{option} names {', '.join(sorted(unknown))}, but the worlds are {', '.join(data.names)}")
     path, first = args.out / CHECKPOINT, 0
@@ -278,7 +279,7 @@ def train(args: argparse.Namespace) -> None:
     pick_starts(trainee, data, states)
     log = Log(args.out / "dynamics", compute)
     seen = {name: int(shards) for name, shards in args.fresh}
-    pool, rollout = fresh_rows(data, seen), min(args.rollout, args.window - 2)
+    pool, rollout = chosen_rows(data, seen, dict(args.privileged)), min(args.rollout, args.window - 2)
     shares = np.array([dict(args.emphasis).get(name, 1.0) for name in data.names])
     change = typical_change(data, states, rollout, args.seed).to(compute.device)
     bar = tqdm(range(first, args.steps), initial=first, total=args.steps, disable=not compute.main, desc="dynamics", mininterval=5)
@@ -307,17 +308,24 @@ def train(args: argparse.Namespace) -> None:
             save_checkpoint(path, trainee, optimiser, step + 1, trainee.about(args.seed))
 
 
-def fresh_rows(data: Dataset, seen: dict[str, int]) -> np.ndarray:
-    """Rows to train on when the first so many shards of a world were trained on before: a share of those, and all after them.
+def chosen_rows(data: Dataset, seen: dict[str, int], privileged: dict[str, float]) -> np.ndarray:
+    """Rows to train on.
 
-    Deaths are partly luck, and a network that sees the same ones again learns them by heart: on new seeds it then foretells too few.
+    Args:
+        data: the dataset.
+        seen: world → how many of its shards were trained on before: a share of those is used again. Deaths are partly luck, and a
+            network that sees the same ones again learns them by heart: on new seeds it then foretells too few.
+        privileged: world → share of the episodes of scripted players that is used. What they do betrays what they see and no frame
+            shows, and a dream that learned from them spares whoever moves as they do ("delusions", arXiv 2110.10819).
     """
     keep = np.ones(len(data), bool)
     for name, rows in data.shard_rows():
         world, _, stem = name.partition("/")
         number, old = int(stem.rpartition("-")[2]), seen.get(world, 0)
         keep[rows] = number >= old or number < old * OLD_SHARE
-    return np.flatnonzero(keep)
+    share = np.array([privileged.get(name, 1.0) for name in data.names])[data.scenario]
+    lot = np.random.default_rng(0).random(len(data))[data.first]  # one for each episode
+    return np.flatnonzero(keep & ((lot < share) | ~np.isin(data.behaviour, PRIVILEGED)))
 
 
 def parse_share(text: str) -> tuple[str, float]:
@@ -356,13 +364,13 @@ def pick_starts(trainee: Trainee, data: Dataset, states: Tensor) -> None:
     for name in np.unique(data.starts).tolist():
         here, rng = data.starts == name, np.random.default_rng(0)
         maps = len(np.unique(data.place[data.scenario == data.scenario[here][0]]))
-        rows = rng.permutation(np.flatnonzero((data.first == at) & here))[: STARTS // maps]
+        rows = rng.permutation(np.flatnonzero((data.age == 0) & here))[: STARTS // maps]
         trainee.model.starts[name] = (states[rows].float(), torch.from_numpy(data.variables[rows]))
         ends = rng.permutation(np.flatnonzero((at - data.first >= CLIP_STEPS - 1) & here))[: CLIPS // maps]
         clip = ends[:, None] - np.arange(CLIP_STEPS)[::-1]
         if len(clip):
             actions, variables = torch.from_numpy(data.actions[clip[:, :-1]]).float(), torch.from_numpy(data.variables[clip])
-            age = torch.from_numpy(clip[:, 0] - data.first[clip[:, 0]]).float()
+            age = torch.from_numpy(data.age[clip[:, 0]]).float()
             trainee.model.clips[name] = (states[torch.from_numpy(clip)].float(), actions, variables, age)
 
 
@@ -385,6 +393,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--fresh", type=parse_share, nargs="+", default=[], help="world=N: of its first N shards, seen before, only a quarter is used"
+    )
+    parser.add_argument(
+        "--privileged", type=parse_share, nargs="+", default=[], help="world=share: of the episodes of scripted players that is used"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of windows and dice")
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")

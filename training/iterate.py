@@ -25,7 +25,8 @@ from training import agents, decoder, dynamics
 from training.collect import STEPS_PER_SHARD
 from training.loop import finished_steps
 
-MIX = "{agent}=0.4,random=0.25,sweep=0.25,noisy=0.1"
+PRIVILEGED_SHARE = 0.2  # of the episodes of scripted players that these worlds are still taught with
+MIX = "{agent}=0.3,random=0.1,sweep=0.1,relay=0.5"
 
 
 def command(name: str, *arguments: object) -> None:
@@ -82,8 +83,11 @@ def iterate(args: argparse.Namespace) -> None:
         worlds = WorldModel.from_pretrained(weights).config.scenarios
         common = ["--data", data, "--out", args.out, "--scenarios", *worlds, "--seed", args.seed]
         steps = begun["dynamics"] + (number + 1) * args.dynamics_steps
+        few = [f"{name}={PRIVILEGED_SHARE}" for name in args.scenarios]
         emphasis = [f"{name}={args.emphasis}" for name in args.scenarios]
-        command("dynamics", *common, "--steps", steps, "--batch", args.batch, "--emphasis", *emphasis, "--fresh", *fresh)
+        command(
+            "dynamics", *common, "--steps", steps, "--batch", args.batch, "--emphasis", *emphasis, "--fresh", *fresh, "--privileged", *few
+        )
         command("decoder", *common, "--steps", finished_steps(args.out / decoder.CHECKPOINT))  # packs
 
 

@@ -115,7 +115,7 @@ def open_loop(
     order = np.arange(len(rows)) if order is None else order
     window = (rows - CONTEXT + 1)[:, None] + np.arange(CONTEXT)
     pressed, values = torch.from_numpy(data.actions[window[:, :-1]]).float(), torch.from_numpy(data.variables[window])
-    age = torch.from_numpy(window[:, 0] - data.first[rows])
+    age = torch.from_numpy(data.age[window[:, 0]])
     state = model.recall(z[torch.from_numpy(window)], pressed, values, torch.from_numpy(data.scenario[rows]), age)
     dice = torch.Generator().manual_seed(0)
     for step in range(1, ahead + 1):

@@ -84,6 +84,28 @@ class Noisy:
         return action
 
 
+class Relay:
+    """A scripted player up to some step, and from there on one that sees nothing: random play, a blind sweep, or standing still.
+
+    A scripted player looks at what no frame shows, so what it does betrays it: a dream that learned from it alone believes that whoever
+    steps left has seen a reason to, and spares him. Here the same moments go on without that knowledge. Only they are worth recording.
+    """
+
+    CONTEXT, LATEST = 16, 0.6  # steps recorded before the change; latest change, share of the time limit
+
+    def __init__(self, player: Player, scenario: Scenario, rng: np.random.Generator) -> None:
+        self.player, self.step = player, 0
+        self.change = int(np.exp(rng.uniform(np.log(8), np.log(self.LATEST * scenario.time_limit))))
+        self.recorded_from = max(0, self.change - self.CONTEXT)
+        kinds = (RandomPlayer(scenario, rng), BlindSweep.random(scenario, rng), lambda game: press())
+        self.blind: Player = kinds[int(rng.integers(len(kinds)))]
+
+    def __call__(self, game: Game) -> Buttons:
+        """Choose an action."""
+        self.step += 1
+        return self.player(game) if self.step <= self.change else self.blind(game)
+
+
 class AgentPlayer:
     """A saved agent, which sees what it saw in training: the encoder's features of the real frames."""
 
@@ -134,7 +156,7 @@ TEACHERS: dict[str, Callable[[Scenario, np.random.Generator], Player]] = {
     "predict_position": Rocketeer,
     "freedoom": Explorer,
 }
-BEHAVIOURS = ("random", "sweep", "scripted", "noisy")
+BEHAVIOURS = ("random", "sweep", "scripted", "noisy", "relay")
 
 
 def make_player(behaviour: str, scenario: Scenario, rng: np.random.Generator) -> Player:
@@ -149,11 +171,13 @@ def make_player(behaviour: str, scenario: Scenario, rng: np.random.Generator) ->
         return RandomPlayer(scenario, rng)
     if behaviour == "sweep":
         return BlindSweep.random(scenario, rng)
-    if behaviour in ("scripted", "noisy"):
+    if behaviour in ("scripted", "noisy", "relay"):
         if scenario.name not in TEACHERS:
             raise ValueError(f"nobody knows how to play {scenario.name}; use the behaviours random and sweep, or an agent's folder")
         teacher = TEACHERS[scenario.name](scenario, rng)
-        return teacher if behaviour == "scripted" else Noisy(teacher, scenario, rng)
+        if behaviour == "noisy":
+            return Noisy(teacher, scenario, rng)
+        return Relay(teacher, scenario, rng) if behaviour == "relay" else teacher
     if (Path(behaviour) / "agent.json").is_file():
         return AgentPlayer(behaviour, scenario, rng)
     raise ValueError(f"behaviour {behaviour!r} is unknown; choose from {', '.join(BEHAVIOURS)}, or give the folder of a saved agent")

@@ -7,7 +7,7 @@
 Plays each agent in real ViZDoom through the same encoder, on seeds from 60,000 up, and beside it random play, the best policy that sees
 nothing (searched for on seeds from 40,000 up), the scripted teacher, and the agent in the dream. Writes transfer.json, a table
 (transfer.md) and plots (returns.png, survival.png) into a folder of each world under --out, and there one table and one plot of all
-worlds. Reports that are there already are read, not made again.
+worlds. Reports that are there already, of as many episodes or more, are read, not made again.
 """
 
 from __future__ import annotations
@@ -201,13 +201,13 @@ def plot(scores: dict[str, Score], draw: Callable[[Any, int, str, Score], object
 def full_report(agent: str, scenario: str | None, weights: str | None, episodes: int, out: Path) -> dict[str, Any]:
     """Report one agent into a folder of its world under `out`, or read the report of the same agent that is there."""
     policy, world, model = load_policy(agent, scenario, weights)
-    folder, asked = out / world.name, {"agent": agent, "weights": model.fingerprint, "asked": episodes}
+    folder, same = out / world.name, {"agent": agent, "weights": model.fingerprint}
     if (folder / "transfer.json").exists():
         found = read_json(folder / "transfer.json")
-        if asked.items() <= found.items():
+        if same.items() <= found.items() and found["asked"] >= episodes:
             return found
     scores, blind = report(policy, world, model, episodes)
-    about = summary(scores, world.name, blind) | asked
+    about = summary(scores, world.name, blind) | same | {"asked": episodes}
     edges = np.histogram_bin_edges(np.concatenate([score.returns for score in scores.values()]), 30)
 
     def histogram(axis: Any, number: int, name: str, score: Score) -> object:

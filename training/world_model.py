@@ -94,7 +94,7 @@ def make_batch(data: Dataset, rows: np.ndarray, length: int, device: torch.devic
         variables=tensor(data.variables[at]),
         next_variables=tensor(data.next_variables[at]),
         scenario=tensor(data.scenario[rows]),
-        age=tensor(rows - data.first[rows]),
+        age=tensor(data.age[rows]),
         heat=tensor(data.heat[at]).float(),
         valid=tensor(valid).float(),
         follows=tensor(valid[:, 1:]).float(),
@@ -276,9 +276,9 @@ def new_trainee(preset: str, data: Dataset, seed: int, init: str | None) -> Trai
 def warm_start(model: WorldModel, folder: str) -> list[str]:
     """Copy all tensors of another set of weights (name or folder) that have the same name and shape; return the names of the rest.
 
-    The other set may know other worlds and be of an older format: only its tensors are read.
+    The other set may know other worlds: only its tensors are read.
     """
-    found = files.read_tensors(files.find_weights(folder), files.WEIGHTS)
+    found = files.read_weights(files.find_weights(folder))
     mine = {key: value for key, value in model.state_dict().items() if "num_batches" not in key}
     fitting = {key: found[key].float() for key, value in mine.items() if key in found and found[key].shape == value.shape}
     if not fitting:

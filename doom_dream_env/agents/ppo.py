@@ -34,7 +34,12 @@ class Recipe:
 
 
 # What was best on real seeds from 50,000 up; other worlds take the recipe as it is.
-RECIPES: dict[str, Recipe] = {}
+RECIPES = {
+    "take_cover": Recipe(300_000, None, 1.15),
+    "basic": Recipe(150_000, None),
+    "deadly_corridor": Recipe(300_000, None),
+    "predict_position": Recipe(150_000, None),
+}
 SETTINGS: dict[str, Any] = {
     "n_steps": 32,
     "batch_size": 512,

@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 CONFIG, MANIFEST, CARD = "config.json", "manifest.json", "README.md"
-WEIGHTS, STARTS = "world_model.safetensors", "starts.safetensors"
+WEIGHTS, DECODER, STARTS = "world_model.safetensors", "decoder.safetensors", "starts.safetensors"
+DECODER_PREFIX = "decoder."
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 PREFERENCE = ("base", "nano")
 
@@ -115,20 +116,30 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise OSError(error.errno, f"could not write {path}: {error.strerror or error}") from error
 
 
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a set of weights, the decoder's too, by their names in `WorldModel.state_dict`."""
+    return read_tensors(folder, WEIGHTS) | read_tensors(folder, DECODER)
+
+
 def write_weights(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor], starts: dict[str, Tensor], card: str) -> str:
-    """Write a set of weights; the manifest comes last, so that a folder with one is whole. Returns the fingerprint."""
+    """Write a set of weights; the manifest comes last, so that a folder with one is whole.
+
+    Returns:
+        the fingerprint: of all but the decoder, which no agent sees, and the beginnings. A better decoder leaves it as it is.
+    """
     from safetensors.torch import save
 
     contents = {
         CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
-        WEIGHTS: save(tensors),
+        WEIGHTS: save({key: value for key, value in tensors.items() if not key.startswith(DECODER_PREFIX)}),
+        DECODER: save({key: value for key, value in tensors.items() if key.startswith(DECODER_PREFIX)}),
         STARTS: save(starts),
         CARD: card.encode(),
     }
     (folder / MANIFEST).unlink(missing_ok=True)
     for name, data in contents.items():
         write_atomically(folder / name, data)
-    checked = (CONFIG, WEIGHTS, STARTS)
+    checked = (CONFIG, WEIGHTS, DECODER, STARTS)
     fingerprint = hashlib.sha256(contents[WEIGHTS]).hexdigest()[:16]
     manifest = {
         "fingerprint": fingerprint,

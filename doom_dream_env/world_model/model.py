@@ -94,7 +94,7 @@ class WorldModel(nn.Module):
         config = WorldModelConfig.from_dict(files.read_json(folder / files.CONFIG))
         manifest = files.check(folder)
         model = cls(config)
-        tensors = {key: value.float() for key, value in files.read_tensors(folder, files.WEIGHTS).items()}
+        tensors = {key: value.float() for key, value in files.read_weights(folder).items()}
         expected = {key: tuple(value.shape) for key, value in model.state_dict().items() if "num_batches" not in key}
         found = {key: tuple(value.shape) for key, value in tensors.items()}
         if expected != found:
