@@ -54,6 +54,7 @@ class Scenario:
         map: name of the map; None: the configuration's own.
         wad: path of a WAD; None: what ships with ViZDoom.
         description: one line for people.
+        mortal: nothing but death (or the time limit) ends an episode.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Scenario:
     map: str | None = None
     wad: str | None = None
     description: str = ""
+    mortal: bool = False
 
     @property
     def seconds_per_step(self) -> float:
@@ -106,6 +108,7 @@ SCENARIOS: dict[str, Scenario] = {
             ("HEALTH",),
             time_limit=525,
             description="dodge the fireballs of imps; +1 for every tic alive",
+            mortal=True,
         ),
         Scenario(
             "basic",
@@ -122,6 +125,7 @@ SCENARIOS: dict[str, Scenario] = {
             ("HEALTH", "AMMO2"),
             time_limit=523,
             description="26 rounds against a ring of monsters; +1 a kill, -1 for dying",
+            mortal=True,
         ),
         Scenario(
             "defend_the_line",
@@ -130,6 +134,7 @@ SCENARIOS: dict[str, Scenario] = {
             ("HEALTH", "AMMO2"),
             time_limit=523,
             description="hold a line against monsters that grow stronger; +1 a kill, -1 for dying",
+            mortal=True,
         ),
         Scenario(
             "health_gathering",
@@ -138,6 +143,7 @@ SCENARIOS: dict[str, Scenario] = {
             ("HEALTH",),
             time_limit=525,
             description="find medikits while the floor burns; +1 for every tic alive, -100 for dying",
+            mortal=True,
         ),
         Scenario(
             "health_gathering_supreme",
@@ -146,6 +152,7 @@ SCENARIOS: dict[str, Scenario] = {
             ("HEALTH",),
             time_limit=525,
             description="the same in a maze with poison about; +1 for every tic alive, -100 for dying",
+            mortal=True,
         ),
         Scenario(
             "deadly_corridor",

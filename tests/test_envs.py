@@ -190,8 +190,18 @@ def test_death_follows_its_probability() -> None:
     batch = DreamBatch(lanes, weights=model)
     batch.reset(seed=0)
     *_, terminated, _ = batch.step(torch.zeros(lanes, dtype=torch.long))
-    expected = 1 - torch.sigmoid(torch.tensor(1.0))
-    assert float(terminated.float().mean()) == pytest.approx(float(expected), abs=0.03)
+    expected, dead = 1 - torch.sigmoid(torch.tensor(1.0)), batch.variables[:, 0] <= 0
+    assert 0.2 < float(dead.float().mean()) < 0.8
+    assert float(terminated[dead].float().mean()) == pytest.approx(float(expected), abs=0.03)
+    assert not terminated[~dead].any(), "somebody with health left has died"
+
+
+def test_where_episodes_end_otherwise_they_follow_the_probability_too() -> None:
+    model, lanes = make_model(survival=1.0), 4000
+    batch = DreamBatch(lanes, "basic", weights=model)
+    batch.reset(seed=0)
+    *_, terminated, _ = batch.step(torch.zeros(lanes, dtype=torch.long))
+    assert float(terminated.float().mean()) == pytest.approx(float(1 - torch.sigmoid(torch.tensor(1.0))), abs=0.03)
 
 
 def test_only_the_masked_lanes_begin_anew(immortal: WorldModel) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLE_SCALES
+from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, SCENARIOS, VARIABLE_SCALES
 from doom_dream_env.world_model import files
 from doom_dream_env.world_model.config import WorldModelConfig
 from doom_dream_env.world_model.decoder import Decoder
@@ -48,6 +48,8 @@ class WorldModel(nn.Module):
         self.register_buffer("scales", torch.tensor(VARIABLE_SCALES), persistent=False)
         masks = [*config.known, (True,) * len(config.variables)]  # the last one: scenario unknown
         self.register_buffer("masks", torch.tensor(masks, dtype=torch.float32), persistent=False)
+        mortal = [name in SCENARIOS and SCENARIOS[name].mortal for name in config.scenarios]
+        self.register_buffer("mortal", torch.tensor([*mortal, False]), persistent=False)
         for index, values in enumerate(config.deltas):
             self.register_buffer(f"deltas_{index}", torch.tensor(values, dtype=torch.float32), persistent=False)
             still = self.deltas(index).abs() == self.deltas(index).abs().min()
@@ -61,6 +63,7 @@ class WorldModel(nn.Module):
 
     scales: Tensor
     masks: Tensor
+    mortal: Tensor
 
     @property
     def device(self) -> torch.device:
@@ -307,6 +310,8 @@ class WorldModel(nn.Module):
             proceed = go_on.sigmoid()
         else:
             proceed = 1 - self.end_risk(state, buttons)
+        # the rules of these worlds: whoever has health left is not dead
+        proceed = torch.where(self.mortal[state.scenario] & (variables[:, 0] > 0), 1.0, proceed)
         z = self.manifold(dynamics.next_state(state.z, c), state.scenario)
         flags = torch.tensor([1.0, 0.0], device=z.device).expand(len(z), 2)
         return self._advance(state, z, variables, buttons, flags), dynamics.expected_reward(reward_logits), proceed
