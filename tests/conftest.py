@@ -83,7 +83,9 @@ def immortal(tmp_path_factory: pytest.TempPathFactory) -> WorldModel:
 
 @pytest.fixture(scope="session")
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> WorldModel:
-    """A model whose dreams end at once."""
-    folder = tmp_path_factory.mktemp("mortal")
-    make_model(seed=2, survival=-60.0).save_pretrained(folder)
+    """A model whose dreams end at once: all health is lost in the first step, and with it the life."""
+    folder, model = tmp_path_factory.mktemp("mortal"), make_model(seed=2, survival=-60.0)
+    assert model.config.deltas[0][0] == -100
+    model.dynamics.outcome.bias[0] = 60.0
+    model.save_pretrained(folder)
     return WorldModel.from_pretrained(folder)
