@@ -33,6 +33,7 @@ from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import write_atomically
 from training.evaluate import save_figure
 from training.players import TEACHERS
+from training.transfer import figure_of
 
 FIRST_SEED, CLONE_SEED = 70_000, 45_000
 HOLDS = (3, 10, 30)  # steps that random play keeps an action
@@ -191,12 +192,7 @@ def table(about: dict[str, Any]) -> str:
 
 def plot(about: dict[str, Any], path: Path) -> None:
     """Real means over dreamed ones."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axis, rows = figure.add_subplot(), list(about["policies"].values())
+    (figure, axis), rows = figure_of(6, 5), list(about["policies"].values())
     for kind in dict.fromkeys(row["kind"] for row in rows):
         x, y, dx, dy = zip(
             *((r["dream"], r["real"], r["dream_margin_95"], r["real_margin_95"]) for r in rows if r["kind"] == kind), strict=True

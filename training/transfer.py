@@ -155,12 +155,12 @@ def overview(reports: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def figure_of(width: float) -> tuple[Any, Any]:
-    """A figure and its axis."""
+def figure_of(width: float, height: float = 4.0) -> tuple[Any, Any]:
+    """A figure of so many inches and its axis."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, 4), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
 
