@@ -55,6 +55,7 @@ class Scenario:
         wad: path of a WAD; None: what ships with ViZDoom.
         description: one line for people.
         mortal: nothing but death (or the time limit) ends an episode.
+        prize: a reward above this ends the episode: the goal is reached.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Scenario:
     wad: str | None = None
     description: str = ""
     mortal: bool = False
+    prize: float = float("inf")
 
     @property
     def seconds_per_step(self) -> float:
@@ -117,6 +119,7 @@ SCENARIOS: dict[str, Scenario] = {
             ("AMMO2",),
             time_limit=75,
             description="strafe to the monster and shoot it; +106 for it, -5 a shot, -1 a tic",
+            prize=50.0,
         ),
         Scenario(
             "defend_the_center",
@@ -161,6 +164,7 @@ SCENARIOS: dict[str, Scenario] = {
             ("HEALTH",),
             time_limit=525,
             description="reach the armour past six gunmen; + the way made, +1000 for the armour, -100 for dying",
+            prize=500.0,
         ),
         Scenario(
             "my_way_home",
@@ -169,6 +173,7 @@ SCENARIOS: dict[str, Scenario] = {
             (),
             time_limit=525,
             description="find the armour in a maze of rooms; +1 for it, -0.0001 a tic",
+            prize=0.5,
         ),
         Scenario(
             "predict_position",
@@ -177,6 +182,7 @@ SCENARIOS: dict[str, Scenario] = {
             (),
             time_limit=75,
             description="one rocket for a monster that walks; +1 for hitting it, -0.001 a tic",
+            prize=0.5,
         ),
         Scenario(
             "freedoom",

@@ -20,7 +20,7 @@ from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.scoring import blind_policy, play_episodes
 from doom_dream_env.world_model import WorldModel
-from training.players import make_player
+from training.players import Relay, make_player
 
 SCENARIO, STEPS = "take_cover", 2048
 
@@ -109,6 +109,29 @@ def test_the_collector_plays_an_agent_by_its_seed(trained: tuple[Agent, Path, Wo
         played.append(actions)
     game.close()
     assert played[0] == played[1] != played[2]
+
+
+def test_an_agent_that_takes_over_from_a_teacher_remembers_what_went_before(trained: tuple[Agent, Path, WorldModel]) -> None:
+    scenario, pressed = get_scenario(SCENARIO), []
+    player = make_player(f"relay:{trained[1]}", scenario, np.random.default_rng(0))
+    assert isinstance(player, Relay) and player.agent
+    player.change, player.recorded_from = 20, 4
+    game = Game(scenario, privileged=True)
+    game.reset(7)
+    frames, variables = [], []
+    for step in range(22):
+        if step >= player.recorded_from:
+            frames.append(game.frame)
+            variables.append(game.variables)
+        pressed.append(player(game))
+        if step == player.change:
+            seen = player.agent.state
+        game.step(pressed[-1])
+    game.close()
+    at, upto = player.recorded_from, player.change
+    clip, known = np.stack(frames[: upto + 1 - at])[None], np.stack(variables[: upto + 1 - at])[None]
+    expected = trained[2].observe(clip, np.stack(pressed[at:upto])[None], None, known, SCENARIO, start=False)
+    torch.testing.assert_close(trained[2].features(seen), trained[2].features(expected))
 
 
 def test_an_agent_of_another_world_is_refused(trained: tuple[Agent, Path, WorldModel]) -> None:

@@ -319,7 +319,7 @@ def test_end_risk_sums_over_all_changes_of_the_first_variable() -> None:
     """By hand: the sum over changes of P(change) · P(end | change)."""
     model = make_model()
     model.dynamics.end[-1].weight.normal_(std=2.0)
-    state = model.observe(random_frames(1, 1), scenario="take_cover")
+    state = model.observe(random_frames(1, 1), scenario="deadly_corridor")
     action = torch.zeros(1, A)
     d = model.dynamics
     g = d.act(state.h, action)
@@ -331,6 +331,24 @@ def test_end_risk_sums_over_all_changes_of_the_first_variable() -> None:
         risk += float(health.softmax(-1)[0, index] * torch.sigmoid(-d.ending(c, after / model.scales)[0][0]))
     assert float(model.end_risk(state, action)[0]) == pytest.approx(risk, abs=1e-5)
     assert float(model.imagine(state, action, 0)[2][0]) == pytest.approx(1 - risk, abs=1e-5)
+
+
+def test_the_rules_of_the_game_hold_whatever_the_heads_say() -> None:
+    """Whoever has health left in take_cover is not dead; the armour in my_way_home ends the episode as often as it is paid."""
+    model = make_model(survival=-60.0)
+    state = model.observe(random_frames(1, 1), scenario="take_cover")
+    g = model.dynamics.act(state.h, torch.zeros(1, A))
+    kills = state.variables[0, 0] + model.deltas(0) <= 0
+    expected = float(model.outcome_logits(g, state.scenario)[0].softmax(-1)[0, kills].sum())
+    assert 0 < expected < 1 and float(model.end_risk(state, torch.zeros(1, A))[0]) == pytest.approx(expected, abs=1e-5)
+    lasting = make_model(survival=60.0)
+    lasting.dynamics.end[-1].weight[1:] = 0
+    lasting.dynamics.end[-1].bias[1:] = torch.where(lasting.dynamics.rewards == 1.0, 60.0, 0.0)
+    for scenario, ends in (("my_way_home", 1.0), ("health_gathering", 0.0)):
+        state = lasting.observe(random_frames(1, 1), scenario=scenario)
+        for temperature in (0.0, 1.0):
+            _, reward, proceed = lasting.imagine(state, torch.zeros(1, A), temperature)
+            assert float(reward[0]) == pytest.approx(1.0) and float(proceed[0]) == pytest.approx(1 - ends, abs=1e-5), scenario
 
 
 def test_state_indexing_and_putting_are_inverse(model: WorldModel) -> None:

@@ -85,25 +85,31 @@ class Noisy:
 
 
 class Relay:
-    """A scripted player up to some step, and from there on one that sees nothing: random play, a blind sweep, or standing still.
+    """A scripted player up to some step, and from there on one that knows no more than the frames show.
 
-    A scripted player looks at what no frame shows, so what it does betrays it: a dream that learned from it alone believes that whoever
-    steps left has seen a reason to, and spares him. Here the same moments go on without that knowledge. Only they are worth recording.
+    That is an agent, or whoever sees nothing: random play, a blind sweep, or standing still. A scripted player looks at what no frame
+    shows, so what it does betrays it: a dream that learned from it alone believes that whoever steps left has seen a reason to, and spares
+    him. Here the same moments go on without that knowledge. Only they are worth recording.
     """
 
     CONTEXT, LATEST = 16, 0.6  # steps recorded before the change; latest change, share of the time limit
 
-    def __init__(self, player: Player, scenario: Scenario, rng: np.random.Generator) -> None:
-        self.player, self.step = player, 0
+    def __init__(self, player: Player, scenario: Scenario, rng: np.random.Generator, agent: AgentPlayer | None = None) -> None:
+        self.player, self.step, self.agent = player, 0, agent
         self.change = int(np.exp(rng.uniform(np.log(8), np.log(self.LATEST * scenario.time_limit))))
         self.recorded_from = max(0, self.change - self.CONTEXT)
         kinds = (RandomPlayer(scenario, rng), BlindSweep.random(scenario, rng), lambda game: press())
-        self.blind: Player = kinds[int(rng.integers(len(kinds)))]
+        self.second: Player = agent or kinds[int(rng.integers(len(kinds)))]
 
     def __call__(self, game: Game) -> Buttons:
         """Choose an action."""
         self.step += 1
-        return self.player(game) if self.step <= self.change else self.blind(game)
+        if self.step > self.change:
+            return self.second(game)
+        action = self.player(game)
+        if self.agent and self.step > self.recorded_from:
+            self.agent.watch(game, action, start=self.recorded_from == 0)
+        return action
 
 
 class AgentPlayer:
@@ -121,20 +127,28 @@ class AgentPlayer:
         self.dice = torch.Generator().manual_seed(int(rng.integers(2**31)))
         self.pressed = self.table[0]
 
-    def __call__(self, game: Game) -> Buttons:
-        """Look at the newest frame, choose."""
+    def watch(self, game: Game, action: Buttons, start: bool = True) -> None:
+        """Look at the newest frame, in which somebody else presses `action`; `start`: the first one seen begins the episode."""
         import torch
 
         with torch.inference_mode():
             frame, variables = game.frame[None, None], game.variables[None, None]
             actions = None if self.state is None else self.pressed[None, None]
-            self.state = self.model.observe(frame, actions, self.state, variables, self.scenario.name)
+            self.state = self.model.observe(frame, actions, self.state, variables, self.scenario.name, start)
+        self.pressed = action
+
+    def __call__(self, game: Game) -> Buttons:
+        """Look at the newest frame, choose."""
+        import torch
+
+        self.watch(game, self.pressed)
+        with torch.inference_mode():
             action = int(self.agent.act(self.model.features(self.state), generator=self.dice)[0])
         self.pressed = self.table[action]
         return self.pressed
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=8)
 def _load_agent(folder: str) -> Any:
     from doom_dream_env.agents import Agent
     from doom_dream_env.world_model import WorldModel
@@ -163,7 +177,7 @@ def make_player(behaviour: str, scenario: Scenario, rng: np.random.Generator) ->
     """Make a player for one episode.
 
     Args:
-        behaviour: one of `BEHAVIOURS`, or the folder of a saved agent.
+        behaviour: one of `BEHAVIOURS`, the folder of a saved agent, or "relay:" and such a folder.
         scenario: the world it plays.
         rng: the source of all its dice.
     """
@@ -171,13 +185,15 @@ def make_player(behaviour: str, scenario: Scenario, rng: np.random.Generator) ->
         return RandomPlayer(scenario, rng)
     if behaviour == "sweep":
         return BlindSweep.random(scenario, rng)
-    if behaviour in ("scripted", "noisy", "relay"):
+    folder = behaviour.removeprefix("relay:")
+    agent = AgentPlayer(folder, scenario, rng) if (Path(folder) / "agent.json").is_file() else None
+    if agent and folder == behaviour:
+        return agent
+    if behaviour in ("scripted", "noisy", "relay") or agent:
         if scenario.name not in TEACHERS:
             raise ValueError(f"nobody knows how to play {scenario.name}; use the behaviours random and sweep, or an agent's folder")
         teacher = TEACHERS[scenario.name](scenario, rng)
         if behaviour == "noisy":
             return Noisy(teacher, scenario, rng)
-        return Relay(teacher, scenario, rng) if behaviour == "relay" else teacher
-    if (Path(behaviour) / "agent.json").is_file():
-        return AgentPlayer(behaviour, scenario, rng)
+        return teacher if behaviour == "scripted" else Relay(teacher, scenario, rng, agent)
     raise ValueError(f"behaviour {behaviour!r} is unknown; choose from {', '.join(BEHAVIOURS)}, or give the folder of a saved agent")

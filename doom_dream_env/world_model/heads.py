@@ -106,10 +106,6 @@ class Dynamics(nn.Module):
         out = self.end(torch.cat([c, facts], -1))
         return out[..., 0], out[..., 1:]
 
-    def expected_reward(self, logits: Tensor) -> Tensor:
-        """Mean of the reward distribution, (...)."""
-        return (logits.softmax(-1) * self.rewards).sum(-1)
-
     def next_state(self, z: Tensor, c: Tensor) -> Tensor:
         """The next state (..., D): with c as it is the central one, the best single guess in squared error; with a code added, that one."""
         return z + self.central(torch.cat([c, z], -1))

@@ -50,6 +50,8 @@ class WorldModel(nn.Module):
         self.register_buffer("masks", torch.tensor(masks, dtype=torch.float32), persistent=False)
         mortal = [name in SCENARIOS and SCENARIOS[name].mortal for name in config.scenarios]
         self.register_buffer("mortal", torch.tensor([*mortal, False]), persistent=False)
+        prizes = [SCENARIOS[name].prize if name in SCENARIOS else torch.inf for name in config.scenarios]
+        self.register_buffer("prizes", torch.tensor([*prizes, torch.inf]), persistent=False)
         for index, values in enumerate(config.deltas):
             self.register_buffer(f"deltas_{index}", torch.tensor(values, dtype=torch.float32), persistent=False)
             still = self.deltas(index).abs() == self.deltas(index).abs().min()
@@ -64,6 +66,7 @@ class WorldModel(nn.Module):
     scales: Tensor
     masks: Tensor
     mortal: Tensor
+    prizes: Tensor
 
     @property
     def device(self) -> torch.device:
@@ -304,17 +307,27 @@ class WorldModel(nn.Module):
         c = dynamics.given_outcome(g, drawn)
         change = torch.stack([self.deltas(i)[index] for i, index in enumerate(drawn)], -1) * self.masks[state.scenario]
         variables = state.variables + change
-        go_on, reward_logits = dynamics.ending(c, variables / self.scales)
+        proceed, reward = self.ending(c, variables, state.scenario)
         if temperature > 0:
             c = c + dynamics.codes.sample(c, temperature, generator)
-            proceed = go_on.sigmoid()
         else:
             proceed = 1 - self.end_risk(state, buttons)
-        # the rules of these worlds: whoever has health left is not dead
-        proceed = torch.where(self.mortal[state.scenario] & (variables[:, 0] > 0), 1.0, proceed)
         z = self.manifold(dynamics.next_state(state.z, c), state.scenario)
         flags = torch.tensor([1.0, 0.0], device=z.device).expand(len(z), 2)
-        return self._advance(state, z, variables, buttons, flags), dynamics.expected_reward(reward_logits), proceed
+        return self._advance(state, z, variables, buttons, flags), reward, proceed
+
+    def ending(self, c: Tensor, variables: Tensor, scenario: Tensor) -> tuple[Tensor, Tensor]:
+        """Probability of going on and mean reward, both (...,), given c (..., E), variables (..., V) after the step, world (...,).
+
+        Two rules of the game are kept whatever the heads say: in some worlds whoever has health left is not dead, and in some the prize
+        ends the episode, so the end is at least as likely as the prize. Without the second a dream pays again and again.
+        """
+        go_on, reward_logits = self.dynamics.ending(c, variables / self.scales)
+        odds = reward_logits.softmax(-1)
+        prize = (odds * (self.dynamics.rewards > self.prizes[scenario][..., None])).sum(-1)
+        proceed = torch.minimum(go_on.sigmoid(), 1 - prize)
+        alive = self.mortal[scenario] & (variables[..., 0] > 0)
+        return torch.where(alive, 1.0, proceed), (odds * self.dynamics.rewards).sum(-1)
 
     def end_risk(self, state: DreamState, action: Tensor) -> Tensor:
         """Probability (B,) that `action` (B, 9) ends the episode: exact over all changes of the first variable."""
@@ -332,8 +345,8 @@ class WorldModel(nn.Module):
         c = dynamics.given_outcome(g[..., None, :].expand(*lanes, g.shape[-1]), drawn)
         change = torch.stack([self.deltas(i)[index] for i, index in enumerate(drawn)], -1)
         after = variables[..., None, :] + change * self.masks[scenario][..., None, :]
-        go_on, _ = dynamics.ending(c, after / self.scales)
-        return (logits[first].softmax(-1) * torch.sigmoid(-go_on)).sum(-1)
+        proceed, _ = self.ending(c, after, scenario[..., None].expand(lanes))
+        return (logits[first].softmax(-1) * (1 - proceed)).sum(-1)
 
     def features(self, state: DreamState) -> Tensor:
         """What an agent sees: [z, h, scaled variables], float32 (B, F)."""
