@@ -13,7 +13,8 @@ from doom_dream_env.agents import Agent, shipped_agents
 from doom_dream_env.agents.ppo import train_in_dream
 from doom_dream_env.envs.batch import DreamBatch, shared_world_model
 from doom_dream_env.envs.real import RealBatch
-from doom_dream_env.scenarios import TICS_PER_SECOND, get_scenario
+from doom_dream_env.play.film import STEPS_PER_SECOND, Film
+from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.scoring import BLIND, Policy, Score, blind_policy, play_both, random_policy
 from doom_dream_env.world_model import WorldModel
 
@@ -60,29 +61,12 @@ def film(world_model: WorldModel, scenario: str, agent: Agent, steps: int = CLIP
 
 def write_clip(frames: npt.NDArray[np.uint8], folder: Path) -> list[Path]:
     """Write dream_and_real.mp4 and .gif, twice enlarged, at the game's own speed."""
-    import av
-    from PIL import Image
-
-    from doom_dream_env.world_model.files import write_atomically
-
-    large = frames.repeat(2, 1).repeat(2, 2)
-    movie, picture = folder / "dream_and_real.mp4", folder / "dream_and_real.gif"
-    temporary = folder / "partial.mp4"
-    rate = round(TICS_PER_SECOND / 4)
-    with av.open(str(temporary), "w") as container:
-        stream = container.add_stream("libx264", rate=rate)
-        stream.height, stream.width, stream.pix_fmt = large.shape[1], large.shape[2], "yuv420p"
-        for frame in large:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-        container.mux(stream.encode())
-    temporary.replace(movie)
-    import io
-
-    buffer = io.BytesIO()
-    images = [Image.fromarray(frame) for frame in large]
-    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=1000 // rate, loop=0)
-    write_atomically(picture, buffer.getvalue())
-    return [movie, picture]
+    paths = [folder / "dream_and_real.mp4", folder / "dream_and_real.gif"]
+    for path in paths:
+        with Film(path, STEPS_PER_SECOND, scale=2) as clip:
+            for frame in frames:
+                clip.add(frame)
+    return paths
 
 
 def plot(scores: dict[str, dict[str, Score]], curve: list[tuple[int, float]], scenario: str, path: Path) -> None:

@@ -23,9 +23,10 @@ from conftest import ROOT
 
 from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLES, get_scenario, press, shipped_wad
+from doom_dream_env.shards import CODEC, FRAME_BYTES
 from training import collect
 from training.collect import EPISODES_PER_SHARD, SEEDS, Job, collect_shard, parse_mix
-from training.dataset import CODEC, FRAME_BYTES, Dataset, read_shard
+from training.dataset import Dataset, read_shard
 from training.players import BEHAVIOURS, TEACHERS, BlindSweep, RandomPlayer, Relay, make_player, random_action
 from training.world_model import make_batch
 

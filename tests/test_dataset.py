@@ -16,19 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import random_frames
 
-from training import dataset
-from training.dataset import (
-    HEAT_SHAPE,
-    Dataset,
-    Objects,
-    ShardWriter,
-    compress_frame,
-    heat_maps,
-    nearest_object,
-    object_class,
-    read_shard,
-    under_crosshair,
-)
+from doom_dream_env import shards
+from doom_dream_env.shards import ShardWriter, compress_frame
+from training.dataset import HEAT_SHAPE, Dataset, Objects, heat_maps, nearest_object, object_class, read_shard, under_crosshair
 
 PROJECTILE, MONSTER, ITEM = range(3)
 BALL, IMP, KIT = ("DoomImpBall", ""), ("DoomImp", "Monster"), ("CustomMedikit", "Health")
@@ -234,7 +224,7 @@ def test_somebody_elses_parquet_and_another_version_are_refused(tmp_path: Path, 
     pq.write_table(pa.table({"a": [1]}), path)
     with pytest.raises(ValueError, match=f"{path} is damaged"):
         read_shard(path)
-    monkeypatch.setattr(dataset, "FORMAT_VERSION", 99)
+    monkeypatch.setattr(shards, "FORMAT_VERSION", 99)
     shard(path, [2])
     monkeypatch.undo()
     with pytest.raises(ValueError, match="format version 99, this code reads 2"):
@@ -258,7 +248,7 @@ def test_a_full_disk_names_the_file_and_leaves_the_finished_shards(tmp_path: Pat
         file.write(b"half a shard")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(dataset.pq, "write_table", full)
+    monkeypatch.setattr(shards.pq, "write_table", full)
     with pytest.raises(OSError, match=f"could not write {unlucky}: No space left on device") as error:
         shard(unlucky, [3])
     assert error.value.errno == errno.ENOSPC

@@ -15,9 +15,10 @@ from conftest import random_frames
 from PIL import Image
 
 from doom_dream_env.scenarios import BUTTONS, VARIABLES, get_scenario
+from doom_dream_env.shards import ShardWriter, compress_frame
 from doom_dream_env.world_model import WorldModel
 from training import evaluate, measure, probes, survival
-from training.dataset import Dataset, ShardWriter, compress_frame
+from training.dataset import Dataset
 
 WORLDS = ("take_cover", "health_gathering")
 EPISODES, LENGTH = 5, 46

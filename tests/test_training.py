@@ -21,8 +21,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from doom_dream_env.scenarios import SCENARIOS, get_scenario
+from doom_dream_env.shards import ShardWriter, compress_frame
 from training import dynamics, world_model
-from training.dataset import Dataset, ShardWriter, compress_frame
+from training.dataset import Dataset
 from training.facts import Facts
 from training.loop import Compute, Muon, Optimiser, load_checkpoint, prefetched, save_checkpoint, seeded
 from training.world_model import Trainee, make_batch, sample_rows, supports

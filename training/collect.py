@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import SCENARIOS, TRAINED_MAPS, Scenario, get_scenario, maps_in
-from training.dataset import ShardWriter, compress_frame
+from doom_dream_env.shards import STEPS_PER_SHARD, ShardWriter, before_step, compress_frame
 from training.players import BEHAVIOURS, make_player
 
 SEEDS = {"train": (0, 50_000), "val": (50_000, 60_000), "test": (60_000, 90_000)}
@@ -38,7 +38,6 @@ MIXES = dict.fromkeys(("freedoom", "my_way_home", "health_gathering_supreme"), W
 MIXES["deadly_corridor"] = "random=0.15,sweep=0.1,scripted=0.2,noisy=0.25,relay=0.3"
 FREE_PLAY_SHARE = 3  # free play gets so many times the steps of the other worlds
 EPISODES_PER_SHARD = 50  # at most; also the stride of the shards' seeds
-STEPS_PER_SHARD = 1500
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def collect_shard(job: Job) -> int:
                 _, terminated, truncated = game.step(player(game))
                 done = terminated or truncated
                 continue
-            frame, variables, pose, labels = compress_frame(game.frame), game.variables, game.pose(), game.state.labels
+            before = before_step(game)
             action = player(game)
             extra = {}
             if job.tics:
@@ -119,15 +118,12 @@ def collect_shard(job: Job) -> int:
             done = terminated or truncated
             played[turn] += 1
             shard.add(
-                labels,
-                frame=frame,
+                **before,
                 action=action,
                 reward=np.float32(reward),
                 terminated=terminated,
                 truncated=truncated,
-                variables=variables,
                 next_variables=game.variables,
-                pose=pose,
                 age=age,
                 episode=seed,
                 behaviour=behaviour,

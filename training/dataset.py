@@ -1,21 +1,10 @@
-"""The dataset on disk and in memory.
-
-Storage: Parquet shards, one row per step, the columnar format of the field's dataset hubs, readable from every
-language without this package. A frame is stored losslessly as one LZ4 block (`lz4_raw`) of its 120x160x3 RGB bytes:
-`pyarrow.decompress(blob, 57600, codec="lz4_raw")`. Why not video: measured on 160x120 frames, H.264 at 42 dB takes 274 µs
-to write and 663 µs to read a frame where LZ4 takes 79 and 38 and loses nothing, and any frame can be read without
-its neighbours. Twice the bytes (20 kB a frame) is the price.
-
-Row t of an episode holds frame[t], the action pressed after it and what that step returned. The last row of an
-episode therefore has an action but no next frame: ViZDoom shows none.
-"""
+"""Reading the dataset: the shards of `doom_dream_env.shards`, by file and all together in memory."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, get_scenario
-
-FORMAT_VERSION = 2
-FRAME_BYTES = int(np.prod(FRAME_SHAPE))
-CODEC = pa.Codec("lz4_raw")
+from doom_dream_env.shards import CODEC, FORMAT_VERSION, FRAME_BYTES
 
 # Object heat maps: cells of 10x10 pixels, one map per class.
 HEAT_CLASSES = ("projectile", "monster", "item")
@@ -45,100 +31,6 @@ def object_class(name: str, category: str) -> int:
     if category == "Monster":
         return 1
     return 2 if category in ITEM_CATEGORIES else -1
-
-
-def compress_frame(frame: npt.NDArray[np.uint8]) -> bytes:
-    """One lossless LZ4 block of an RGB frame."""
-    return CODEC.compress(np.ascontiguousarray(frame), asbytes=True)
-
-
-@dataclass
-class ShardWriter:
-    """Collects the steps of whole episodes and writes them as one Parquet file, complete or not at all."""
-
-    columns: dict[str, list[Any]] = field(default_factory=dict)
-    objects: dict[str, list[Any]] = field(default_factory=lambda: {k: [] for k in ("name", "category", "box", "position")})
-    offsets: list[int] = field(default_factory=lambda: [0])
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def add(self, labels: Iterable[Any], **row: Any) -> None:
-        """Add one step; `labels` are ViZDoom's visible objects, `row` the other columns."""
-        for key, value in row.items():
-            self.columns.setdefault(key, []).append(value)
-        names, categories = self.objects["name"], self.objects["category"]
-        boxes, positions = self.objects["box"], self.objects["position"]
-        for label in labels:
-            names.append(label.object_name)
-            categories.append(label.object_category)
-            boxes.append((label.x, label.y, label.width, label.height))
-            positions.append((label.object_position_x, label.object_position_y, label.object_position_z))
-        self.offsets.append(len(names))
-
-    def table(self) -> pa.Table:
-        """The steps so far as an Arrow table."""
-
-        def fixed(values: npt.ArrayLike, dtype: Any) -> pa.FixedSizeListArray:
-            flat = np.asarray(values, dtype)
-            width = flat.shape[-1] if flat.size else 1
-            return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), width)
-
-        objects = pa.StructArray.from_arrays(
-            [
-                pa.array(self.objects["name"], pa.string()),
-                pa.array(self.objects["category"], pa.string()),
-                fixed(np.asarray(self.objects["box"], np.int16).reshape(-1, 4), np.int16),
-                fixed(np.asarray(self.objects["position"], np.float32).reshape(-1, 3), np.float32),
-            ],
-            names=["name", "category", "box", "position"],
-        )
-        arrays: dict[str, Any] = {}
-        for key, values in self.columns.items():
-            if key in ("action", "variables", "next_variables", "pose"):
-                arrays[key] = fixed(values, np.uint8 if key == "action" else np.float32)
-            elif key == "tics":
-                arrays[key] = pa.array(values, pa.list_(pa.large_binary()))
-            elif key == "frame":
-                arrays[key] = pa.array(values, pa.large_binary())
-            elif key == "behaviour":
-                arrays[key] = pa.array(values, pa.string())
-            else:
-                arrays[key] = pa.array(np.asarray(values))
-        arrays["objects"] = pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), objects)
-        return pa.table(arrays)
-
-    def write(self, path: Path, scenario: str, starts: str) -> None:
-        """Write to a temporary name, flush to the disk, then rename.
-
-        Raises:
-            OSError: if the disk is full or not writable; the message names the file, and no partial file stays.
-        """
-        about = {
-            "format_version": FORMAT_VERSION,
-            "scenario": scenario,
-            "starts": starts,
-            "frame": {"codec": "lz4_raw", "shape": FRAME_SHAPE, "dtype": "uint8", "order": "RGB"},
-            "buttons": BUTTONS,
-            "variables": VARIABLES,
-        }
-        table = self.table().replace_schema_metadata({"doom_dream_env": json.dumps(about)})
-        temporary = path.with_suffix(".partial")
-        try:
-            with open(temporary, "wb") as file:
-                # frames are compressed already, the rest is small; looking for duplicates among frames took a tenth of the time
-                options = {"use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
-                pq.write_table(table, file, compression="NONE", **options)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OSError(
-                error.errno,
-                f"could not write {path}: {error.strerror or error}. Finished shards are untouched; free some space and "
-                "run the same command again to go on",
-            ) from error
 
 
 def read_shard(path: Path) -> pa.Table:

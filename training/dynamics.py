@@ -323,6 +323,7 @@ def chosen_rows(data: Dataset, seen: dict[str, int], privileged: dict[str, float
         world, _, stem = name.partition("/")
         number, old = int(stem.rpartition("-")[2]), seen.get(world, 0)
         keep[rows] = number >= old or number < old * OLD_SHARE
+    keep |= data.behaviour == "human"  # recorded play has numbers of its own and is always new
     share = np.array([privileged.get(name, 1.0) for name in data.names])[data.scenario]
     lot = np.random.default_rng(0).random(len(data))[data.first]  # one for each episode
     return np.flatnonzero(keep & ((lot < share) | ~np.isin(data.behaviour, PRIVILEGED)))

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from doom_dream_env.scenarios import get_scenario
+from doom_dream_env.shards import STEPS_PER_SHARD
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import read_json, write_atomically
 from training import agents, decoder, dynamics
-from training.collect import STEPS_PER_SHARD
 from training.loop import finished_steps
 
 PRIVILEGED_SHARE = 0.2  # of the episodes of scripted players that these worlds are still taught with
