@@ -42,6 +42,35 @@ def info(weights: str | None) -> None:
         console.print("No weights ship with this installation.")
 
 
+def add_play_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `play`, `autoplay` and `record`."""
+    play = commands.add_parser("play", help="play a dream, the real game, or both side by side, in a window")
+    autoplay = commands.add_parser("autoplay", help="watch an agent play the real game, and beside it what the dream predicts")
+    record = commands.add_parser("record", help="the same as play as a film, without a display")
+    for command in (play, autoplay, record):
+        command.add_argument("--scenario", default=None, help=f"world: {', '.join(SCENARIOS)}, or a ViZDoom .cfg (default: take_cover)")
+        command.add_argument("--map", default=None, help="map of free play, e.g. MAP07 or E1M3")
+        command.add_argument("--wad", default=None, help="WAD of your own for free play")
+        command.add_argument("--weights", default=None, help="name or folder of weights (default: the best shipped)")
+        command.add_argument("--temperature", type=float, default=1.0, help="of the dream: 0, the best guess, to 2; 1 as learned")
+        command.add_argument("--seed", type=int, default=None, help="seed of all dice (default: chance)")
+    for command in (play, record):
+        command.add_argument("--mode", default="dream", choices=("dream", "real", "both"), help="what is played (default: dream)")
+        command.add_argument("--real", dest="mode", action="store_const", const="real", help="short for --mode real")
+        command.add_argument("--start", type=Path, default=None, help="picture or clip of your own that the dream begins with")
+    for command in (play, autoplay):
+        command.add_argument("--out", type=Path, default=Path("dream-doom-films"), help="folder for films and screenshots")
+        command.add_argument("--scale", type=int, default=4, help="size of the window: 160x120 so many times enlarged")
+    play.add_argument("--agent", action="store_true", help="the shipped agent plays first (Tab hands over)")
+    play.add_argument("--save", type=Path, default=None, help="dataset folder to record your play of the real game in")
+    autoplay.add_argument("--resync", type=float, default=3.0, help="seconds after which the dream goes on from reality again; 0: never")
+    record.add_argument("--resync", type=float, default=0.0, help="the same with --mode both")
+    record.add_argument("--keys", default=None, help='what to press for how many steps, e.g. "W*20 A*5 W+CTRL*3" (default: an agent plays)')
+    record.add_argument("--seconds", type=float, default=None, help="length of the film (default: that of --keys, or 10)")
+    record.add_argument("--out", type=Path, default=Path("dream-doom.mp4"), help="the film: an .mp4 or a .gif")
+    record.add_argument("--scale", type=int, default=3, help="size of the film: 160x120 so many times enlarged")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(prog="dream-doom", description="A learned world model of DOOM to train in.")
@@ -61,6 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     bench.add_argument("--scenario", default="take_cover", help=f"world: {', '.join(SCENARIOS)}")
     bench.add_argument("--weights", default=None, help="name or folder of weights (default: the best shipped)")
     bench.add_argument("--seconds", type=float, default=3.0, help="spent on each figure")
+    add_play_commands(commands)
     args = parser.parse_args(arguments)
     try:
         if args.command == "info":
@@ -69,12 +99,16 @@ def main(arguments: list[str] | None = None) -> int:
             from doom_dream_env.bench import measure, show
 
             show(measure(args.scenario, args.weights, args.seconds))
+        elif args.command in ("play", "autoplay", "record"):
+            from doom_dream_env.play import commands as playing
+
+            getattr(playing, args.command)(args)
         else:
             from doom_dream_env.demo import run
 
             get_scenario(args.scenario)
             run(args.scenario, args.steps, args.episodes, args.temperature, args.seed, args.weights, args.out)
-    except (ValueError, FileNotFoundError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"dream-doom: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -87,6 +87,12 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
             raise RuntimeError("render() before reset(): there is nothing to see yet")
         return self.lanes.pixels()[0].cpu().numpy()
 
+    def get_keys_to_action(self) -> dict[tuple[int, ...], Any]:
+        """Keys for `gymnasium.utils.play.play`; in free play, give that `noop=np.zeros(9, np.int8)`."""
+        from doom_dream_env.play.keys import keys_to_action
+
+        return keys_to_action(self.lanes.scenario)
+
     def _show(self) -> None:
         import pygame
 
@@ -99,7 +105,7 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
         pygame.transform.scale(pygame.surfarray.make_surface(picture), self._window.get_size(), self._window)
         pygame.event.pump()
         pygame.display.flip()
-        self._clock.tick(self.metadata["render_fps"])
+        self._clock.tick(1 / self.lanes.scenario.seconds_per_step)  # 8.75; "render_fps" must be whole for gymnasium.utils.play
 
     def close(self) -> None:
         """Close the window, if there is one."""
@@ -124,7 +130,7 @@ class DreamDoomEnv(SingleEnv):
         wad: a WAD of the user's own, where the map is from there.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 8.75}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 9}
 
     def __init__(
         self,

@@ -95,7 +95,7 @@ class RealDoomEnv(SingleEnv):
     Worlds that the weights do not know (a configuration or map of the user's own) are seen through the same encoder, with neutral heads.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 8.75}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 9}
 
     def __init__(
         self,

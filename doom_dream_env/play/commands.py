@@ -1,0 +1,94 @@
+"""What `dream-doom play`, `autoplay` and `record` do with their arguments."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import pygame
+import torch
+from tqdm import trange
+
+from doom_dream_env.envs.batch import shared_world_model
+from doom_dream_env.play import hud
+from doom_dream_env.play.film import Film, read_start
+from doom_dream_env.play.keys import parse
+from doom_dream_env.play.session import Session, World
+from doom_dream_env.play.window import Window
+from doom_dream_env.scenarios import TICS_PER_SECOND, press
+
+SECONDS = 10.0  # of a film for which no keys are given
+
+
+def world_of(args: argparse.Namespace) -> World:
+    """The world that is asked for: free play if it is only a map or a WAD."""
+    free = args.map is not None or args.wad is not None
+    return World(args.scenario or ("freedoom" if free else "take_cover"), args.map, args.wad)
+
+
+def check_folder(folder: Path) -> None:
+    """Can files be written there, when there are some?
+
+    Raises:
+        OSError: if not.
+    """
+    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise OSError(f"cannot write to {folder}: {there} is {'read-only' if there.is_dir() else 'not a folder'}")
+
+
+def play(args: argparse.Namespace) -> None:
+    """Open a window and let a person play."""
+    torch.set_num_threads(1)  # one dream at a time is too little work for more
+    check_folder(args.out)
+    start = read_start(args.start) if args.start else None
+    model = shared_world_model(args.weights)
+    session = Session(world_of(args), model, args.mode, args.temperature, args.seed, start, args.agent, save=args.save)
+    show(session, args)
+
+
+def autoplay(args: argparse.Namespace) -> None:
+    """Open a window in which an agent plays the real game, with the dream beside it."""
+    torch.set_num_threads(1)
+    check_folder(args.out)
+    model = shared_world_model(args.weights)
+    show(Session(world_of(args), model, "both", args.temperature, args.seed, agent=True, resync=args.resync), args)
+
+
+def show(session: Session, args: argparse.Namespace) -> None:
+    """Run a window until it is closed."""
+    try:
+        Window(session, args.out, args.scale).run()
+    finally:
+        session.close()
+
+
+def record(args: argparse.Namespace) -> None:
+    """Film a session without a display, and print where the film is."""
+    torch.set_num_threads(1)
+    if args.scale < 1:
+        raise ValueError(f"--scale must be 1 or more, got {args.scale}")
+    check_folder(args.out.parent)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    start = read_start(args.start) if args.start else None
+    model, by_agent = shared_world_model(args.weights), args.keys is None
+    session = Session(world_of(args), model, args.mode, args.temperature, args.seed, start, by_agent, args.resync)
+    try:
+        steps = parse(args.keys or "", session.scenario)
+        seconds = args.seconds or (SECONDS if by_agent else len(steps) * session.scenario.seconds_per_step)
+        frames = round(seconds * TICS_PER_SECOND)
+        if frames < 1:
+            raise ValueError("there is nothing to film: give --seconds of more than 0, or --keys for a step or more")
+        plan, buttons, drawing = iter(steps), press(), hud.Hud()
+        surface = pygame.Surface(hud.size(len(session.sides), args.scale))
+        with Film(args.out, TICS_PER_SECOND) as film:
+            for _ in trange(frames, unit="frame", disable=None):
+                if session.phase == 0 and not session.over:
+                    buttons = next(plan, press())
+                session.tick(buttons)
+                drawing.draw(surface, session.pictures(), session.status())
+                film.add(hud.to_frame(surface))
+    finally:
+        session.close()
+    print(args.out.resolve())

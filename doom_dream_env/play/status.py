@@ -1,0 +1,43 @@
+"""What a heads-up display says about a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SideStatus:
+    """What is said about one picture: "dream" or "real", game variables, return, seconds since the beginning, why it has ended or ""."""
+
+    title: str
+    variables: dict[str, float]
+    reward: float
+    seconds: float
+    ended: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is said about a session.
+
+    Attributes:
+        world: name of the world, with the map in free play.
+        player: "you" or "agent".
+        sides: of what is shown, from left to right.
+        temperature: of the dream; None where no dream is shown.
+        drift: how far it is from the states of training, the same.
+        paused: whether time stands still.
+        notice: a message about what was asked for last, or "".
+        recording: whether a film is being made.
+        fps: frames that were displayed per second, where there is a display.
+    """
+
+    world: str
+    player: str
+    sides: tuple[SideStatus, ...]
+    temperature: float | None
+    drift: float | None
+    paused: bool
+    notice: str
+    recording: bool = False
+    fps: float | None = None

@@ -1,0 +1,242 @@
+"""The window: shows a session at 35 frames/s and takes the keys."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pygame
+
+from doom_dream_env.play import hud
+from doom_dream_env.play.film import Film
+from doom_dream_env.play.keys import Keyboard, Pad, to_buttons
+from doom_dream_env.play.session import Session
+from doom_dream_env.scenarios import TICS_PER_SECOND
+
+PERIOD = 1 / TICS_PER_SECOND
+MOST_DROPPED = 7  # frames in a row, however slow the computer is
+MOST_LATE = 0.25  # s; time that is lost beyond that is not caught up with
+FILM_SCALE = 4
+
+
+def open_display() -> bool:
+    """Initialise the display, and nothing else of pygame (a machine may have no sound); is there one?"""
+    if sys.platform == "linux" and not {"SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
+        return False
+    try:
+        pygame.display.init()
+    except pygame.error:
+        return False
+    if pygame.display.get_driver() == "offscreen" != os.environ.get("SDL_VIDEODRIVER"):  # what SDL falls back to unasked
+        pygame.display.quit()
+        return False
+    return True
+
+
+class Window:
+    """A window on a session.
+
+    Args:
+        session: what is played; whoever made it closes it.
+        out: folder for films and screenshots, made when the first one is.
+        scale: size of the window: a pixel of the game is so many squared, or fewer where the screen is too small.
+
+    Attributes:
+        latencies: of the last 1000 key presses and releases, s: from the event's arrival to the flip that shows a picture made with it.
+
+    Raises:
+        OSError: if there is no display.
+    """
+
+    def __init__(self, session: Session, out: Path, scale: int = 4) -> None:
+        if not open_display():
+            raise OSError("no display: nothing can be shown here; use `dream-doom record` to make a film instead")
+        pygame.display.set_caption("DreamDoom")
+        self.session, self.out, self.scale = session, out, scale
+        self.running, self.help, self.fullscreen = True, False, False
+        self.film: Film | None = None
+        self.latencies: deque[float] = deque(maxlen=1000)
+        self._flips: deque[float] = deque(maxlen=2 * TICS_PER_SECOND)
+        self._hud, self._keyboard, self._pad = hud.Hud(), Keyboard(), Pad()
+        self._asked: float | None = None  # when a key came whose effect is not yet to be seen
+        self._looked = time.perf_counter()  # when there were no events left
+        self._dropped = 0
+        self._filmed: npt.NDArray[np.uint8] | None = None  # the newest frame of the film
+        self.commands: dict[int, Callable[[], None]] = {
+            pygame.K_ESCAPE: self.quit,
+            pygame.K_F1: self.toggle_help,
+            pygame.K_h: self.toggle_help,
+            pygame.K_p: session.pause,
+            pygame.K_n: session.single_step,
+            pygame.K_r: session.reset,
+            pygame.K_TAB: session.toggle_agent,
+            pygame.K_m: session.next_mode,
+            pygame.K_F5: session.save,
+            pygame.K_F9: session.restore,
+            pygame.K_PAGEUP: partial(session.next_world, -1),
+            pygame.K_PAGEDOWN: partial(session.next_world, 1),
+            **dict.fromkeys((pygame.K_PLUS, pygame.K_EQUALS, pygame.K_KP_PLUS), partial(session.change_temperature, 0.1)),
+            **dict.fromkeys((pygame.K_MINUS, pygame.K_KP_MINUS), partial(session.change_temperature, -0.1)),
+            pygame.K_v: self.toggle_film,
+            pygame.K_c: self.screenshot,
+            pygame.K_F12: self.screenshot,
+            pygame.K_F11: self.toggle_fullscreen,
+            pygame.K_LEFTBRACKET: partial(self.rescale, -1),
+            pygame.K_RIGHTBRACKET: partial(self.rescale, 1),
+        }
+        self._sides = len(session.sides)
+        self.rescale(0)
+        session.notify("F1: all keys")
+
+    # ---- time ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Play until the window is closed."""
+        due = time.perf_counter()
+        try:
+            while self.running:
+                self.wait(due)
+                self.frame(show=time.perf_counter() - due < PERIOD or self._dropped >= MOST_DROPPED)
+                due = max(due + PERIOD, time.perf_counter() - MOST_LATE)
+        finally:
+            self.close()
+
+    def wait(self, due: float) -> None:
+        """Take events as they come, until a time of `time.perf_counter`."""
+        for event in pygame.event.get():
+            self.handle(event, self._looked)  # it came while a frame was made, and may have come at once
+        while (left := due - time.perf_counter()) > 0.001:
+            self.handle(pygame.event.wait(int(1000 * left)), time.perf_counter())
+        for event in pygame.event.get():
+            self.handle(event, time.perf_counter())
+        self._looked = time.perf_counter()
+
+    def frame(self, show: bool = True) -> None:
+        """Go on by one tic; `show`: and display it."""
+        session, phase = self.session, self.session.phase
+        buttons = to_buttons(self._keyboard.names | self._pad.names, session.scenario)
+        session.tick(buttons)
+        if phase == (0 if session.recording else session.scenario.frame_skip - 1):  # the last tic of a step in which keys count
+            self._keyboard.end_step()
+        self._dropped = 0 if show else self._dropped + 1
+        if show:
+            self._show()
+            if self._asked is not None and np.array_equal(session.pressed, buttons):
+                self.latencies.append(self._flips[-1] - self._asked)
+                self._asked = None
+        if session.paused or session.over:
+            self._asked = None
+        if self.film and self._filmed is not None:
+            self._shoot(self.film, self._filmed)
+
+    def _show(self) -> None:
+        pictures, status = self.session.pictures(), self.session.status()
+        if len(pictures) != self._sides:
+            self._sides = len(pictures)
+            self.rescale(0)
+        self._hud.draw(self._surface, pictures, replace(status, recording=self.film is not None, fps=self.fps()), self.help)
+        pygame.display.flip()
+        self._flips.append(time.perf_counter())
+        if self.film:
+            surface = pygame.Surface(hud.size(len(pictures), FILM_SCALE))  # whatever size the window has
+            self._hud.draw(surface, pictures, status)
+            self._filmed = hud.to_frame(surface)
+
+    @property
+    def _surface(self) -> pygame.Surface:
+        surface = pygame.display.get_surface()
+        assert surface is not None
+        return surface
+
+    def fps(self) -> float:
+        """Frames displayed per second, over the last two seconds."""
+        return (len(self._flips) - 1) / (self._flips[-1] - self._flips[0]) if len(self._flips) > 1 else 0.0
+
+    # ---- events ----------------------------------------------------------------------------------------------------
+
+    def handle(self, event: pygame.Event, arrived: float) -> None:
+        """Take in an event that came at a time of `time.perf_counter`."""
+        self._pad.handle(event)
+        if event.type == pygame.QUIT:
+            self.quit()
+        elif self._keyboard.handle(event):
+            if self._asked is None and not self.session.agent:
+                self._asked = arrived
+        elif event.type == pygame.KEYDOWN and event.key in self.commands:
+            self.commands[event.key]()
+
+    def quit(self) -> None:
+        """End after this frame."""
+        self.running = False
+
+    def toggle_help(self) -> None:
+        """Show which keys there are, or no longer."""
+        self.help = not self.help
+
+    def toggle_fullscreen(self) -> None:
+        """Fill the screen, or no longer."""
+        self.fullscreen = not self.fullscreen
+        self.rescale(0)
+
+    def rescale(self, by: int) -> None:
+        """Make the window larger or smaller by whole multiples of the game's pixels."""
+        (wide, high), (width, height) = pygame.display.get_desktop_sizes()[0], hud.size(self._sides, 1)
+        self.scale = max(min(self.scale + by, wide // width, high // height), 1)
+        if self.fullscreen:
+            pygame.display.set_mode((wide, high), pygame.FULLSCREEN)
+        else:
+            pygame.display.set_mode(hud.size(self._sides, self.scale), pygame.RESIZABLE)
+
+    # ---- files -----------------------------------------------------------------------------------------------------
+
+    def _new_path(self, suffix: str) -> Path:
+        self.out.mkdir(parents=True, exist_ok=True)
+        stem = self.session.scenario.starts.replace(":", "-")
+        return next(path for n in range(1, 10_000) if not (path := self.out / f"{stem}-{n:03d}{suffix}").exists())
+
+    def toggle_film(self) -> None:
+        """Begin a film of what is played, or end it."""
+        if self.film:
+            path = self.film.path
+            self._end_film()
+            self.session.notify(f"film saved as {path}")
+            return
+        try:
+            self.film = Film(self._new_path(".mp4"), TICS_PER_SECOND)
+        except OSError as error:
+            self.session.notify(f"cannot film: {error.strerror}")
+
+    def _end_film(self) -> None:
+        film, self.film, self._filmed = self.film, None, None
+        if film:
+            film.close()
+
+    def _shoot(self, film: Film, frame: npt.NDArray[np.uint8]) -> None:
+        try:
+            film.add(frame)
+        except OSError as error:
+            self.film = self._filmed = None
+            self.session.notify(f"the film ends here: {error.strerror}")
+
+    def screenshot(self) -> None:
+        """Save what the window shows as a PNG."""
+        try:
+            path = self._new_path(".png")
+            pygame.image.save(self._surface, path)
+        except (OSError, pygame.error) as error:
+            self.session.notify(f"cannot save a picture: {error}")
+        else:
+            self.session.notify(f"saved as {path}")
+
+    def close(self) -> None:
+        """End the film, if one is being made, and close the window."""
+        self._end_film()
+        pygame.display.quit()
