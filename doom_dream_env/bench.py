@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import resource
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,7 @@ import torch
 from doom_dream_env.envs.batch import DreamBatch, shared_world_model
 from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
+from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.arithmetic import parameters_and_flops
 
 LANES = (1, 16, 64, 256, 1024)
@@ -33,6 +38,8 @@ class Speed:
         threads: of torch.
         dream: lanes → steps/s; dream_pixels: the same with every picture decoded.
         latency_ms: of a single step of one lane, (p50, p99); latency_pixels_ms: with its picture.
+        window_fps: frames/s that the window of `dream-doom play` displays, without a screen; key_ms: from a key to the picture it
+            changes, (p50, p99).
         real_raw: steps/s of one real game at 160x120; real_vec: of one game per core through ViZDoom's Gymnasium wrapper in
             Stable-Baselines3's SubprocVecEnv.
         peak_gflops: of a float32 matrix product; step_mflop: a dreamed step.
@@ -46,6 +53,8 @@ class Speed:
     dream_pixels: dict[int, float] = field(default_factory=dict)
     latency_ms: tuple[float, float] = (0.0, 0.0)
     latency_pixels_ms: tuple[float, float] = (0.0, 0.0)
+    window_fps: float = 0.0
+    key_ms: tuple[float, float] = (0.0, 0.0)
     real_raw: float = 0.0
     real_vec: float = 0.0
     peak_gflops: float = 0.0
@@ -98,6 +107,40 @@ def dreamer(lanes: DreamBatch, pixels: bool) -> Callable[[], int]:
         return count
 
     return step
+
+
+def window_rates(model: WorldModel, scenario: str, seconds: float) -> tuple[float, tuple[float, float]]:
+    """Frames/s of the window on one thread while somebody types, and from a key to its picture, (p50, p99) ms; nothing is shown."""
+    import pygame
+
+    from doom_dream_env.play.session import Session, World
+    from doom_dream_env.play.window import Window
+
+    def type_on() -> None:
+        dice, until, kind = np.random.default_rng(0), time.perf_counter() + seconds, pygame.KEYUP
+        while time.perf_counter() < until:
+            time.sleep(dice.uniform(0.05, 0.25))
+            kind = pygame.KEYUP if kind == pygame.KEYDOWN else pygame.KEYDOWN
+            pygame.event.post(pygame.event.Event(kind, key=pygame.K_a))
+        pygame.event.post(pygame.event.Event(pygame.QUIT))
+
+    threads, driver = torch.get_num_threads(), os.environ.get("SDL_VIDEODRIVER")
+    os.environ["SDL_VIDEODRIVER"] = "dummy"
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder, contextlib.closing(Session(World(scenario), model, seed=0)) as session:
+            window = Window(session, Path(folder))
+            typist = threading.Thread(target=type_on)
+            typist.start()
+            window.run()
+            typist.join()
+        p50, p99 = np.percentile(window.latencies or [0.0], [50, 99])
+        return window.fps(), (1000 * float(p50), 1000 * float(p99))
+    finally:
+        torch.set_num_threads(threads)
+        os.environ.pop("SDL_VIDEODRIVER")
+        if driver is not None:
+            os.environ["SDL_VIDEODRIVER"] = driver
 
 
 def _wrapped(identifier: str) -> Any:
@@ -193,6 +236,7 @@ def measure(scenario: str = "take_cover", weights: str | None = None, seconds: f
                 assert lanes.state is not None
                 parts = vars(lanes.state).values()
                 speed.state_kb = sum(part.numel() * part.element_size() for part in parts) / 1000
+    speed.window_fps, speed.key_ms = window_rates(model, scenario, 4 * seconds)
     speed.real_raw, speed.real_vec = bare_rate(world, seconds), vec_rate(world, seconds)
     speed.memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     return speed
@@ -208,13 +252,15 @@ def show(speed: Speed) -> None:
         table.add_row(f"dream, {lanes} lane{'s' * (lanes > 1)}", f"{steps:,.0f}", f"{speed.peak_share(lanes):.0%}")
     for lanes, steps in speed.dream_pixels.items():
         table.add_row(f"dream with pixels, {lanes} lane{'s' * (lanes > 1)}", f"{steps:,.0f}", "")
+    table.add_row("window, frames/s", f"{speed.window_fps:,.1f}", "")
     table.add_row("real game, bare, one", f"{speed.real_raw:,.0f}", "")
     table.add_row("real game, Gymnasium in SubprocVecEnv, one per core", f"{speed.real_vec:,.0f}", "")
     console = Console()
     console.print(table)
     console.print(
         f"Dream at {REFERENCE_LANES} lanes over SubprocVecEnv: {speed.ratio:.1f} times. One step: p50 {speed.latency_ms[0]:.2f} ms, "
-        f"p99 {speed.latency_ms[1]:.2f} ms; with its picture {speed.latency_pixels_ms[0]:.2f} and {speed.latency_pixels_ms[1]:.2f} ms.\n"
+        f"p99 {speed.latency_ms[1]:.2f} ms; with its picture {speed.latency_pixels_ms[0]:.2f} and {speed.latency_pixels_ms[1]:.2f} ms. "
+        f"In the window, from a key to the picture it changes: p50 {speed.key_ms[0]:.0f} ms, p99 {speed.key_ms[1]:.0f} ms.\n"
         f"A step is {speed.step_mflop:.2f} MFLOP; the peak, float32 on {speed.threads} threads, {speed.peak_gflops:.0f} GFLOP/s: "
         "the rest of the time goes to the draws, the cache and the small operations between the products. "
         f"Memory at most {speed.memory_mb:.0f} MB; one dream {speed.state_kb:.0f} kB."

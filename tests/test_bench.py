@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from doom_dream_env import bench
 from doom_dream_env.cli import main
 from doom_dream_env.scenarios import get_scenario
+from doom_dream_env.world_model import WorldModel
 
 
 def test_a_rate_counts_steps_over_time() -> None:
@@ -26,9 +28,15 @@ def test_the_command_prints_dream_and_game(weights: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(bench, "LANES", (1, 256))
     monkeypatch.setattr(bench, "PIXEL_LANES", (1,))
     assert main(["bench", "--weights", str(weights), "--seconds", "0.1"]) == 0
-    printed = capsys.readouterr().out
-    for part in ("256 lanes", "with pixels", "SubprocVecEnv", "p99", "GFLOP/s", "kB"):
+    printed = " ".join(capsys.readouterr().out.split())  # the console breaks lines
+    for part in ("256 lanes", "with pixels", "window, frames/s", "from a key to the picture", "SubprocVecEnv", "p99", "GFLOP/s", "kB"):
         assert part in printed
+
+
+def test_the_window_is_measured_while_somebody_types(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "x11")
+    fps, (p50, p99) = bench.window_rates(model, "take_cover", 1.0)
+    assert fps > 1 and 0 < p50 <= p99 and os.environ["SDL_VIDEODRIVER"] == "x11"
 
 
 def test_the_games_own_environment_is_found(tmp_path: Path) -> None:
