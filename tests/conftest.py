@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from playroom import make, open_window, shipped  # noqa: E402, F401
 
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLE_SCALES  # noqa: E402
 from doom_dream_env.world_model import PRESETS, WorldModel  # noqa: E402

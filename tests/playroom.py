@@ -1,0 +1,96 @@
+"""What the tests of playing share: sessions, windows, an agent that ships, keys and films."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pygame
+import pytest
+import torch
+
+import doom_dream_env  # noqa: F401
+from doom_dream_env import agents
+from doom_dream_env.agents import Agent, AgentCard
+from doom_dream_env.envs import DreamBatch
+from doom_dream_env.play.session import Session, World
+from doom_dream_env.play.window import Window
+from doom_dream_env.scenarios import SCENARIOS, press
+from doom_dream_env.world_model import WorldModel
+
+NOTHING, LEFT, RIGHT = press(), press("MOVE_LEFT"), press("MOVE_RIGHT")
+STEP = 4
+TAKE_COVER, FREEDOOM = World("take_cover"), World("freedoom")
+
+
+@pytest.fixture
+def make(immortal: WorldModel) -> Iterator[Callable[..., Session]]:
+    """Makes sessions, and closes them."""
+    made: list[Session] = []
+
+    def session(world: World = TAKE_COVER, mode: str = "dream", model: WorldModel = immortal, seed: int | None = 5, **more: Any) -> Session:
+        made.append(Session(world, model, mode, seed=seed, **more))
+        return made[-1]
+
+    yield session
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def open_window(make: Callable[..., Session], tmp_path: Path) -> Iterator[Callable[..., Window]]:
+    """Makes windows with sessions of their own, and closes them; films go to `tmp_path / "out"`."""
+    made: list[Window] = []
+
+    def window(*arguments: Any, **more: Any) -> Window:
+        made.append(Window(make(*arguments, **more), tmp_path / "out", scale=2))
+        pygame.event.clear()
+        return made[-1]
+
+    yield window
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def shipped(immortal: WorldModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Agent:
+    """The agent of take_cover for the weights `immortal`: it always steps right."""
+    bias = torch.tensor([0.0, 60.0, 0.0])
+    agent = Agent(AgentCard("take_cover", immortal.fingerprint, "", "Tanh"), [(torch.zeros(3, immortal.config.feature_width), bias)])
+    agent.save(tmp_path / "agents" / "take_cover")
+    monkeypatch.setattr(agents, "SHIPPED", tmp_path / "agents")
+    assert SCENARIOS["take_cover"].action_table()[1].tolist() == RIGHT.tolist()
+    return agent
+
+
+def press_key(window: Window, key: int, down: bool = True) -> None:
+    """A key event as the keyboard would send it, and one frame."""
+    pygame.event.post(pygame.event.Event(pygame.KEYDOWN if down else pygame.KEYUP, key=key))
+    window.wait(0)
+    window.frame()
+
+
+def dream_of(session: Session) -> DreamBatch:
+    assert session._dream
+    return session._dream.batch
+
+
+def ticks(session: Session, buttons: np.ndarray, number: int) -> list[np.ndarray]:
+    """The dream's or left picture after every tick."""
+    seen = []
+    for _ in range(number):
+        session.tick(buttons)
+        seen.append(session.pictures()[0])
+    return seen
+
+
+def same(left: list[np.ndarray], right: list[np.ndarray]) -> bool:
+    return len(left) == len(right) and all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def video(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
