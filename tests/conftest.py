@@ -15,6 +15,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from playroom import make, open_window, shipped  # noqa: E402, F401
+from toy_world import joint_run, toy  # noqa: E402, F401
 
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLE_SCALES  # noqa: E402
 from doom_dream_env.world_model import PRESETS, WorldModel  # noqa: E402

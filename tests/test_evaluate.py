@@ -17,7 +17,7 @@ from PIL import Image
 from doom_dream_env.scenarios import BUTTONS, VARIABLES, get_scenario
 from doom_dream_env.shards import ShardWriter, compress_frame
 from doom_dream_env.world_model import WorldModel
-from training import evaluate, measure, probes, survival
+from training import evaluate, measure, perceptual, probes, survival
 from training.dataset import Dataset
 
 WORLDS = ("take_cover", "health_gathering")
@@ -180,13 +180,13 @@ def test_the_perceptual_distance_says_its_trunk_and_is_left_out_without_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # nothing was ever downloaded
-    name, distance = measure.perceptual_distance() or ("", None)
+    name, distance = perceptual.perceptual_distance() or ("", None)
     assert "stlpips" in name and distance is not None
     real = torch.from_numpy(random_frames(2)).float().div(4).add(96).byte()
     near, far = (real.float() + 2).byte(), real.flip(2)
     assert distance(real, real) == pytest.approx(0, abs=1e-6) and 0 < distance(real, near) < distance(real, far)
     monkeypatch.setitem(sys.modules, "stlpips_pytorch", None)
-    assert measure.perceptual_distance() is None and "left out" in capsys.readouterr().out
+    assert perceptual.perceptual_distance() is None and "left out" in capsys.readouterr().out
 
 
 # ---- policies ------------------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_the_command_writes_scorecard_card_and_pictures(
     monkeypatch.setattr(survival, "LONG_STEPS", 60)
     monkeypatch.setattr(survival, "SPEED_SECONDS", 0.02)
     monkeypatch.setattr(measure, "PICTURES", 8)
-    monkeypatch.setattr(measure, "perceptual_distance", lambda: ("pixels", lambda a, b: float((a.float() - b.float()).abs().mean())))
+    monkeypatch.setattr(evaluate, "perceptual_distance", lambda: ("pixels", lambda a, b: float((a.float() - b.float()).abs().mean())))
     words = ["--weights", str(weights), "--data", str(recorded), "--scenarios", *WORLDS, "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["evaluate", *words, "--limit", "200", "--episodes", "2", "--lanes", "4"])
     evaluate.main()

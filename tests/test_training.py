@@ -1,7 +1,4 @@
-"""Promises of the two training stages: they learn, resume along the same curve, and stop before damage is done.
-
-A toy world: a bright square on a dark floor that the two MOVE buttons push sideways.
-"""
+"""Promises of the two training stages: they learn, resume along the same curve, and stop before damage is done."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import dataclasses
 import importlib
 import json
 import math
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,80 +15,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from toy_world import EPISODES, LENGTH, WINDOW, WORLDS, run
 
 from doom_dream_env.scenarios import SCENARIOS, get_scenario
-from doom_dream_env.shards import ShardWriter, compress_frame
 from training import dynamics, world_model
 from training.dataset import Dataset
 from training.facts import Facts
 from training.loop import Compute, Muon, Optimiser, load_checkpoint, prefetched, save_checkpoint, seeded
 from training.world_model import Trainee, make_batch, sample_rows, supports
 
-WORLDS = ("take_cover", "defend_the_center")
-EPISODES, LENGTH, SPEED, SIDE = 6, 14, 12, 30
-BATCH, WINDOW = 8, 6
 STEPS = 200
 DELTAS = ((-10.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # of health; nothing else ever changes
 CPU = Compute(torch.device("cpu"), 0, 1, False)
 
 
-def write_toy(root: Path, split: str, seed: int) -> None:
-    """One shard per world of the toy: SPEED pixels left, right or not at all per step, −10 health each third step."""
-    rng = np.random.default_rng(seed)
-    for name in WORLDS:
-        table, shard = get_scenario(name).action_table(), ShardWriter()
-        for episode in range(EPISODES):
-            x, health, ammunition = int(rng.integers(0, 160 - SIDE)), 100.0, 26.0 if name == "defend_the_center" else 0.0
-            for t in range(LENGTH):
-                frame = np.full((120, 160, 3), 30, np.uint8)
-                frame[50:80, x : x + SIDE] = (220, 180, 40)
-                square = SimpleNamespace(
-                    object_name="DoomImp", object_category="Monster", x=x, y=50, width=SIDE, height=30,
-                    object_position_x=0.0, object_position_y=0.0, object_position_z=0.0,
-                )  # fmt: skip
-                index = int(rng.integers(len(table)))
-                shift, hurt = SPEED * ((index == 1) - (index == 2)), 10.0 * (t % 3 == 2)
-                variables, health = np.array([health, ammunition, 0, 0], np.float32), health - hurt
-                shard.add(
-                    [square], frame=compress_frame(frame), action=table[index], reward=np.float32(4), terminated=t == LENGTH - 1,
-                    truncated=False, variables=variables, next_variables=np.array([health, ammunition, 0, 0], np.float32),
-                    pose=np.zeros(4, np.float32), episode=1000 * seed + episode, behaviour="random",
-                )  # fmt: skip
-                x = int(np.clip(x + shift, 0, 160 - SIDE))
-        (root / name).mkdir(parents=True, exist_ok=True)
-        shard.write(root / name / f"{split}-00000.parquet", name, name)
-
-
-@pytest.fixture(scope="session")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("toy")
-    write_toy(root, "train", 0)
-    write_toy(root, "val", 1)
-    return root
-
-
 @pytest.fixture(scope="module")
 def data(toy: Path) -> Dataset:
     return Dataset(toy, WORLDS)
-
-
-def run(stage: str, toy: Path, out: Path, steps: int, every: int = 2, **flags: Any) -> None:
-    """Run a stage as its command line would."""
-    module = importlib.import_module(f"training.{stage}")
-    sizes = {"batch": BATCH, "window": WINDOW} | ({"preset": "tiny"} if stage == "world_model" else {"rollout": 3})
-    options = sizes | {"device": "cpu", "threads": 1, "steps": steps, "every": every} | flags
-    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["train", "--data", str(toy), "--out", str(out), "--scenarios", *WORLDS, *words])
-        module.main()
-
-
-@pytest.fixture(scope="session")
-def joint_run(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a short joint stage. Not to be changed by a test."""
-    out = tmp_path_factory.mktemp("joint")
-    run("world_model", toy, out, 4)
-    return out
 
 
 def prepared(stage: str, joint_run: Path, out: Path) -> Path:

@@ -1,30 +1,47 @@
 """Train the decoder on the frozen world model's states.
 
-    python -m training.decoder --data data --out runs/nano --steps 3000
+    python -m training.decoder --data data --out runs/nano --steps 6000
+    python -m training.decoder --data data --out runs/nano --steps 6000 --autoencoder     # the yardstick
 
-State in, picture out; no real frame leaks in. The loss is an L1 with some L2 whose weight is raised where ViZDoom's labels show an
-object (a plain L1 is content with a world without fireballs), on states noised by σ ~ U(0, --noise), because dreamed states
-are never exactly real ones. Uses the states that `training.dynamics` cached. Resumes like every other stage.
+State in, picture out; no real frame leaks in. The recipe is that of RAE (arXiv 2510.11690), late parts late:
+
+1. from the beginning an L1 with some L2, more where ViZDoom's labels show an object (a plain L1 is content with a world without
+   fireballs). Some states are those of dreams that went the way the game went (--dreamed), the rest real ones with noise of
+   σ ~ U(0, --noise), so that pictures are right where dreams go;
+2. from --perceptual-from on also a perceptual distance, and the encoder must read from the picture the state that it was made of;
+3. from --adversarial-from on also a critic over frozen features, which learns for a while before the decoder hears of it; its weight is
+   set so that both gradients have the same size at the last layer.
+
+What is saved is a moving average. --autoencoder trains an encoder of the same size along, end to end, and saves it beside (`pictures`
+compares with it). Uses the states that `training.dynamics` cached. Resumes like every other stage.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from doom_dream_env.scenarios import SCENARIOS
+from doom_dream_env.world_model.encoder import Encoder
 from training import dynamics
 from training.dataset import CELL, Dataset
-from training.dynamics import cached_states, load_trainee, pick_starts
-from training.loop import Log, Optimiser, compute_init, finished_steps, load_checkpoint, prefetched, save_checkpoint, seeded
+from training.dynamics import cached_states, dreamed, load_trainee, pick_starts
+from training.loop import Compute, Log, Optimiser, compute_init, finished_steps, load_checkpoint, prefetched, save_checkpoint, seeded
+from training.perceptual import Critic, crops, hinge, network
+from training.world_model import Trainee, make_batch, outcome_targets, sample_rows
 
-CHECKPOINT = "decoder.safetensors"
+CHECKPOINT, AUTOENCODER = "decoder.safetensors", "autoencoder.safetensors"
+PERCEPTUAL, READ_BACK, ADVERSARIAL = 0.3, 0.03, 0.5  # weights beside the L1; the last one of RAE's adaptive weight
+CROP, LISTENING = 64, 0.25  # side of what the networks look at, pixels; share of the adversarial steps in which only the critic learns
+AVERAGE = 0.9978  # arXiv 2510.11690
+CONTEXT, AHEAD = 12, 16  # real steps before a dream, dreamed ones
 
 
 def object_mask(heat: Tensor) -> Tensor:
@@ -32,49 +49,152 @@ def object_mask(heat: Tensor) -> Tensor:
     return heat.amax(1, keepdim=True).repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
 
 
+class Studio(nn.Module):
+    """What this stage learns: the decoder, its moving average, the critic, and for the yardstick an encoder."""
+
+    def __init__(self, trainee: Trainee, autoencoder: bool, channels: list[int]) -> None:
+        super().__init__()
+        self.decoder = trainee.model.decoder.train()
+        self.encoder = Encoder(trainee.model.config) if autoencoder else None
+        self.average = copy.deepcopy(nn.ModuleList([part for part in (self.decoder, self.encoder) if part])).requires_grad_(False)
+        self.critic = Critic(channels)
+
+    @torch.no_grad()
+    def follow(self, step: int) -> None:
+        """Move the average; faster in the beginning, when there is little to keep."""
+        share = min(AVERAGE, (1 + step) / (10 + step))
+        learned = nn.ModuleList([part for part in (self.decoder, self.encoder) if part]).state_dict()
+        for name, value in self.average.state_dict().items():
+            value.lerp_(learned[name], 1 - share) if value.is_floating_point() else value.copy_(learned[name])
+
+
+class Both:
+    """The optimisers of the picture and of the critic, saved as one."""
+
+    def __init__(self, studio: Studio, kind: str, lr: float, steps: int) -> None:
+        makers = nn.ModuleList([part for part in (studio.decoder, studio.encoder) if part])
+        self.picture = Optimiser(makers, kind, lr, steps)
+        self.critic = Optimiser(studio.critic, "adamw", 3e-4, steps)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State as flat names to tensors."""
+        parts = {"picture": self.picture, "critic": self.critic}
+        return {f"{name}/{key}": value for name, part in parts.items() for key, value in part.tensors().items()}
+
+    def load(self, flat: dict[str, Tensor]) -> None:
+        """Inverse of `tensors`."""
+        for name, part in (("picture", self.picture), ("critic", self.critic)):
+            part.load({key.removeprefix(f"{name}/"): value for key, value in flat.items() if key.startswith(f"{name}/")})
+
+
+@torch.no_grad()
+def dreams(trainee: Trainee, data: Dataset, states: Tensor, windows: int, compute: Compute, seed: int) -> tuple[np.ndarray, Tensor]:
+    """Dreams that went the way the game went: rows (M,) of real moments and the dreamed states (M, D) for them."""
+    rng, length = np.random.default_rng((seed, 21)), CONTEXT + AHEAD
+    pool, rows, found = data.windows(CONTEXT + 1), [], []
+    for part in range(0, windows, 200):
+        first = sample_rows(data, pool, min(200, windows - part), rng)
+        batch = make_batch(data, first, length, compute.device, frames=False)
+        z, everyone = (
+            states[batch.rows.cpu()].to(compute.device).float(),
+            torch.ones(len(first), 1, dtype=torch.bool, device=compute.device),
+        )
+        drawn, dice = outcome_targets(trainee.model, batch), seeded(seed, 21, part)
+        z_dream, *_ = dreamed(trainee, batch, z, drawn, batch.scenario, CONTEXT - 1, AHEAD, everyone, dice)
+        valid = batch.valid[:, CONTEXT:].bool()
+        rows.append(batch.rows[:, CONTEXT:][valid].cpu().numpy())
+        found.append(z_dream[valid].half().cpu())
+    return np.concatenate(rows), torch.cat(found)
+
+
+def quantised(picture: Tensor) -> Tensor:
+    """Clamped and rounded to 8 bit; the gradient passes straight through."""
+    clean = picture.clamp(0, 1)
+    return picture + ((clean * 255).round() / 255 - picture).detach()
+
+
 def train(args: argparse.Namespace) -> None:
     """Run the stage."""
     compute = compute_init(args.device, args.threads)
-    path = args.out / CHECKPOINT
+    path = args.out / (AUTOENCODER if args.autoencoder else CHECKPOINT)
     data = Dataset(args.data, args.scenarios, "train", args.limit, keep_frames=finished_steps(path) < args.steps)
-    trainee = load_trainee(args.out / dynamics.CHECKPOINT).to(compute.device)
+    trainee = load_trainee(args.out / dynamics.CHECKPOINT).to(compute.device).requires_grad_(False)
     states = cached_states(trainee, data, args.out / "states-train.safetensors", compute)
-    decoder = trainee.model.decoder.train()
-    optimiser = Optimiser(decoder, args.optimizer, args.lr, args.steps)
-    first = 0
+    judge_name, judge = network() or ("none", None)
+    trainee.model.decoder.requires_grad_(True)
+    torch.manual_seed(args.seed)  # of the critic's and the yardstick's first weights
+    studio = Studio(trainee, args.autoencoder, getattr(judge, "chns", [1] * 5)).to(compute.device)
+    optimiser, first = Both(studio, args.optimizer, args.lr, args.steps), 0
     if path.exists():
-        first, _ = load_checkpoint(path, decoder, optimiser)
-    log = Log(args.out / "decoder", compute)
+        first, _ = load_checkpoint(path, studio, optimiser)  # type: ignore[arg-type]
+    if judge is not None:
+        judge = judge.to(compute.device)
+    share = 0.0 if args.autoencoder else args.dreamed
+    dream_rows, dream_states = dreams(trainee, data, states, args.dreams, compute, args.seed) if share else (np.zeros(0, int), states[:0])
+    perceptual_from, adversarial_from = (int(part * args.steps) for part in (args.perceptual_from, args.adversarial_from))
+    heard_from = adversarial_from + LISTENING * (args.steps - adversarial_from)
+    log = Log(args.out / path.stem, compute)
 
-    def fetch(step: int) -> tuple[Tensor, Tensor, Tensor]:
+    def fetch(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # frames with projectiles and monsters nearby are drawn as they come: half of all frames have some
-        rows = np.random.default_rng((args.seed, 9, step, compute.rank)).integers(len(data), size=args.batch)
-        frames = torch.from_numpy(data.frames(rows)).permute(0, 3, 1, 2)
-        return states[rows].float(), frames, torch.from_numpy(data.heat[rows]).float()
+        rng = np.random.default_rng((args.seed, 9, step, compute.rank))
+        chosen = rng.integers(len(dream_rows), size=int(share * args.batch)) if share else np.zeros(0, int)
+        rows = np.r_[dream_rows[chosen], sample_rows(data, np.arange(len(data)), args.batch - len(chosen), rng)]
+        z = torch.cat([dream_states[chosen], states[rows[len(chosen) :]]]).float()
+        order = torch.from_numpy(rng.permutation(len(rows)))  # the networks look at the first few
+        frames, real = torch.from_numpy(data.frames(rows)), (torch.arange(len(rows)) >= len(chosen)).float()
+        return z[order], frames[order], torch.from_numpy(data.heat[rows]).float()[order], real[order, None]
 
-    bar = tqdm(range(first, args.steps), initial=first, total=args.steps, disable=not compute.main, desc="decoder", mininterval=5)
-    for step, (z, frames, heat) in zip(bar, prefetched(fetch, range(first, args.steps)), strict=True):
+    bar = tqdm(range(first, args.steps), initial=first, total=args.steps, disable=not compute.main, desc=path.stem, mininterval=5)
+    for step, (z, frames, heat, real) in zip(bar, prefetched(fetch, range(first, args.steps)), strict=True):
         generator = seeded(args.seed, 9, step, compute.rank)
-        strength = args.noise * torch.rand(len(z), 1, generator=generator)
-        z = (z + strength * torch.randn(z.shape, generator=generator)).to(compute.device)
-        target, mask = frames.to(compute.device).float() / 255, object_mask(heat.to(compute.device))
+        strength = args.noise * torch.rand(len(z), 1, generator=generator) * real
+        noisy = (z + strength * torch.randn(z.shape, generator=generator)).to(compute.device)
+        z, frames, mask = z.to(compute.device), frames.to(compute.device), object_mask(heat.to(compute.device))
+        target = frames.permute(0, 3, 1, 2).float() / 255
         with compute.autocast():
-            picture = decoder(z)
+            picture = studio.decoder(studio.encoder(frames) if studio.encoder else noisy)
         weight = 1 + args.object_weight * mask
         error = picture - target
         loss = ((error.abs() + 2 * error.square()) * weight).sum() / (3 * weight.sum())
+        numbers = {"rebuild": loss.detach()}
+        few = slice(0, args.looked_at)
+        if judge is not None and step >= perceptual_from:
+            both = crops(torch.cat([picture[few].clamp(0, 1), target[few]]), CROP, generator)
+            fake, true = both.chunk(2)
+            true = true.detach()
+            numbers["perceptual"] = distance = judge(2 * fake - 1, 2 * true - 1).mean()
+            loss = loss + PERCEPTUAL * distance
+            if studio.encoder is None:
+                back = trainee.model.encoder(255 * picture[few].clamp(0, 1).permute(0, 2, 3, 1))
+                numbers["read_back"] = missed = (back - z[few]).square().mean()
+                loss = loss + READ_BACK * missed
+            if step >= adversarial_from:
+                studio.critic.requires_grad_(True)
+                shown = studio.critic(judge, true, generator), studio.critic(judge, quantised(fake).detach(), generator)
+                numbers["critic"] = verdict = hinge(*shown)
+                verdict.backward()
+                optimiser.critic.step(step - adversarial_from, compute)
+                studio.critic.requires_grad_(False)
+            if step >= heard_from:
+                fooled = -studio.critic(judge, quantised(fake), generator).mean()
+                last = studio.decoder.pixels.weight
+                sizes = [torch.autograd.grad(part, last, retain_graph=True)[0].norm() for part in (loss, fooled)]
+                loss = loss + ADVERSARIAL * (sizes[0] / (sizes[1] + 1e-6)).clamp(max=1e4).detach() * fooled
         if not torch.isfinite(loss.detach()):
             raise FloatingPointError(f"loss is {float(loss)} at step {step}: the last checkpoint is intact; resume with a smaller --lr")
         loss.backward()
-        optimiser.step(step, compute)
+        optimiser.picture.step(step, compute)
+        studio.follow(step)
         if step % 50 == 0:
             mse = F.mse_loss(picture.detach().clamp(0, 1), target)
-            log.scalars(step, {"loss": float(loss.detach()), "psnr": float(-10 * torch.log10(mse))})
-            bar.set_postfix(loss=f"{float(loss.detach()):.4f}", refresh=False)
+            log.scalars(step, {k: float(v.detach()) for k, v in numbers.items()} | {"psnr": float(-10 * torch.log10(mse))})
+            bar.set_postfix({k: f"{float(v.detach()):.4f}" for k, v in numbers.items()}, refresh=False)
         if compute.main and ((step + 1) % args.every == 0 or step + 1 == args.steps):
-            save_checkpoint(path, decoder, optimiser, step + 1, trainee.about(args.seed))
+            save_checkpoint(path, studio, optimiser, step + 1, trainee.about(args.seed) | {"perceptual": judge_name})  # type: ignore[arg-type]
             log.pictures(step, "real_above_decoded", torch.cat([target[:6], picture[:6].detach()]))
-    if compute.main:
+    if compute.main and not args.autoencoder:
+        trainee.model.decoder.load_state_dict(studio.average[0].state_dict())
         pick_starts(trainee, data, states)
         fingerprint = trainee.model.save_pretrained(args.out / "weights")
         print(f"weights {fingerprint} in {args.out / 'weights'}")
@@ -86,14 +206,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="folder of the run")
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), help="worlds, as in the joint stage")
-    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps in all")
-    parser.add_argument("--batch", type=int, default=64, help="frames per step and rank")
-    parser.add_argument("--noise", type=float, default=0.2, help="largest σ of the noise on states")
+    parser.add_argument("--steps", type=int, default=6000, help="optimiser steps in all")
+    parser.add_argument("--batch", type=int, default=64, help="pictures per step and rank")
+    parser.add_argument("--noise", type=float, default=0.2, help="largest σ of the noise on real states")
+    parser.add_argument("--dreamed", type=float, default=0.33, help="share of dreamed states")
+    parser.add_argument("--dreams", type=int, default=4000, help="dreams of 16 steps that they are from")
     parser.add_argument("--object-weight", type=float, default=4.0, help="added weight of pixels in cells with an object")
+    parser.add_argument("--perceptual-from", type=float, default=0.7, help="share of the steps before the perceptual distance counts")
+    parser.add_argument("--adversarial-from", type=float, default=0.85, help="share of the steps before the critic (1: never)")
+    parser.add_argument("--looked-at", type=int, default=24, help="pictures of a step that the networks look at")
+    parser.add_argument("--autoencoder", action="store_true", help="train an encoder along: how good can it be at this size?")
     parser.add_argument("--optimizer", choices=("adamw", "muon"), default="muon", help="for hidden matrices")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0, help="seed of frames and dice")
-    parser.add_argument("--every", type=int, default=500, help="steps between checkpoints")
+    parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     parser.add_argument("--limit", type=int, default=None, help="use at most so many steps per world")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")

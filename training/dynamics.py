@@ -194,6 +194,55 @@ def choose_code(
     return codes.embed((code + odds - odds.detach()).to(c.dtype)), kl
 
 
+def dreamed(
+    trainee: Trainee,
+    batch: Batch,
+    z: Tensor,
+    drawn: list[Tensor],
+    scenario: Tensor,
+    begin: int,
+    rollout: int,
+    sampled: Tensor,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The predictor fed its own outputs for R = `rollout` steps after step `begin` of real states z (B, T, D).
+
+    Args:
+        trainee: model and posterior.
+        batch: windows (B, T).
+        z: their states.
+        drawn: `outcome_targets`.
+        scenario: index of the world, (B,).
+        begin: last real step.
+        rollout: R.
+        sampled: which windows follow the codes of the posterior, (B, 1); the others follow the central guess.
+        generator: the dice.
+
+    Returns:
+        dreamed states (B, R, D), trunk features after each (B, R, E), and divergences of posterior and prior (B, R).
+    """
+    model, dynamics = trainee.model, trainee.model.dynamics
+    tokens = embed_window(model, z, batch, scenario)[:, : begin + 1]
+    features, cache, length = model.trunk.prefill(tokens)
+    state, h = z[:, begin], features[:, -1]
+    known = torch.tensor([1.0, 0.0], device=z.device).expand(len(z), 2)
+    guesses, trunk, divergences = [], [], []
+    for step in range(begin, begin + rollout):
+        c = dynamics.given_outcome(dynamics.act(h, batch.actions[:, step]), [index[:, step] for index in drawn])
+        central = dynamics.next_state(state, c)
+        shift, divergence = choose_code(trainee, c, state, central, z[:, step + 1], generator)
+        state = model.manifold(torch.where(sampled, dynamics.next_state(state, c + shift), central).float(), batch.scenario)
+        guesses.append(state)
+        divergences.append(divergence)
+        after = batch.variables[:, step + 1] / model.scales
+        moved = after - batch.variables[:, step] / model.scales
+        token = model.trunk.embed(state, batch.actions[:, step], after, moved, scenario, known, later(batch.age, step + 1))
+        h, cache = model.trunk.step(token, cache, length)
+        length = (length + 1).clamp(max=model.config.context - 1)
+        trunk.append(h)
+    return torch.stack(guesses, 1), torch.stack(trunk, 1), torch.stack(divergences, 1)
+
+
 def rollout_losses(
     trainee: Trainee,
     batch: Batch,
@@ -211,27 +260,9 @@ def rollout_losses(
     flies must go on flying in it. In the others they are the central guesses, as at temperature 0.
     """
     model, dynamics, worlds = trainee.model, trainee.model.dynamics, len(trainee.model.config.scenarios)
-    tokens = embed_window(model, z, batch, scenario)[:, : begin + 1]
-    features, cache, length = model.trunk.prefill(tokens)
-    state, h = z[:, begin], features[:, -1]
-    known = torch.tensor([1.0, 0.0], device=z.device).expand(len(z), 2)
     sampled = (torch.rand(len(z), 1, generator=generator) < 2 / 3).to(z.device)
-    guesses, trunk, divergences = [], [], []
-    for step in range(begin, begin + rollout):
-        c = dynamics.given_outcome(dynamics.act(h, batch.actions[:, step]), [index[:, step] for index in drawn])
-        central = dynamics.next_state(state, c)
-        shift, divergence = choose_code(trainee, c, state, central, z[:, step + 1], generator)
-        state = model.manifold(torch.where(sampled, dynamics.next_state(state, c + shift), central).float(), batch.scenario)
-        guesses.append(state)
-        divergences.append(divergence)
-        after = batch.variables[:, step + 1] / model.scales
-        moved = after - batch.variables[:, step] / model.scales
-        token = model.trunk.embed(state, batch.actions[:, step], after, moved, scenario, known, later(batch.age, step + 1))
-        h, cache = model.trunk.step(token, cache, length)
-        length = (length + 1).clamp(max=model.config.context - 1)
-        trunk.append(h)
+    guess, h_dream, divergences = dreamed(trainee, batch, z, drawn, scenario, begin, rollout, sampled, generator)
     here = slice(begin + 1, begin + rollout + 1)
-    guess, h_dream = torch.stack(guesses, 1), torch.stack(trunk, 1)
     part = batch.part(begin + 1, begin + rollout + 1)
     g = dynamics.act(h_dream, part.actions)
     targets = [index[:, here] for index in drawn]
@@ -246,7 +277,7 @@ def rollout_losses(
     return skills | {
         "rollout": relative_error(guess, z[:, here], change, part.valid, batch.scenario, worlds),
         "heat_rollout": heat_loss(trainee.heat_z(guess), part.heat, part.valid),
-        "divergence_rollout": masked_mean(torch.stack(divergences, 1), batch.follows[:, begin : begin + rollout]),
+        "divergence_rollout": masked_mean(divergences, batch.follows[:, begin : begin + rollout]),
         "outcome_rollout": outcome_loss(model, g, dynamics.given_outcome(g, targets), targets, part),
         "facts_rollout": trainee.facts.loss(guess, h_dream, part, part.valid),
     }

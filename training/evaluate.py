@@ -27,6 +27,7 @@ from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import find_weights, write_atomically
 from training import measure, survival
 from training.losses import effective_rank
+from training.perceptual import perceptual_distance
 
 LIMIT = 4000  # steps per world and split
 EPISODES = 400
@@ -64,7 +65,7 @@ def evaluate(
     z_fit, z = measure.encode_all(model, fit), measure.encode_all(model, test)
     h_fit, h = measure.trunk_all(model, fit, z_fit), measure.trunk_all(model, test, z)
     x_fit, x = measure.features_all(model, fit, z_fit, h_fit), measure.features_all(model, test, z, h)
-    perceptual = measure.perceptual_distance()
+    perceptual = perceptual_distance()
     trunk, distance = perceptual or (None, None)
     card: Card = {
         "weights": model.fingerprint,

@@ -8,7 +8,7 @@ Legend: N rows of the data, B chosen rows, D state width, E trunk width, F featu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import DreamState, WorldModel
 from training.dataset import Dataset, item_ahead
 from training.decoder import object_mask
+from training.perceptual import Distance
 from training.probes import LinearProbe, auc, fit_logistic, fit_ridge, r2
 from training.world_model import embed_window, make_batch
 
 HORIZONS = (1, 4, 8, 16)
-PICTURE_HORIZONS = (8, 16, 26)  # 26 steps are three seconds
+PICTURE_HORIZONS = (1, 8, 16, 26)  # 26 steps are three seconds
 PROBE_HORIZON = 8
 CONTEXT = 12  # real steps before a dream
 ROWS = 400  # dreams per figure
@@ -35,7 +36,6 @@ ENOUGH = 8  # fewer dreams than this say nothing
 FALSE_ALARMS = 0.005
 
 Scores = dict[str, Any]
-Distance = Callable[[Tensor, Tensor], float]
 
 
 def load_split(model: WorldModel, root: Path, scenarios: Sequence[str], split: str, limit: int | None) -> Dataset:
@@ -347,39 +347,6 @@ def death_scores(model: WorldModel, data: Dataset, h: Tensor, rows: np.ndarray) 
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------------
-
-
-def perceptual_distance() -> tuple[str, Distance] | None:
-    """A learned distance of pictures that is on this machine: its name with its trunk, and the mean over pairs of uint8 (B, 120, 160, 3).
-
-    LPIPS (arXiv 1801.03924) where torchvision's AlexNet has been downloaded, else shift-tolerant LPIPS (arXiv 2207.13686), whose package
-    carries its trunk. Nothing is downloaded.
-    """
-    network: torch.nn.Module
-    try:
-        import lpips
-        from torchvision.models import AlexNet_Weights
-
-        if not (Path(torch.hub.get_dir()) / "checkpoints" / AlexNet_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[-1]).is_file():
-            raise ImportError("AlexNet is not here")
-        name, network = "LPIPS, AlexNet of torchvision", lpips.LPIPS(net="alex", verbose=False)
-    except ImportError:
-        try:
-            from stlpips_pytorch import stlpips
-        except ImportError as error:
-            print(f"perceptual distance left out ({error}): pip install ipython stlpips-pytorch torchsummary to have it")
-            return None
-        name = "shift-tolerant LPIPS, AlexNet of stlpips-pytorch"
-        network = stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False)
-    network.eval()
-
-    @torch.inference_mode()
-    def distance(real: Tensor, decoded: Tensor) -> float:
-        pairs = zip(real.split(32), decoded.split(32), strict=True)
-        scaled = [[picture.permute(0, 3, 1, 2).float() / 127.5 - 1 for picture in pair] for pair in pairs]
-        return float(torch.cat([network(*pair).flatten() for pair in scaled]).mean())
-
-    return name, distance
 
 
 def psnr(error: Tensor) -> float:
