@@ -261,10 +261,13 @@ def groups(variables: tuple[str, ...]) -> dict[str, list[tuple[str, str]]]:
         "Pictures (PSNR in dB; perceptual distance, less is better)": [
             ("PSNR, reconstructed", "psnr"),
             ("PSNR where objects are / elsewhere", "psnr_objects psnr_elsewhere"),
-            *((f"PSNR, {step} steps on: dream / nothing changes", f"psnr_{step} psnr_{step}_still") for step in measure.PICTURE_HORIZONS),
+            *(
+                (f"PSNR, {step} step{'s' * (step > 1)} on: dream / nothing changes", f"psnr_{step} psnr_{step}_still")
+                for step in measure.PICTURE_HORIZONS
+            ),
             ("perceptual, reconstructed", "lpips"),
             *(
-                (f"perceptual, {step} steps: dream / nothing changes", f"lpips_{step} lpips_{step}_still")
+                (f"perceptual, {step} step{'s' * (step > 1)}: dream / nothing changes", f"lpips_{step} lpips_{step}_still")
                 for step in measure.PICTURE_HORIZONS
             ),
         ],
