@@ -151,7 +151,7 @@ def test_a_file_of_something_else_is_an_error(copy: Path, name: str, content: by
 
 def test_another_format_version_is_refused_with_both_numbers(copy: Path) -> None:
     rewrite_config(copy, format_version=99)
-    with pytest.raises(ValueError, match="format version 99, this release reads 4"):
+    with pytest.raises(ValueError, match="format version 99, this release reads 5"):
         WorldModel.from_pretrained(copy)
 
 
