@@ -56,14 +56,19 @@ class Studio(nn.Module):
         super().__init__()
         self.decoder = trainee.model.decoder.train()
         self.encoder = Encoder(trainee.model.config) if autoencoder else None
-        self.average = copy.deepcopy(nn.ModuleList([part for part in (self.decoder, self.encoder) if part])).requires_grad_(False)
+        self.average = copy.deepcopy(self.makers).requires_grad_(False)
         self.critic = Critic(channels)
+
+    @property
+    def makers(self) -> nn.ModuleList:
+        """What makes the picture: the decoder, and the encoder if one is trained along."""
+        return nn.ModuleList([part for part in (self.decoder, self.encoder) if part])
 
     @torch.no_grad()
     def follow(self, step: int) -> None:
         """Move the average; faster in the beginning, when there is little to keep."""
         share = min(AVERAGE, (1 + step) / (10 + step))
-        learned = nn.ModuleList([part for part in (self.decoder, self.encoder) if part]).state_dict()
+        learned = self.makers.state_dict()
         for name, value in self.average.state_dict().items():
             value.lerp_(learned[name], 1 - share) if value.is_floating_point() else value.copy_(learned[name])
 
@@ -72,8 +77,7 @@ class Both:
     """The optimisers of the picture and of the critic, saved as one."""
 
     def __init__(self, studio: Studio, kind: str, lr: float, steps: int) -> None:
-        makers = nn.ModuleList([part for part in (studio.decoder, studio.encoder) if part])
-        self.picture = Optimiser(makers, kind, lr, steps)
+        self.picture = Optimiser(studio.makers, kind, lr, steps)
         self.critic = Optimiser(studio.critic, "adamw", 3e-4, steps)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -95,10 +99,8 @@ def dreams(trainee: Trainee, data: Dataset, states: Tensor, windows: int, comput
     for part in range(0, windows, 200):
         first = sample_rows(data, pool, min(200, windows - part), rng)
         batch = make_batch(data, first, length, compute.device, frames=False)
-        z, everyone = (
-            states[batch.rows.cpu()].to(compute.device).float(),
-            torch.ones(len(first), 1, dtype=torch.bool, device=compute.device),
-        )
+        z = states[batch.rows.cpu()].to(compute.device).float()
+        everyone = torch.ones(len(first), 1, dtype=torch.bool, device=compute.device)
         drawn, dice = outcome_targets(trainee.model, batch), seeded(seed, 21, part)
         z_dream, *_ = dreamed(trainee, batch, z, drawn, batch.scenario, CONTEXT - 1, AHEAD, everyone, dice)
         valid = batch.valid[:, CONTEXT:].bool()
