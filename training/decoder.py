@@ -13,7 +13,7 @@ State in, picture out; no real frame leaks in. The recipe is that of RAE (arXiv 
    set so that both gradients have the same size at the last layer.
 
 What is saved is a moving average. --autoencoder trains an encoder of the same size along, end to end, and saves it beside (`pictures`
-compares with it). Uses the states that `training.dynamics` cached. Resumes like every other stage.
+compares with it); it begins as the world model's. Uses the states that `training.dynamics` cached. Resumes like every other stage.
 """
 
 from __future__ import annotations
@@ -29,13 +29,12 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from doom_dream_env.scenarios import SCENARIOS
-from doom_dream_env.world_model.encoder import Encoder
 from training import dynamics
 from training.dataset import CELL, Dataset
 from training.dynamics import cached_states, dreamed, load_trainee, pick_starts
 from training.loop import Compute, Log, Optimiser, compute_init, finished_steps, load_checkpoint, prefetched, save_checkpoint, seeded
 from training.perceptual import Critic, crops, hinge, network
-from training.world_model import Trainee, make_batch, outcome_targets, sample_rows
+from training.world_model import Trainee, by_world, make_batch, outcome_targets, sample_rows
 
 CHECKPOINT, AUTOENCODER = "decoder.safetensors", "autoencoder.safetensors"
 PERCEPTUAL, READ_BACK, ADVERSARIAL = 0.3, 0.03, 0.5  # weights beside the L1; the last one of RAE's adaptive weight
@@ -55,7 +54,7 @@ class Studio(nn.Module):
     def __init__(self, trainee: Trainee, autoencoder: bool, channels: list[int]) -> None:
         super().__init__()
         self.decoder = trainee.model.decoder.train()
-        self.encoder = Encoder(trainee.model.config) if autoencoder else None
+        self.encoder = copy.deepcopy(trainee.model.encoder).requires_grad_(True).train() if autoencoder else None
         self.average = copy.deepcopy(self.makers).requires_grad_(False)
         self.critic = Critic(channels)
 
@@ -95,9 +94,9 @@ class Both:
 def dreams(trainee: Trainee, data: Dataset, states: Tensor, windows: int, compute: Compute, seed: int) -> tuple[np.ndarray, Tensor]:
     """Dreams that went the way the game went: rows (M,) of real moments and the dreamed states (M, D) for them."""
     rng, length = np.random.default_rng((seed, 21)), CONTEXT + AHEAD
-    pool, rows, found = data.windows(CONTEXT + 1), [], []
+    groups, rows, found = by_world(data, data.windows(CONTEXT + 1)), [], []
     for part in range(0, windows, 200):
-        first = sample_rows(data, pool, min(200, windows - part), rng)
+        first = sample_rows(groups, min(200, windows - part), rng)
         batch = make_batch(data, first, length, compute.device, frames=False)
         z = states[batch.rows.cpu()].to(compute.device).float()
         everyone = torch.ones(len(first), 1, dtype=torch.bool, device=compute.device)
@@ -135,13 +134,13 @@ def train(args: argparse.Namespace) -> None:
     dream_rows, dream_states = dreams(trainee, data, states, args.dreams, compute, args.seed) if share else (np.zeros(0, int), states[:0])
     perceptual_from, adversarial_from = (int(part * args.steps) for part in (args.perceptual_from, args.adversarial_from))
     heard_from = adversarial_from + LISTENING * (args.steps - adversarial_from)
-    log = Log(args.out / path.stem, compute)
+    groups, log = by_world(data, np.arange(len(data))), Log(args.out / path.stem, compute)
 
     def fetch(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # frames with projectiles and monsters nearby are drawn as they come: half of all frames have some
         rng = np.random.default_rng((args.seed, 9, step, compute.rank))
         chosen = rng.integers(len(dream_rows), size=int(share * args.batch)) if share else np.zeros(0, int)
-        rows = np.r_[dream_rows[chosen], sample_rows(data, np.arange(len(data)), args.batch - len(chosen), rng)]
+        rows = np.r_[dream_rows[chosen], sample_rows(groups, args.batch - len(chosen), rng)]
         z = torch.cat([dream_states[chosen], states[rows[len(chosen) :]]]).float()
         order = torch.from_numpy(rng.permutation(len(rows)))  # the networks look at the first few
         frames, real = torch.from_numpy(data.frames(rows)), (torch.arange(len(rows)) >= len(chosen)).float()

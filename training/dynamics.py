@@ -32,7 +32,17 @@ from training import world_model as joint
 from training.dataset import Dataset
 from training.loop import Compute, Log, Optimiser, compute_init, load_checkpoint, save_checkpoint, seeded
 from training.losses import masked_mean, relative_error
-from training.world_model import Batch, Trainee, embed_window, heat_loss, make_batch, outcome_loss, outcome_targets, sample_rows
+from training.world_model import (
+    Batch,
+    Trainee,
+    by_world,
+    embed_window,
+    heat_loss,
+    make_batch,
+    outcome_loss,
+    outcome_targets,
+    sample_rows,
+)
 
 CHECKPOINT = "dynamics.safetensors"
 # Of the divergence: at a tenth of it a posterior dream of take_cover kept its fireballs and killed on time, and one drawn from the prior
@@ -310,13 +320,13 @@ def train(args: argparse.Namespace) -> None:
     pick_starts(trainee, data, states)
     log = Log(args.out / "dynamics", compute)
     seen = {name: int(shards) for name, shards in args.fresh}
-    pool, rollout = chosen_rows(data, seen, dict(args.privileged)), min(args.rollout, args.window - 2)
+    groups, rollout = by_world(data, chosen_rows(data, seen, dict(args.privileged))), min(args.rollout, args.window - 2)
     shares = np.array([dict(args.emphasis).get(name, 1.0) for name in data.names])
     change = typical_change(data, states, rollout, args.seed).to(compute.device)
     bar = tqdm(range(first, args.steps), initial=first, total=args.steps, disable=not compute.main, desc="dynamics", mininterval=5)
     for step in bar:
         rng = np.random.default_rng((args.seed, 7, step, compute.rank))
-        rows = sample_rows(data, pool, args.batch, rng, shares)
+        rows = sample_rows(groups, args.batch, rng, shares)
         # windows begin anywhere, also before an episode's last steps: those that would be cut short slide back
         rows = np.maximum(np.minimum(rows, data.last[rows] - rng.integers(0, args.window, len(rows))), data.first[rows])
         rows = np.where(rng.random(len(rows)) < BEGINNINGS, data.first[rows], rows)

@@ -105,11 +105,15 @@ def make_batch(data: Dataset, rows: np.ndarray, length: int, device: torch.devic
     )
 
 
-def sample_rows(data: Dataset, pool: np.ndarray, batch: int, rng: np.random.Generator, shares: np.ndarray | None = None) -> np.ndarray:
-    """Rows from `pool`, the same number from each world, or in proportion to `shares` (W,)."""
-    groups = [pool[data.scenario[pool] == index] for index in range(len(data.names))]
+def by_world(data: Dataset, pool: np.ndarray) -> list[np.ndarray]:
+    """Rows of a pool, split by world."""
+    return [pool[data.scenario[pool] == index] for index in range(len(data.names))]
+
+
+def sample_rows(groups: list[np.ndarray], batch: int, rng: np.random.Generator, shares: np.ndarray | None = None) -> np.ndarray:
+    """Rows from the worlds (as `by_world` splits them), as many from each or in proportion to `shares` (W,); what is left over by lot."""
     edges = np.linspace(0, 1, len(groups) + 1) if shares is None else np.r_[0, np.cumsum(shares) / np.sum(shares)]
-    counts = np.diff(np.ceil(edges * batch - 1e-9).astype(int))
+    counts = np.diff(np.floor(edges * batch + rng.random() + 1e-9).astype(int))
     return np.concatenate([rng.choice(group, count) for group, count in zip(groups, counts, strict=True)])
 
 
@@ -304,11 +308,11 @@ def train(args: argparse.Namespace) -> None:
     log = Log(args.out / "joint", compute)
     if args.compile:
         trainee.model.encoder.compile()
-    pool = data.windows(args.window)
+    groups = by_world(data, data.windows(args.window))
     bar = tqdm(range(first, args.steps), initial=first, total=args.steps, disable=not compute.main, desc="world model", mininterval=5)
 
     def fetch(step: int) -> Batch:
-        rows = sample_rows(data, pool, args.batch, np.random.default_rng((args.seed, step, compute.rank)))
+        rows = sample_rows(groups, args.batch, np.random.default_rng((args.seed, step, compute.rank)))
         return make_batch(data, rows, args.window, compute.device)
 
     for step, batch in zip(bar, prefetched(fetch, range(first, args.steps)), strict=True):
