@@ -143,6 +143,14 @@ def test_a_critic_learns_to_tell_pictures_apart() -> None:
     assert losses[-1] < 0.7 * losses[0], losses
 
 
+def test_what_the_networks_look_at_is_magnified_pixel_by_pixel() -> None:
+    picture = torch.rand(2, 3, 5, 7, requires_grad=True)
+    large = perceptual.magnified(picture, 2)
+    assert large.shape == (2, 3, 10, 14) and all(torch.equal(large[..., i::2, j::2], picture) for i in (0, 1) for j in (0, 1))
+    large.sum().backward()
+    assert picture.grad is not None and bool((picture.grad == 4).all())
+
+
 def test_pictures_are_changed_at_random_before_the_critic_looks() -> None:
     picture = torch.rand(3, 3, 32, 40, requires_grad=True)
     one, other, again = (perceptual.augmented(picture, seeded(number)) for number in (0, 1, 0))

@@ -1,7 +1,7 @@
 """Train the decoder on the frozen world model's states.
 
-    python -m training.decoder --data data --out runs/nano --steps 6000
-    python -m training.decoder --data data --out runs/nano --steps 6000 --autoencoder     # the yardstick
+    python -m training.decoder --data data --out runs/nano --steps 16000
+    python -m training.decoder --data data --out runs/nano --steps 7000 --autoencoder    # the yardstick
 
 State in, picture out; no real frame leaks in. The recipe is that of RAE (arXiv 2510.11690), late parts late:
 
@@ -9,8 +9,8 @@ State in, picture out; no real frame leaks in. The recipe is that of RAE (arXiv 
    fireballs). Some states are those of dreams that went the way the game went (--dreamed), the rest real ones with noise of
    σ ~ U(0, --noise), so that pictures are right where dreams go;
 2. from --perceptual-from on also a perceptual distance, and the encoder must read from the picture the state that it was made of;
-3. from --adversarial-from on also a critic over frozen features, which learns for a while before the decoder hears of it; its weight is
-   set so that both gradients have the same size at the last layer.
+3. from --adversarial-from on (not by default: nothing was gained yet, EXPERIMENTS.md) also a critic over frozen features, which learns
+   for a while before the decoder hears of it; its weight is set so that both gradients have the same size at the last layer.
 
 What is saved is a moving average. --autoencoder trains an encoder of the same size along, end to end, and saves it beside (`pictures`
 compares with it); it begins as the world model's. Uses the states that `training.dynamics` cached. Resumes like every other stage.
@@ -33,12 +33,13 @@ from training import dynamics
 from training.dataset import CELL, Dataset
 from training.dynamics import cached_states, dreamed, load_trainee, pick_starts
 from training.loop import Compute, Log, Optimiser, compute_init, finished_steps, load_checkpoint, prefetched, save_checkpoint, seeded
-from training.perceptual import Critic, crops, hinge, network
+from training.perceptual import Critic, crops, hinge, magnified, network
 from training.world_model import Trainee, by_world, make_batch, outcome_targets, sample_rows
 
 CHECKPOINT, AUTOENCODER = "decoder.safetensors", "autoencoder.safetensors"
 PERCEPTUAL, READ_BACK, ADVERSARIAL = 0.3, 0.03, 0.5  # weights beside the L1; the last one of RAE's adaptive weight
-CROP, LISTENING = 64, 0.25  # side of what the networks look at, pixels; share of the adversarial steps in which only the critic learns
+CROP, CLOSE = 64, 32  # side of what the distance looks at, pixels, and of what the critic looks at, magnified to the same size
+CRITIC_LR, LISTENING = 2e-3, 0.25  # and the share of the adversarial steps in which only the critic learns
 AVERAGE = 0.9978  # arXiv 2510.11690
 CONTEXT, AHEAD = 12, 16  # real steps before a dream, dreamed ones
 
@@ -77,7 +78,7 @@ class Both:
 
     def __init__(self, studio: Studio, kind: str, lr: float, steps: int) -> None:
         self.picture = Optimiser(studio.makers, kind, lr, steps)
-        self.critic = Optimiser(studio.critic, "adamw", 3e-4, steps)
+        self.critic = Optimiser(studio.critic, "adamw", CRITIC_LR, steps)
 
     def tensors(self) -> dict[str, Tensor]:
         """State as flat names to tensors."""
@@ -159,12 +160,12 @@ def train(args: argparse.Namespace) -> None:
         error = picture - target
         loss = ((error.abs() + 2 * error.square()) * weight).sum() / (3 * weight.sum())
         numbers = {"rebuild": loss.detach()}
-        few = slice(0, args.looked_at)
+        few = slice(0, args.looked_at or max(args.batch // 3, 1))
         if judge is not None and step >= perceptual_from:
             both = crops(torch.cat([picture[few].clamp(0, 1), target[few]]), CROP, generator)
             fake, true = both.chunk(2)
-            true = true.detach()
-            numbers["perceptual"] = distance = judge(2 * fake - 1, 2 * true - 1).mean()
+            close_fake, close_true = magnified(both[..., :CLOSE, :CLOSE], CROP // CLOSE).chunk(2)
+            numbers["perceptual"] = distance = judge(2 * fake - 1, 2 * true.detach() - 1).mean()
             loss = loss + PERCEPTUAL * distance
             if studio.encoder is None:
                 back = trainee.model.encoder(255 * picture[few].clamp(0, 1).permute(0, 2, 3, 1))
@@ -172,13 +173,13 @@ def train(args: argparse.Namespace) -> None:
                 loss = loss + READ_BACK * missed
             if step >= adversarial_from:
                 studio.critic.requires_grad_(True)
-                shown = studio.critic(judge, true, generator), studio.critic(judge, quantised(fake).detach(), generator)
+                shown = [studio.critic(judge, part.detach(), generator) for part in (close_true, quantised(close_fake))]
                 numbers["critic"] = verdict = hinge(*shown)
                 verdict.backward()
                 optimiser.critic.step(step - adversarial_from, compute)
                 studio.critic.requires_grad_(False)
             if step >= heard_from:
-                fooled = -studio.critic(judge, quantised(fake), generator).mean()
+                fooled = -studio.critic(judge, quantised(close_fake), generator).mean()
                 last = studio.decoder.pixels.weight
                 sizes = [torch.autograd.grad(part, last, retain_graph=True)[0].norm() for part in (loss, fooled)]
                 loss = loss + ADVERSARIAL * (sizes[0] / (sizes[1] + 1e-6)).clamp(max=1e4).detach() * fooled
@@ -207,18 +208,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="folder of the run")
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), help="worlds, as in the joint stage")
-    parser.add_argument("--steps", type=int, default=6000, help="optimiser steps in all")
-    parser.add_argument("--batch", type=int, default=64, help="pictures per step and rank")
+    parser.add_argument("--steps", type=int, default=16000, help="optimiser steps in all")
+    parser.add_argument("--batch", type=int, default=24, help="pictures per step and rank")
     parser.add_argument("--noise", type=float, default=0.2, help="largest σ of the noise on real states")
     parser.add_argument("--dreamed", type=float, default=0.33, help="share of dreamed states")
     parser.add_argument("--dreams", type=int, default=4000, help="dreams of 16 steps that they are from")
     parser.add_argument("--object-weight", type=float, default=4.0, help="added weight of pixels in cells with an object")
-    parser.add_argument("--perceptual-from", type=float, default=0.7, help="share of the steps before the perceptual distance counts")
-    parser.add_argument("--adversarial-from", type=float, default=0.85, help="share of the steps before the critic (1: never)")
-    parser.add_argument("--looked-at", type=int, default=24, help="pictures of a step that the networks look at")
+    parser.add_argument("--perceptual-from", type=float, default=0.75, help="share of the steps before the perceptual distance counts")
+    parser.add_argument("--adversarial-from", type=float, default=1.0, help="share of the steps before the critic (1: never)")
+    parser.add_argument("--looked-at", type=int, default=None, help="pictures of a step that the networks look at (default: a third)")
     parser.add_argument("--autoencoder", action="store_true", help="train an encoder along: how good can it be at this size?")
     parser.add_argument("--optimizer", choices=("adamw", "muon"), default="muon", help="for hidden matrices")
-    parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--lr", type=float, default=1.5e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0, help="seed of frames and dice")
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     parser.add_argument("--limit", type=int, default=None, help="use at most so many steps per world")

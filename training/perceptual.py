@@ -67,6 +67,15 @@ def crops(pictures: Tensor, size: int, generator: torch.Generator) -> Tensor:
     return pictures[..., top : top + size, left : left + size]
 
 
+def magnified(pictures: Tensor, times: int) -> Tensor:
+    """Pictures (N, C, H, W) with every pixel as a square: (N, C, times·H, times·W).
+
+    The trunks were made for photographs, and their first layer steps over four pixels at a time. Measured: at its own size a decoder's
+    lattice of dots passes for a wall (a critic is right in 52 % of places after 500 steps); twice as large it does not (65 % after 80).
+    """
+    return F.interpolate(pictures, scale_factor=times, mode="nearest")
+
+
 class Critic(nn.Module):
     """Tells real pictures from decoded ones by frozen features of a perceptual network, place by place.
 
