@@ -15,6 +15,7 @@ from conftest import make_model, random_frames
 
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import PRESETS, WorldModel, WorldModelConfig, files
+from doom_dream_env.world_model.config import FORMAT_VERSION
 
 FILES = {"config.json", "manifest.json", "README.md", "world_model.safetensors", "decoder.safetensors", "starts.safetensors"}
 HALF = 2e-3  # relative precision of a half-precision float, with room for rounding
@@ -151,7 +152,7 @@ def test_a_file_of_something_else_is_an_error(copy: Path, name: str, content: by
 
 def test_another_format_version_is_refused_with_both_numbers(copy: Path) -> None:
     rewrite_config(copy, format_version=99)
-    with pytest.raises(ValueError, match="format version 99, this release reads 5"):
+    with pytest.raises(ValueError, match=f"format version 99, this release reads {FORMAT_VERSION};"):
         WorldModel.from_pretrained(copy)
 
 
