@@ -131,7 +131,7 @@ def train(args: argparse.Namespace) -> None:
         first, _ = load_checkpoint(path, studio, optimiser)  # type: ignore[arg-type]
     if judge is not None:
         judge = judge.to(compute.device)
-    share = 0.0 if args.autoencoder else args.dreamed
+    share = 0.0 if args.autoencoder or first >= args.steps else args.dreamed
     dream_rows, dream_states = dreams(trainee, data, states, args.dreams, compute, args.seed) if share else (np.zeros(0, int), states[:0])
     perceptual_from, adversarial_from = (int(part * args.steps) for part in (args.perceptual_from, args.adversarial_from))
     heard_from = adversarial_from + LISTENING * (args.steps - adversarial_from)
@@ -164,7 +164,6 @@ def train(args: argparse.Namespace) -> None:
         if judge is not None and step >= perceptual_from:
             both = crops(torch.cat([picture[few].clamp(0, 1), target[few]]), CROP, generator)
             fake, true = both.chunk(2)
-            close_fake, close_true = magnified(both[..., :CLOSE, :CLOSE], CROP // CLOSE).chunk(2)
             numbers["perceptual"] = distance = judge(2 * fake - 1, 2 * true.detach() - 1).mean()
             loss = loss + PERCEPTUAL * distance
             if studio.encoder is None:
@@ -172,6 +171,7 @@ def train(args: argparse.Namespace) -> None:
                 numbers["read_back"] = missed = (back - z[few]).square().mean()
                 loss = loss + READ_BACK * missed
             if step >= adversarial_from:
+                close_fake, close_true = magnified(both[..., :CLOSE, :CLOSE], CROP // CLOSE).chunk(2)
                 studio.critic.requires_grad_(True)
                 shown = [studio.critic(judge, part.detach(), generator) for part in (close_true, quantised(close_fake))]
                 numbers["critic"] = verdict = hinge(*shown)
