@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import random_frames
 from PIL import Image
+from toy_world import square_at
 
 from doom_dream_env.scenarios import BUTTONS, VARIABLES, get_scenario
 from doom_dream_env.shards import ShardWriter, compress_frame
@@ -34,12 +35,7 @@ def write_data(root: Path, split: str, seed: int, length: int = LENGTH) -> None:
             for t in range(length):
                 x, before = int(rng.integers(0, 130)), health
                 health -= 10.0 * (t % 3 == 2)
-                frame = np.full((120, 160, 3), 30, np.uint8)
-                frame[50:80, x : x + 30] = (220, 180, 40)
-                square = SimpleNamespace(
-                    object_name="DoomImp", object_category="Monster", x=x, y=50, width=30, height=30,
-                    object_position_x=0.0, object_position_y=0.0, object_position_z=0.0,
-                )  # fmt: skip
+                frame, square = square_at(x)
                 values = np.zeros((2, len(VARIABLES)), np.float32)
                 values[:, 0] = before, health
                 shard.add(

@@ -19,6 +19,16 @@ EPISODES, LENGTH, SPEED, SIDE = 6, 14, 12, 30
 BATCH, WINDOW = 8, 6
 
 
+def square_at(x: int) -> tuple[np.ndarray, SimpleNamespace]:
+    """A frame with a bright square whose left edge is at column x, and ViZDoom's label of it: a monster."""
+    frame = np.full((120, 160, 3), 30, np.uint8)
+    frame[50:80, x : x + SIDE] = (220, 180, 40)
+    return frame, SimpleNamespace(
+        object_name="DoomImp", object_category="Monster", x=x, y=50, width=SIDE, height=30,
+        object_position_x=0.0, object_position_y=0.0, object_position_z=0.0,
+    )  # fmt: skip
+
+
 def write_toy(root: Path, split: str, seed: int) -> None:
     """One shard per world of the toy: SPEED pixels left, right or not at all per step, −10 health each third step."""
     rng = np.random.default_rng(seed)
@@ -27,12 +37,7 @@ def write_toy(root: Path, split: str, seed: int) -> None:
         for episode in range(EPISODES):
             x, health, ammunition = int(rng.integers(0, 160 - SIDE)), 100.0, 26.0 if name == "defend_the_center" else 0.0
             for t in range(LENGTH):
-                frame = np.full((120, 160, 3), 30, np.uint8)
-                frame[50:80, x : x + SIDE] = (220, 180, 40)
-                square = SimpleNamespace(
-                    object_name="DoomImp", object_category="Monster", x=x, y=50, width=SIDE, height=30,
-                    object_position_x=0.0, object_position_y=0.0, object_position_z=0.0,
-                )  # fmt: skip
+                frame, square = square_at(x)
                 index = int(rng.integers(len(table)))
                 shift, hurt = SPEED * ((index == 1) - (index == 2)), 10.0 * (t % 3 == 2)
                 variables, health = np.array([health, ammunition, 0, 0], np.float32), health - hurt
