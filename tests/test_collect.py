@@ -227,6 +227,22 @@ def test_frames_are_rgb_not_bgr() -> None:
     planes.close()
 
 
+def test_engines_that_start_together_find_their_folder_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left to make it themselves, one of them now and then dies of the other having been quicker."""
+    import vizdoom as vzd
+
+    found = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(vzd.DoomGame, "init", lambda game: found.append(Path("_vizdoom").is_dir()))
+    for _ in range(2):
+        Game(SCENARIOS["basic"])
+    assert found == [True, True]
+    (tmp_path / "_vizdoom").rmdir()
+    (tmp_path / "_vizdoom").write_text("in the way")
+    with pytest.raises(OSError, match="start from a folder that can be written"):
+        Game(SCENARIOS["basic"])
+
+
 def test_an_ended_game_keeps_its_last_frame_and_tells_the_final_variables() -> None:
     game = Game(SCENARIOS["health_gathering"])
     game.reset(0)

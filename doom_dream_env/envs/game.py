@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, Scenario, is_iwad, shipped_wad
+
+
+def make_engine_folder() -> None:
+    """Make the folder that the engine wants in the working folder.
+
+    The engine makes it itself, but dies of finding it there if another engine was quicker by a moment.
+
+    Raises:
+        OSError: the working folder cannot be written.
+    """
+    folder = Path("_vizdoom")
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"ViZDoom keeps its files in {folder.absolute()}, which cannot be made ({error}); start from a folder that can be written"
+        ) from error
 
 
 class Game:
@@ -56,6 +74,7 @@ class Game:
         game.set_labels_buffer_enabled(privileged)
         game.set_objects_info_enabled(privileged)
         self._readers = [getattr(vzd.GameVariable, n) if n in scenario.variables else None for n in VARIABLES]
+        make_engine_folder()
         game.init()
         self.frame: npt.NDArray[np.uint8] = np.zeros(FRAME_SHAPE, np.uint8)
         self.variables: npt.NDArray[np.float32] = np.zeros(len(VARIABLES), np.float32)
