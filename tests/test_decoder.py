@@ -17,6 +17,7 @@ from training import decoder, dynamics, perceptual
 from training.dataset import Dataset
 from training.dynamics import cached_states, load_trainee
 from training.loop import Compute, save_checkpoint, seeded
+from training.losses import motion_mismatch
 
 CPU = Compute(torch.device("cpu"), 0, 1, False)
 SMALL = {"batch": 6, "dreams": 12, "looked-at": 2}
@@ -67,10 +68,13 @@ def test_pictures_show_the_state_they_were_made_of(toy: Path, out: Path) -> None
 def test_late_parts_come_late(toy: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder, "LISTENING", 0.5)
     heard: list[int] = []
+    moved: list[int] = []
+    monkeypatch.setattr(decoder, "motion_mismatch", lambda *pictures: (moved.append(len(pictures[0])), motion_mismatch(*pictures))[1])
     scores = torch.autograd.grad
     monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: (heard.append(1), scores(*a, **k))[1])
     paint(toy, out, 8, **{"perceptual-from": 0.25, "adversarial-from": 0.5})
     assert len(heard) == 4, "the decoder heard of the critic in other steps than the last two"
+    assert moved == [6 // 2] * 6, "the motion of each pair counts from the third of eight steps on"
     written = {name.split(".")[1] for name in load_file(out / decoder.CHECKPOINT) if name.startswith("module.")}
     assert written == {"decoder", "average", "critic"}
 
@@ -111,8 +115,9 @@ def test_dreams_for_the_decoder_are_dreams_of_the_rows_they_name(toy: Path, dyna
     data, trainee = Dataset(toy, WORLDS), load_trainee(dynamics_run / dynamics.CHECKPOINT)
     states = cached_states(trainee, data, dynamics_run / "states-train.safetensors", CPU)
     rows, dreamed = decoder.dreams(trainee, data, states, 30, CPU, 0)
-    assert len(rows) == len(dreamed) and set(data.scenario[rows]) == {0, 1}
-    assert set(data.age[rows]) == set(range(decoder.CONTEXT, LENGTH)), "dreams past an episode's end, or into its context"
+    assert rows.shape == (len(dreamed), 2) and dreamed.shape[1] == 2 and set(data.scenario[rows.ravel()]) == {0, 1}
+    assert set(data.age[rows.ravel()]) == set(range(decoder.CONTEXT, LENGTH)), "dreams past an episode's end, or into its context"
+    assert np.array_equal(data.age[rows[:, 0]] + 1, data.age[rows[:, 1]]), "pairs of moments that do not follow each other"
     again, same = decoder.dreams(trainee, data, states, 30, CPU, 0)
     assert np.array_equal(rows, again) and torch.equal(dreamed, same)
 

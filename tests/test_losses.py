@@ -11,7 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.losses import effective_rank, masked_mean, nearest_index, relative_error, sigreg, two_hot
+from training.losses import (
+    EDGE,
+    FARTHEST,
+    effective_rank,
+    masked_mean,
+    motion_mismatch,
+    nearest_index,
+    relative_error,
+    shift_profile,
+    sigreg,
+    two_hot,
+)
 from training.world_model import auc, heat_loss
 
 N, D = 2000, 16
@@ -135,3 +146,34 @@ def test_every_world_counts_alike_in_units_of_its_own_change() -> None:
     expected = ((1 / 2 + 1 / 4) / 2 + 4 / 8) / 2
     assert float(relative_error(guess, target, change, mask, world, 3)) == pytest.approx(expected)
     assert float(relative_error(guess, target, change, 0 * mask, world, 3)) == 0
+
+
+def film(shift: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """A wall of random bricks and the same `shift` pixels farther to the right, (2, 3, 120, 160) each."""
+    bricks = torch.rand(2, 1, 30, 60, generator=dice(seed)).repeat_interleave(4, 2).repeat_interleave(4, 3).expand(-1, 3, -1, -1)
+    return bricks[..., 40:200], bricks[..., 40 - shift : 200 - shift]
+
+
+@pytest.mark.parametrize("shift", [-12, 0, 4])
+def test_a_picture_is_found_where_it_went(shift: int) -> None:
+    profile = shift_profile(*film(shift))
+    torch.testing.assert_close(profile.exp().sum(-1), torch.ones(profile.shape[:-1]))
+    assert bool((profile.argmax(-1) - FARTHEST == shift // EDGE).float().mean() > 0.9), profile.argmax(-1) - FARTHEST
+
+
+def test_pictures_must_move_as_the_real_ones_whatever_is_on_them() -> None:
+    real, other, still = film(8), film(8, seed=1), film(0, seed=1)
+    same, moving, standing = (float(motion_mismatch(*pictures, *real)) for pictures in (real, other, still))
+    assert same == pytest.approx(0, abs=1e-5) and moving < 0.5 * standing, (moving, standing)
+
+
+def test_a_wall_learns_to_move() -> None:
+    """Descending the loss, the second of two unlike walls becomes the first, moved on."""
+    before, after = film(0)[0], film(0, seed=1)[0].clone().requires_grad_(True)
+    optimiser = torch.optim.Adam([after], 0.05)
+    for _ in range(30):
+        optimiser.zero_grad()
+        motion_mismatch(before, after, *film(8, seed=2)).backward()
+        optimiser.step()
+    moved = shift_profile(before, after.detach()).argmax(-1) - FARTHEST
+    assert float((moved == 8 // EDGE).float().mean()) > 0.9, moved

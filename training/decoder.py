@@ -8,7 +8,9 @@ State in, picture out; no real frame leaks in. The recipe is that of RAE (arXiv 
 1. from the beginning an L1 with some L2, more where ViZDoom's labels show an object (a plain L1 is content with a world without
    fireballs). Some states are those of dreams that went the way the game went (--dreamed), the rest real ones with noise of
    σ ~ U(0, --noise), so that pictures are right where dreams go;
-2. from --perceptual-from on also a perceptual distance, and the encoder must read from the picture the state that it was made of;
+2. from --perceptual-from on also a perceptual distance, and the encoder must read from the picture the state that it was made of. The
+   distance asks for bricks, which the state does not place: a decoder paints them where it likes, and without more they stay there while
+   the camera turns. So frames come in pairs of successive moments, and their pictures must move as the frames do (`motion_mismatch`);
 3. from --adversarial-from on (not by default: nothing was gained yet, EXPERIMENTS.md) also a critic over frozen features, which learns
    for a while before the decoder hears of it; its weight is set so that both gradients have the same size at the last layer.
 
@@ -33,11 +35,12 @@ from training import dynamics
 from training.dataset import CELL, Dataset
 from training.dynamics import cached_states, dreamed, load_trainee, pick_starts
 from training.loop import Compute, Log, Optimiser, compute_init, finished_steps, load_checkpoint, prefetched, save_checkpoint, seeded
+from training.losses import motion_mismatch
 from training.perceptual import Critic, crops, hinge, magnified, network
 from training.world_model import Trainee, by_world, make_batch, outcome_targets, sample_rows
 
 CHECKPOINT, AUTOENCODER = "decoder.safetensors", "autoencoder.safetensors"
-PERCEPTUAL, READ_BACK, ADVERSARIAL = 0.3, 0.03, 0.5  # weights beside the L1; the last one of RAE's adaptive weight
+PERCEPTUAL, READ_BACK, MOTION, ADVERSARIAL = 0.3, 0.03, 0.01, 0.5  # weights beside the L1; the last one of RAE's adaptive weight
 CROP, CLOSE = 64, 32  # side of what the distance looks at, pixels, and of what the critic looks at, magnified to the same size
 CRITIC_LR, LISTENING = 2e-3, 0.25  # and the share of the adversarial steps in which only the critic learns
 AVERAGE = 0.9978  # arXiv 2510.11690
@@ -93,7 +96,7 @@ class Both:
 
 @torch.no_grad()
 def dreams(trainee: Trainee, data: Dataset, states: Tensor, windows: int, compute: Compute, seed: int) -> tuple[np.ndarray, Tensor]:
-    """Dreams that went the way the game went: rows (M,) of real moments and the dreamed states (M, D) for them."""
+    """Dreams that went the way the game went: rows (M, 2) of pairs of real moments, and the dreamed states (M, 2, D) for them."""
     rng, length = np.random.default_rng((seed, 21)), CONTEXT + AHEAD
     groups, rows, found = by_world(data, data.windows(CONTEXT + 1)), [], []
     for part in range(0, windows, 200):
@@ -103,9 +106,10 @@ def dreams(trainee: Trainee, data: Dataset, states: Tensor, windows: int, comput
         everyone = torch.ones(len(first), 1, dtype=torch.bool, device=compute.device)
         drawn, dice = outcome_targets(trainee.model, batch), seeded(seed, 21, part)
         z_dream, *_ = dreamed(trainee, batch, z, drawn, batch.scenario, CONTEXT - 1, AHEAD, everyone, dice)
-        valid = batch.valid[:, CONTEXT:].bool()
-        rows.append(batch.rows[:, CONTEXT:][valid].cpu().numpy())
-        found.append(z_dream[valid].half().cpu())
+        valid = batch.valid[:, CONTEXT + 1 :].bool()
+        at, seen = batch.rows[:, CONTEXT:], z_dream.half()
+        rows.append(torch.stack([at[:, :-1], at[:, 1:]], 2)[valid].cpu().numpy())
+        found.append(torch.stack([seen[:, :-1], seen[:, 1:]], 2)[valid].cpu())
     return np.concatenate(rows), torch.cat(found)
 
 
@@ -132,25 +136,32 @@ def train(args: argparse.Namespace) -> None:
     if judge is not None:
         judge = judge.to(compute.device)
     share = 0.0 if args.autoencoder or first >= args.steps else args.dreamed
-    dream_rows, dream_states = dreams(trainee, data, states, args.dreams, compute, args.seed) if share else (np.zeros(0, int), states[:0])
+    dream_rows, dream_states = (
+        dreams(trainee, data, states, args.dreams, compute, args.seed)
+        if share
+        else (np.zeros((0, 2), int), states.new_zeros(0, 2, states.shape[1]))
+    )
     perceptual_from, adversarial_from = (int(part * args.steps) for part in (args.perceptual_from, args.adversarial_from))
     heard_from = adversarial_from + LISTENING * (args.steps - adversarial_from)
-    groups, log = by_world(data, np.arange(len(data))), Log(args.out / path.stem, compute)
+    pairs = max(args.batch // 2, 1)
+    groups, log = by_world(data, data.windows(2)), Log(args.out / path.stem, compute)
 
     def fetch(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # frames with projectiles and monsters nearby are drawn as they come: half of all frames have some
         rng = np.random.default_rng((args.seed, 9, step, compute.rank))
-        chosen = rng.integers(len(dream_rows), size=int(share * args.batch)) if share else np.zeros(0, int)
-        rows = np.r_[dream_rows[chosen], sample_rows(groups, args.batch - len(chosen), rng)]
+        chosen = rng.integers(len(dream_rows), size=int(share * pairs)) if share else np.zeros(0, int)
+        met = sample_rows(groups, pairs - len(chosen), rng)
+        rows = np.concatenate([dream_rows[chosen], np.stack([met, met + 1], 1)])  # pairs, 2
         z = torch.cat([dream_states[chosen], states[rows[len(chosen) :]]]).float()
-        order = torch.from_numpy(rng.permutation(len(rows)))  # the networks look at the first few
-        frames, real = torch.from_numpy(data.frames(rows)), (torch.arange(len(rows)) >= len(chosen)).float()
-        return z[order], frames[order], torch.from_numpy(data.heat[rows]).float()[order], real[order, None]
+        order = rng.permutation(pairs)  # the networks look at the first few
+        at = rows[order].ravel()
+        real = torch.from_numpy(order >= len(chosen)).float().repeat_interleave(2)[:, None]
+        return z[torch.from_numpy(order)].flatten(0, 1), torch.from_numpy(data.frames(at)), torch.from_numpy(data.heat[at]).float(), real
 
     bar = tqdm(range(first, args.steps), initial=first, total=args.steps, disable=not compute.main, desc=path.stem, mininterval=5)
     for step, (z, frames, heat, real) in zip(bar, prefetched(fetch, range(first, args.steps)), strict=True):
         generator = seeded(args.seed, 9, step, compute.rank)
-        strength = args.noise * torch.rand(len(z), 1, generator=generator) * real
+        strength = args.noise * torch.rand(pairs, 1, generator=generator).repeat_interleave(2, 0) * real
         noisy = (z + strength * torch.randn(z.shape, generator=generator)).to(compute.device)
         z, frames, mask = z.to(compute.device), frames.to(compute.device), object_mask(heat.to(compute.device))
         target = frames.permute(0, 3, 1, 2).float() / 255
@@ -161,6 +172,9 @@ def train(args: argparse.Namespace) -> None:
         loss = ((error.abs() + 2 * error.square()) * weight).sum() / (3 * weight.sum())
         numbers = {"rebuild": loss.detach()}
         few = slice(0, args.looked_at or max(args.batch // 3, 1))
+        if args.motion and step >= perceptual_from:
+            numbers["motion"] = unlike = motion_mismatch(picture[::2].clamp(0, 1), picture[1::2].clamp(0, 1), target[::2], target[1::2])
+            loss = loss + args.motion * unlike
         if judge is not None and step >= perceptual_from:
             both = crops(torch.cat([picture[few].clamp(0, 1), target[few]]), CROP, generator)
             fake, true = both.chunk(2)
@@ -216,6 +230,7 @@ def main() -> None:
     parser.add_argument("--object-weight", type=float, default=4.0, help="added weight of pixels in cells with an object")
     parser.add_argument("--perceptual-from", type=float, default=0.75, help="share of the steps before the perceptual distance counts")
     parser.add_argument("--adversarial-from", type=float, default=1.0, help="share of the steps before the critic (1: never)")
+    parser.add_argument("--motion", type=float, default=MOTION, help="weight of the motion of pictures")
     parser.add_argument("--looked-at", type=int, default=None, help="pictures of a step that the networks look at (default: a third)")
     parser.add_argument("--autoencoder", action="store_true", help="train an encoder along: how good can it be at this size?")
     parser.add_argument("--optimizer", choices=("adamw", "muon"), default="muon", help="for hidden matrices")

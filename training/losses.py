@@ -11,6 +11,10 @@ from torch import Tensor
 from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
 
+# of the motion of pictures: pixels that an edge is made of, how far one is looked for and in what windows (in edges), grey level that is
+# no edge, and how much better a correlation must be to count e times
+EDGE, FARTHEST, WINDOW, FAINT, SHARPNESS = 2, 14, (10, 20), 0.01, 0.1
+
 
 def sigreg(z: Tensor, generator: torch.Generator, directions: int = 256, knots: int = 17, limit: float = 3.0) -> Tensor:
     """Sketched isotropic Gaussian regularisation (LeJEPA, arXiv 2511.08544; Epps–Pulley statistic).
@@ -87,3 +91,26 @@ def effective_rank(z: Tensor) -> float:
     spectrum = torch.linalg.eigvalsh(torch.cov(z.flatten(0, -2).T.double())).clamp(min=1e-12)
     share = spectrum / spectrum.sum()
     return float(torch.exp(-(share * share.log()).sum()))
+
+
+def shift_profile(before: Tensor, after: Tensor) -> Tensor:
+    """Where each part of a picture went sideways: log-probabilities (N, R, S) over S shifts, for the R windows of pictures (N, 3, H, W).
+
+    A softmax over normalised cross-correlations of edges. What the edges are made of does not matter, only whether they move.
+    """
+    edges = [F.avg_pool2d(picture.mean(1, keepdim=True), EDGE).diff(dim=-1)[:, 0] for picture in (before, after)]
+    width = edges[0].shape[-1]
+    here, there = edges[0][:, None], F.pad(edges[1], (FARTHEST, FARTHEST)).unfold(-1, width, 1).transpose(1, 2)  # N, S, H, W
+
+    def windows(product: Tensor) -> Tensor:
+        return F.avg_pool2d(product, WINDOW, ceil_mode=True).flatten(2)
+
+    energy = (windows(here.square()) + FAINT**2) * (windows(there.square()) + FAINT**2)
+    return (windows(here * there) / energy.sqrt() / SHARPNESS).log_softmax(1).transpose(1, 2)
+
+
+def motion_mismatch(before: Tensor, after: Tensor, real_before: Tensor, real_after: Tensor) -> Tensor:
+    """How differently pictures (N, 3, H, W) in a row move from the real ones: mean Kullback–Leibler divergence of their shifts."""
+    with torch.no_grad():
+        real = shift_profile(real_before, real_after)
+    return F.kl_div(shift_profile(before, after), real, log_target=True, reduction="none").sum(-1).mean()
