@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -116,10 +117,21 @@ def test_dreams_for_the_decoder_are_dreams_of_the_rows_they_name(toy: Path, dyna
     states = cached_states(trainee, data, dynamics_run / "states-train.safetensors", CPU)
     rows, dreamed = decoder.dreams(trainee, data, states, 30, CPU, 0)
     assert rows.shape == (len(dreamed), 2) and dreamed.shape[1] == 2 and set(data.scenario[rows.ravel()]) == {0, 1}
-    assert set(data.age[rows.ravel()]) == set(range(decoder.CONTEXT, LENGTH)), "dreams past an episode's end, or into its context"
+    half = np.flatnonzero(data.age[rows[:, 0]] == 1)[0]  # from here on they begin where episodes do
+    late, early = (set(data.age[part.ravel()]) for part in (rows[:half], rows[half:]))
+    assert late == set(range(decoder.CONTEXT, LENGTH)), "dreams past an episode's end, or into its context"
+    assert early == set(range(1, min(decoder.AHEAD + 1, LENGTH)))
     assert np.array_equal(data.age[rows[:, 0]] + 1, data.age[rows[:, 1]]), "pairs of moments that do not follow each other"
     again, same = decoder.dreams(trainee, data, states, 30, CPU, 0)
     assert np.array_equal(rows, again) and torch.equal(dreamed, same)
+
+
+def test_shots_are_found_before_they_fall() -> None:
+    pool, last = np.arange(11), np.r_[np.full(6, 5), np.full(6, 11)]
+    ammunition = np.zeros((12, 4))
+    ammunition[:, 1] = [9, 9, 9, 9, 8, 8, 9, 8, 8, 8, 8, 7]  # an episode's end is no shot, nor is what belongs to the one before
+    data = SimpleNamespace(variables=ammunition, last=last, windows=lambda length: pool[pool < last[pool]])
+    assert decoder.firing(data).tolist() == [1, 2, 3, 6, 8, 9, 10]
 
 
 def test_rounding_to_8_bit_passes_the_gradient_on() -> None:

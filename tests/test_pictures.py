@@ -48,8 +48,11 @@ def test_a_picture_that_does_not_follow_the_keys_scores_nothing(
     film = [[scene(one * step) for step in range(4)], [scene(3 * one + other * step) for step in range(4)]]
     monkeypatch.setattr(pictures, "dreamed_keys", lambda *_: film)
     monkeypatch.setattr(pictures, "real_keys", lambda *_: film)
-    scores = pictures.key_scores(make_model(), get_scenario("take_cover"), None)  # type: ignore[arg-type]
-    assert scores == {"move": expected, "move_game": expected}
+    model = make_model()
+    monkeypatch.setattr(model, "encode", lambda frames: frames.flip(3))
+    monkeypatch.setattr(model, "decode", lambda mirrored: mirrored)
+    scores = pictures.key_scores(model, get_scenario("take_cover"), None)  # type: ignore[arg-type]
+    assert scores == {"move": expected, "move_seen": {1.0: 0.0, 0.0: float(one < 0), 0.5: 0.5}[expected], "move_game": expected}
 
 
 def test_the_real_gun_flashes_and_the_real_picture_turns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,11 @@
 State in, picture out; no real frame leaks in. The recipe is that of RAE (arXiv 2510.11690), late parts late:
 
 1. from the beginning an L1 with some L2, more where ViZDoom's labels show an object (a plain L1 is content with a world without
-   fireballs). Some states are those of dreams that went the way the game went (--dreamed), the rest real ones with noise of
-   σ ~ U(0, --noise), so that pictures are right where dreams go;
+   fireballs). Some states are those of dreams beside a real game (--dreamed): half of them went the way the game went, half the likeliest
+   way, half began at an episode's beginning. The rest are real ones with noise of σ ~ U(0, --noise). So pictures are right where dreams
+   go. Shots are rare in some worlds and shown more often;
 2. from --perceptual-from on also a perceptual distance, and the encoder must read from the picture the state that it was made of. The
-   distance asks for bricks, which the state does not place: a decoder paints them where it likes, and without more they stay there while
+   distance asks for bricks, which the state hardly places: a decoder paints them where it likes, and without more they stay there while
    the camera turns. So frames come in pairs of successive moments, and their pictures must move as the frames do (`motion_mismatch`);
 3. from --adversarial-from on (not by default: nothing was gained yet, EXPERIMENTS.md) also a critic over frozen features, which learns
    for a while before the decoder hears of it; its weight is set so that both gradients have the same size at the last layer.
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from doom_dream_env.scenarios import SCENARIOS
+from doom_dream_env.scenarios import SCENARIOS, VARIABLES
 from training import dynamics
 from training.dataset import CELL, Dataset
 from training.dynamics import cached_states, dreamed, load_trainee, pick_starts
@@ -40,11 +41,12 @@ from training.perceptual import Critic, crops, hinge, magnified, network
 from training.world_model import Trainee, by_world, make_batch, outcome_targets, sample_rows
 
 CHECKPOINT, AUTOENCODER = "decoder.safetensors", "autoencoder.safetensors"
-PERCEPTUAL, READ_BACK, MOTION, ADVERSARIAL = 0.3, 0.03, 0.01, 0.5  # weights beside the L1; the last one of RAE's adaptive weight
+PERCEPTUAL, READ_BACK, MOTION, ADVERSARIAL = 0.15, 0.03, 0.01, 0.5  # weights beside the L1; the last one of RAE's adaptive weight
 CROP, CLOSE = 64, 32  # side of what the distance looks at, pixels, and of what the critic looks at, magnified to the same size
 CRITIC_LR, LISTENING = 2e-3, 0.25  # and the share of the adversarial steps in which only the critic learns
 AVERAGE = 0.9978  # arXiv 2510.11690
-CONTEXT, AHEAD = 12, 16  # real steps before a dream, dreamed ones
+CONTEXT, AHEAD = 12, 16  # real steps before a dream, dreamed ones; half of the dreams begin where episodes do, after one real frame
+FIRING = 0.25  # share of pairs in which a shot goes off or is about to: in some worlds that is once an episode
 
 
 def object_mask(heat: Tensor) -> Tensor:
@@ -96,21 +98,31 @@ class Both:
 
 @torch.no_grad()
 def dreams(trainee: Trainee, data: Dataset, states: Tensor, windows: int, compute: Compute, seed: int) -> tuple[np.ndarray, Tensor]:
-    """Dreams that went the way the game went: rows (M, 2) of pairs of real moments, and the dreamed states (M, 2, D) for them."""
-    rng, length = np.random.default_rng((seed, 21)), CONTEXT + AHEAD
-    groups, rows, found = by_world(data, data.windows(CONTEXT + 1)), [], []
-    for part in range(0, windows, 200):
-        first = sample_rows(groups, min(200, windows - part), rng)
-        batch = make_batch(data, first, length, compute.device, frames=False)
-        z = states[batch.rows.cpu()].to(compute.device).float()
-        everyone = torch.ones(len(first), 1, dtype=torch.bool, device=compute.device)
-        drawn, dice = outcome_targets(trainee.model, batch), seeded(seed, 21, part)
-        z_dream, *_ = dreamed(trainee, batch, z, drawn, batch.scenario, CONTEXT - 1, AHEAD, everyone, dice)
-        valid = batch.valid[:, CONTEXT + 1 :].bool()
-        at, seen = batch.rows[:, CONTEXT:], z_dream.half()
-        rows.append(torch.stack([at[:, :-1], at[:, 1:]], 2)[valid].cpu().numpy())
-        found.append(torch.stack([seen[:, :-1], seen[:, 1:]], 2)[valid].cpu())
+    """Dreams beside a real game, under its actions: rows (M, 2) of pairs of real moments, and the dreamed states (M, 2, D) for them."""
+    rng, pool, rows, found = np.random.default_rng((seed, 21)), data.windows(2), [], []
+    for context, begins in ((CONTEXT, data.windows(CONTEXT + 1)), (1, pool[data.age[pool] == 0])):
+        groups = by_world(data, begins)
+        for part in range(0, (windows + 1) // 2, 200):
+            first = sample_rows(groups, min(200, (windows + 1) // 2 - part), rng)
+            batch = make_batch(data, first, context + AHEAD, compute.device, frames=False)
+            z = states[batch.rows.cpu()].to(compute.device).float()
+            follows = torch.from_numpy(rng.random((len(first), 1)) < 0.5).to(compute.device)
+            drawn, dice = outcome_targets(trainee.model, batch), seeded(seed, 21, context, part)
+            z_dream, *_ = dreamed(trainee, batch, z, drawn, batch.scenario, context - 1, AHEAD, follows, dice)
+            valid = batch.valid[:, context + 1 :].bool()
+            at, seen = batch.rows[:, context:], z_dream.half()
+            rows.append(torch.stack([at[:, :-1], at[:, 1:]], 2)[valid].cpu().numpy())
+            found.append(torch.stack([seen[:, :-1], seen[:, 1:]], 2)[valid].cpu())
     return np.concatenate(rows), torch.cat(found)
+
+
+def firing(data: Dataset) -> np.ndarray:
+    """Rows from which on a pair of moments shows a shot: the ammunition falls within three steps."""
+    pool = data.windows(2)
+    ammunition = data.variables[:, [VARIABLES.index("AMMO2"), VARIABLES.index("SELECTED_WEAPON_AMMO")]]
+    shots = pool[(ammunition[pool + 1] < ammunition[pool]).any(1)]
+    near = np.maximum(shots[:, None] - np.arange(3), 0)
+    return np.unique(near[data.last[near] == data.last[shots][:, None]])
 
 
 def quantised(picture: Tensor) -> Tensor:
@@ -134,7 +146,7 @@ def train(args: argparse.Namespace) -> None:
     if path.exists():
         first, _ = load_checkpoint(path, studio, optimiser)  # type: ignore[arg-type]
     if judge is not None:
-        judge = judge.to(compute.device)
+        judge = judge.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     share = 0.0 if args.autoencoder or first >= args.steps else args.dreamed
     dream_rows, dream_states = (
         dreams(trainee, data, states, args.dreams, compute, args.seed)
@@ -145,12 +157,19 @@ def train(args: argparse.Namespace) -> None:
     heard_from = adversarial_from + LISTENING * (args.steps - adversarial_from)
     pairs = max(args.batch // 2, 1)
     groups, log = by_world(data, data.windows(2)), Log(args.out / path.stem, compute)
+    shots = firing(data)
+    shot_rows = [group for group in by_world(data, shots) if len(group)]
+    shot_dreams = [group for group in [np.flatnonzero(np.isin(dream_rows[:, 0], shots))] if len(group)]
 
     def fetch(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # frames with projectiles and monsters nearby are drawn as they come: half of all frames have some
         rng = np.random.default_rng((args.seed, 9, step, compute.rank))
         chosen = rng.integers(len(dream_rows), size=int(share * pairs)) if share else np.zeros(0, int)
         met = sample_rows(groups, pairs - len(chosen), rng)
+        for drawn, pool in ((chosen, shot_dreams), (met, shot_rows)):
+            fired = np.flatnonzero(rng.random(len(drawn)) < FIRING)
+            if pool:
+                drawn[fired] = sample_rows(pool, len(fired), rng)
         rows = np.concatenate([dream_rows[chosen], np.stack([met, met + 1], 1)])  # pairs, 2
         z = torch.cat([dream_states[chosen], states[rows[len(chosen) :]]]).float()
         order = rng.permutation(pairs)  # the networks look at the first few
@@ -171,14 +190,15 @@ def train(args: argparse.Namespace) -> None:
         error = picture - target
         loss = ((error.abs() + 2 * error.square()) * weight).sum() / (3 * weight.sum())
         numbers = {"rebuild": loss.detach()}
-        few = slice(0, args.looked_at or max(args.batch // 3, 1))
-        if args.motion and step >= perceptual_from:
+        few = slice(0, args.looked_at or max(args.batch // 4, 1))
+        if step >= perceptual_from:
             numbers["motion"] = unlike = motion_mismatch(picture[::2].clamp(0, 1), picture[1::2].clamp(0, 1), target[::2], target[1::2])
-            loss = loss + args.motion * unlike
+            loss = loss + MOTION * unlike
         if judge is not None and step >= perceptual_from:
             both = crops(torch.cat([picture[few].clamp(0, 1), target[few]]), CROP, generator)
             fake, true = both.chunk(2)
-            numbers["perceptual"] = distance = judge(2 * fake - 1, 2 * true.detach() - 1).mean()
+            with compute.autocast():
+                numbers["perceptual"] = distance = judge(2 * fake - 1, 2 * true.detach() - 1).float().mean()
             loss = loss + PERCEPTUAL * distance
             if studio.encoder is None:
                 back = trainee.model.encoder(255 * picture[few].clamp(0, 1).permute(0, 2, 3, 1))
@@ -222,16 +242,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="folder of the run")
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), help="worlds, as in the joint stage")
-    parser.add_argument("--steps", type=int, default=16000, help="optimiser steps in all")
+    parser.add_argument("--steps", type=int, default=24000, help="optimiser steps in all")
     parser.add_argument("--batch", type=int, default=24, help="pictures per step and rank")
     parser.add_argument("--noise", type=float, default=0.2, help="largest σ of the noise on real states")
-    parser.add_argument("--dreamed", type=float, default=0.33, help="share of dreamed states")
+    parser.add_argument("--dreamed", type=float, default=0.5, help="share of dreamed states")
     parser.add_argument("--dreams", type=int, default=4000, help="dreams of 16 steps that they are from")
     parser.add_argument("--object-weight", type=float, default=4.0, help="added weight of pixels in cells with an object")
-    parser.add_argument("--perceptual-from", type=float, default=0.75, help="share of the steps before the perceptual distance counts")
+    parser.add_argument("--perceptual-from", type=float, default=0.5, help="share of the steps before the perceptual distance counts")
     parser.add_argument("--adversarial-from", type=float, default=1.0, help="share of the steps before the critic (1: never)")
-    parser.add_argument("--motion", type=float, default=MOTION, help="weight of the motion of pictures")
-    parser.add_argument("--looked-at", type=int, default=None, help="pictures of a step that the networks look at (default: a third)")
+    parser.add_argument("--looked-at", type=int, default=None, help="pictures of a step that the networks look at (default: a quarter)")
     parser.add_argument("--autoencoder", action="store_true", help="train an encoder along: how good can it be at this size?")
     parser.add_argument("--optimizer", choices=("adamw", "muon"), default="muon", help="for hidden matrices")
     parser.add_argument("--lr", type=float, default=1.5e-3, help="peak learning rate")

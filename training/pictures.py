@@ -115,14 +115,16 @@ def played(game: Game, buttons: list[np.ndarray], seed: int) -> list[np.ndarray]
 def key_scores(model: WorldModel, scenario: Scenario, game: Game) -> Scores:
     """Share of presses after which the picture moved the right way: a key held for `HELD` steps, then its opposite.
 
-    `…_game`: the share that the real game scores by the same measure: who stands at a wall does not strafe.
+    `…_game`: the share that the real game scores by the same measure: who stands at a wall does not strafe. `…_seen`: that of the real
+    game, encoded and decoded: what is lost here the dream cannot show, and what is lost only there is the dynamics' fault.
     """
     scores: Scores = {}
     for left, right in OPPOSITES:
         if not {left, right} <= set(scenario.buttons):
             continue
-        name = left.split("_")[0].lower()
-        for suffix, pictures in (("", dreamed_keys(model, scenario, left, right)), ("_game", real_keys(game, left, right))):
+        name, real = left.split("_")[0].lower(), real_keys(game, left, right)
+        seen = [[model.decode(model.encode(frames[:, None])[:, 0]) for frames in part] for part in real]
+        for suffix, pictures in (("", dreamed_keys(model, scenario, left, right)), ("_seen", seen), ("_game", real)):
             moves = [sum(sideways(*pair) for pair in zip(part, part[1:], strict=False)) for part in pictures]
             signs = torch.cat([torch.as_tensor(moves[0]) > MOVED, torch.as_tensor(moves[1]) < -MOVED])
             scores[f"{name}{suffix}"] = float(signs.float().mean())

@@ -8,7 +8,7 @@ from typing import Any
 
 from doom_dream_env.scenarios import SCENARIOS, VARIABLES
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 
 
 @dataclass(frozen=True)

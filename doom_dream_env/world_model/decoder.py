@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from doom_dream_env.world_model.config import WorldModelConfig
 
 CELL = 4  # pixels, as in the encoder's stem
-CELL_WIDTH, FINE_WIDTH = 24, 16  # channels of a cell, and of the 2x2 pixels that it is cut into
+CELL_WIDTH, FINE_WIDTH = 48, 32  # channels of a cell, and of the 2x2 pixels that it is cut into
 
 
 class AdaBlock(nn.Module):
@@ -44,7 +44,8 @@ class Decoder(nn.Module):
 
     Measured: with one linear map from a token to its 20x20 pixels the patches are still of one colour after 160k frames; with one linear
     map from the state to the tokens the loss is a twentieth higher after 12k (the encoder's projector has a hidden layer to undo).
-    Cells shuffled straight into their 4x4 pixels leave a pattern of dots on flat walls: hence the convolution between.
+    Cells shuffled straight into their 4x4 pixels leave a pattern of dots on flat walls: hence the convolution between. With half the
+    channels in cells and pixels 0.4 dB are lost in a world of bricks; three more blocks, or sines of the state, gain nothing.
     """
 
     def __init__(self, config: WorldModelConfig) -> None:
