@@ -99,11 +99,11 @@ class Both:
 @torch.no_grad()
 def dreams(trainee: Trainee, data: Dataset, states: Tensor, windows: int, compute: Compute, seed: int) -> tuple[np.ndarray, Tensor]:
     """Dreams beside a real game, under its actions: rows (M, 2) of pairs of real moments, and the dreamed states (M, 2, D) for them."""
-    rng, pool, rows, found = np.random.default_rng((seed, 21)), data.windows(2), [], []
+    rng, pool, each, rows, found = np.random.default_rng((seed, 21)), data.windows(2), (windows + 1) // 2, [], []
     for context, begins in ((CONTEXT, data.windows(CONTEXT + 1)), (1, pool[data.age[pool] == 0])):
         groups = by_world(data, begins)
-        for part in range(0, (windows + 1) // 2, 200):
-            first = sample_rows(groups, min(200, (windows + 1) // 2 - part), rng)
+        for part in range(0, each, 200):
+            first = sample_rows(groups, min(200, each - part), rng)
             batch = make_batch(data, first, context + AHEAD, compute.device, frames=False)
             z = states[batch.rows.cpu()].to(compute.device).float()
             follows = torch.from_numpy(rng.random((len(first), 1)) < 0.5).to(compute.device)
@@ -159,14 +159,14 @@ def train(args: argparse.Namespace) -> None:
     groups, log = by_world(data, data.windows(2)), Log(args.out / path.stem, compute)
     shots = firing(data)
     shot_rows = [group for group in by_world(data, shots) if len(group)]
-    shot_dreams = [group for group in [np.flatnonzero(np.isin(dream_rows[:, 0], shots))] if len(group)]
+    shot_dreams = np.flatnonzero(np.isin(dream_rows[:, 0], shots))
 
     def fetch(step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # frames with projectiles and monsters nearby are drawn as they come: half of all frames have some
         rng = np.random.default_rng((args.seed, 9, step, compute.rank))
         chosen = rng.integers(len(dream_rows), size=int(share * pairs)) if share else np.zeros(0, int)
         met = sample_rows(groups, pairs - len(chosen), rng)
-        for drawn, pool in ((chosen, shot_dreams), (met, shot_rows)):
+        for drawn, pool in ((chosen, [shot_dreams] if len(shot_dreams) else []), (met, shot_rows)):
             fired = np.flatnonzero(rng.random(len(drawn)) < FIRING)
             if pool:
                 drawn[fired] = sample_rows(pool, len(fired), rng)
