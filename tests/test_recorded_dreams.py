@@ -1,0 +1,109 @@
+"""Seeded dreams of the shipped weights are what they were when they were recorded, before the code was moved into its present rooms.
+
+After a change that is meant to change dreams, or with new weights, record them again: `python tests/test_recorded_dreams.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from doom_dream_env import WorldModel
+from doom_dream_env.envs import DreamBatch, RealBatch
+from doom_dream_env.scenarios import SCENARIOS
+
+RECORD = Path(__file__).with_name("recorded_dreams.safetensors")
+ENVS, STEPS, SEED, GAME_SEED = 2, 8, 7, 60_000
+REAL = "take_cover"
+SHOWN = (0, 4, 8)  # steps after which features and pictures are kept
+
+
+def fingerprint(model: WorldModel) -> Tensor:
+    """The weights' fingerprint as a tensor of bytes."""
+    return torch.tensor(list(model.fingerprint.encode()), dtype=torch.uint8)
+
+
+@torch.inference_mode()
+def play(batch: DreamBatch | RealBatch, seed: int | list[int]) -> dict[str, Tensor]:
+    """Features, rewards, ends, game variables and pictures (averaged over 8x8 pixels) of a few steps of seeded random play."""
+    rng, found, rewards = np.random.default_rng(SEED), {}, []
+    batch.reset(seed=seed)  # type: ignore[arg-type]
+    for step in range(STEPS + 1):
+        if step:
+            if batch.scenario.discrete:
+                actions = torch.from_numpy(rng.integers(len(batch.scenario.action_table()), size=batch.num_envs))
+            else:
+                actions = torch.from_numpy(rng.integers(2, size=(batch.num_envs, 9)))
+            _, reward, terminated, truncated = batch.step(actions)
+            ended = terminated | truncated
+            rewards.append(torch.stack([reward, ended.float()]))
+            if bool(ended.any()):
+                batch.reset(ended)
+        if step in SHOWN:
+            assert batch.state is not None
+            found[f"features_{step}"] = batch.features
+            found[f"picture_{step}"] = F.avg_pool2d(batch.model.decoder(batch.state.z), 8)
+    found |= {"rewards": torch.stack(rewards), "variables": batch.variables}
+    return {key: value.clone().contiguous() for key, value in found.items()}
+
+
+def dreams(model: WorldModel, scenario: str) -> dict[str, Tensor]:
+    """A dream of a world, sampled and at temperature 0."""
+    both = (("sampled", 1.0), ("central", 0.0))
+    return {
+        f"{scenario}/{name}/{key}": value
+        for name, temperature in both
+        for key, value in play(DreamBatch(ENVS, scenario, temperature=temperature, weights=model), SEED).items()
+    }
+
+
+def game(model: WorldModel) -> dict[str, Tensor]:
+    """The real game through the encoder."""
+    batch = RealBatch(ENVS, REAL, weights=model)
+    try:
+        return {f"game/{key}": value for key, value in play(batch, [GAME_SEED, GAME_SEED + 1]).items()}
+    finally:
+        batch.close()
+
+
+@pytest.fixture(scope="module")
+def model() -> WorldModel:
+    return WorldModel.from_pretrained("nano")
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, Tensor]:
+    return load_file(RECORD)
+
+
+def same(found: dict[str, Tensor], recorded: dict[str, Tensor]) -> None:
+    for key, value in found.items():
+        torch.testing.assert_close(value, recorded[key], atol=1e-5, rtol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_the_record_is_of_these_weights(model: WorldModel, recorded: dict[str, Tensor]) -> None:
+    assert torch.equal(fingerprint(model), recorded["fingerprint"])
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_dreams_are_what_they_were(model: WorldModel, recorded: dict[str, Tensor], scenario: str) -> None:
+    same(dreams(model, scenario), recorded)
+
+
+def test_the_game_is_seen_as_it_was(model: WorldModel, recorded: dict[str, Tensor]) -> None:
+    same(game(model), recorded)
+
+
+if __name__ == "__main__":
+    shipped = WorldModel.from_pretrained("nano")
+    record = {"fingerprint": fingerprint(shipped)} | game(shipped)
+    for world in shipped.config.scenarios:
+        record |= dreams(shipped, world)
+    save_file(record, RECORD)
+    print(f"{len(record)} tensors, {RECORD.stat().st_size / 1e6:.2f} MB in {RECORD}")
