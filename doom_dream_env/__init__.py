@@ -3,11 +3,9 @@
 Importing this package registers `DreamDoom-v0` and `RealDoom-v0` and loads neither torch nor ViZDoom.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+import lazy_loader
 from gymnasium.envs.registration import register
 
 if TYPE_CHECKING:
@@ -17,12 +15,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Agent", "DreamState", "WorldModel", "WorldModelConfig", "__version__"]
 
-_LAZY = {
-    "Agent": "doom_dream_env.agents",
-    "DreamState": "doom_dream_env.world_model",
-    "WorldModel": "doom_dream_env.world_model",
-    "WorldModelConfig": "doom_dream_env.world_model",
-}
+# The names of `__all__` are imported when they are first used: that is what loads torch.
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "agents": ["Agent"],
+        "world_model": ["DreamState", "WorldModel", "WorldModelConfig"],
+    },
+)
 
 register(
     id="DreamDoom-v0",
@@ -30,9 +30,3 @@ register(
     vector_entry_point="doom_dream_env.envs.vector:DreamDoomVectorEnv",
 )
 register(id="RealDoom-v0", entry_point="doom_dream_env.envs.real:RealDoomEnv")
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

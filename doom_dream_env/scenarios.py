@@ -1,15 +1,16 @@
-"""The worlds as data: which ViZDoom configuration, map, buttons, variables and time limit each one has."""
+"""The scenarios as data: which ViZDoom configuration, map, buttons, variables and time limit each one has."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from doom_dream_env.wads import maps_in, shipped_wad
 
 FRAME_SHAPE = (120, 160, 3)
 TICS_PER_SECOND = 35
@@ -24,7 +25,8 @@ BUTTONS = (
     "USE",
     "SPEED",
 )
-# What the HUD shows (most scenarios hide it), and the scale that brings each to about one. The order is part of the weights.
+# What the HUD shows (most scenarios hide it), and the scale that brings each to about one. The order is part of the
+# weights.
 VARIABLES = ("HEALTH", "AMMO2", "ARMOR", "SELECTED_WEAPON_AMMO")
 VARIABLE_SCALES = (100.0, 26.0, 100.0, 50.0)
 
@@ -40,12 +42,13 @@ def press(*buttons: str) -> Buttons:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One world.
+    """One scenario.
 
     Attributes:
         name: what `gym.make(..., scenario=name)` calls it.
         config: ViZDoom configuration: the file name of one that ships with ViZDoom, or a path.
-        buttons: the scenario's buttons in the order of its configuration (those that the model has; others are never pressed).
+        buttons: the scenario's buttons in the order of its configuration (those that the model has; others are never
+            pressed).
         variables: the game variables that belong to the state (a subset of `VARIABLES`).
         time_limit: steps of `frame_skip` tics after which an episode is truncated.
         frame_skip: tics per step.
@@ -54,8 +57,8 @@ class Scenario:
         map: name of the map; None: the configuration's own.
         wad: path of a WAD; None: what ships with ViZDoom.
         description: one line for people.
-        mortal: nothing but death (or the time limit) ends an episode.
-        prize: a reward above this ends the episode: the goal is reached.
+        ends_only_by_death: nothing but death (or the time limit) ends an episode.
+        goal_reward: a reward above this ends the episode: the goal is reached.
     """
 
     name: str
@@ -69,8 +72,8 @@ class Scenario:
     map: str | None = None
     wad: str | None = None
     description: str = ""
-    mortal: bool = False
-    prize: float = float("inf")
+    ends_only_by_death: bool = False
+    goal_reward: float = float("inf")
 
     @property
     def seconds_per_step(self) -> float:
@@ -78,10 +81,10 @@ class Scenario:
         return self.frame_skip / TICS_PER_SECOND
 
     @property
-    def starts(self) -> str:
-        """Key of this world's beginnings in a set of weights: its name, with map and WAD where it has them."""
-        source = [] if self.wad is None else [Path(self.wad).stem]
-        return ":".join([self.name, *source, *([] if self.map is None else [self.map])])
+    def place(self) -> str:
+        """Key of this scenario's initial states in a set of weights: its name, with WAD and map where it has them."""
+        source = None if self.wad is None else Path(self.wad).stem
+        return ":".join(part for part in (self.name, source, self.map) if part is not None)
 
     def action_table(self) -> npt.NDArray[np.uint8]:
         """Return the `Discrete` table, shape (n, 9): row i holds the buttons that action i presses.
@@ -110,7 +113,7 @@ SCENARIOS: dict[str, Scenario] = {
             ("HEALTH",),
             time_limit=525,
             description="dodge the fireballs of imps; +1 for every tic alive",
-            mortal=True,
+            ends_only_by_death=True,
         ),
         Scenario(
             "basic",
@@ -119,7 +122,7 @@ SCENARIOS: dict[str, Scenario] = {
             ("AMMO2",),
             time_limit=75,
             description="strafe to the monster and shoot it; +106 for it, -5 a shot, -1 a tic",
-            prize=50.0,
+            goal_reward=50.0,
         ),
         Scenario(
             "defend_the_center",
@@ -128,7 +131,7 @@ SCENARIOS: dict[str, Scenario] = {
             ("HEALTH", "AMMO2"),
             time_limit=523,
             description="26 rounds against a ring of monsters; +1 a kill, -1 for dying",
-            mortal=True,
+            ends_only_by_death=True,
         ),
         Scenario(
             "defend_the_line",
@@ -137,7 +140,7 @@ SCENARIOS: dict[str, Scenario] = {
             ("HEALTH", "AMMO2"),
             time_limit=523,
             description="hold a line against monsters that grow stronger; +1 a kill, -1 for dying",
-            mortal=True,
+            ends_only_by_death=True,
         ),
         Scenario(
             "health_gathering",
@@ -146,7 +149,7 @@ SCENARIOS: dict[str, Scenario] = {
             ("HEALTH",),
             time_limit=525,
             description="find medikits while the floor burns; +1 for every tic alive, -100 for dying",
-            mortal=True,
+            ends_only_by_death=True,
         ),
         Scenario(
             "health_gathering_supreme",
@@ -155,7 +158,7 @@ SCENARIOS: dict[str, Scenario] = {
             ("HEALTH",),
             time_limit=525,
             description="the same in a maze with poison about; +1 for every tic alive, -100 for dying",
-            mortal=True,
+            ends_only_by_death=True,
         ),
         Scenario(
             "deadly_corridor",
@@ -164,7 +167,7 @@ SCENARIOS: dict[str, Scenario] = {
             ("HEALTH",),
             time_limit=525,
             description="reach the armour past six gunmen; + the way made, +1000 for the armour, -100 for dying",
-            prize=500.0,
+            goal_reward=500.0,
         ),
         Scenario(
             "my_way_home",
@@ -173,7 +176,7 @@ SCENARIOS: dict[str, Scenario] = {
             (),
             time_limit=525,
             description="find the armour in a maze of rooms; +1 for it, -0.0001 a tic",
-            prize=0.5,
+            goal_reward=0.5,
         ),
         Scenario(
             "predict_position",
@@ -182,7 +185,7 @@ SCENARIOS: dict[str, Scenario] = {
             (),
             time_limit=75,
             description="one rocket for a monster that walks; +1 for hitting it, -0.001 a tic",
-            prize=0.5,
+            goal_reward=0.5,
         ),
         Scenario(
             "freedoom",
@@ -193,59 +196,15 @@ SCENARIOS: dict[str, Scenario] = {
             discrete=False,
             rewards=(("kill_reward", 1.0), ("map_exit_reward", 10.0), ("death_penalty", 10.0)),
             map="MAP01",
-            description="free play for three minutes on any map of Freedoom or of your own WAD; +1 a kill, +10 the exit, -10 for dying",
+            description=(
+                "free play for three minutes on any map of Freedoom or of your own WAD; "
+                "+1 a kill, +10 the exit, -10 for dying"
+            ),
         ),
     )
 }
 # Maps of free play that the data are made of; every other one is unseen.
 TRAINED_MAPS = ("MAP01", "MAP02", "MAP03", "MAP04", "MAP05", "MAP06", "E1M1", "E1M2", "E1M3", "E1M4")
-
-
-def wad_directory(wad: str | Path) -> list[tuple[str, int, int]]:
-    """The lumps of a WAD in its order: name, offset and size in bytes.
-
-    Raises:
-        ValueError: if the file is missing, not a WAD, or damaged.
-    """
-    path = Path(wad)
-    try:
-        with open(path, "rb") as file:
-            kind, count, directory = struct.unpack("<4sii", file.read(12))
-            if kind not in (b"IWAD", b"PWAD"):
-                raise ValueError(f"{path} is not a WAD: it begins with {kind!r}, not with IWAD or PWAD")
-            file.seek(directory)
-            entries = file.read(16 * count)
-    except OSError as error:
-        raise ValueError(f"cannot read the WAD {path}: {error.strerror}") from error
-    except struct.error as error:
-        raise ValueError(f"{path} is not a WAD: it is only {path.stat().st_size} bytes long") from error
-    if count < 0 or directory < 12 or len(entries) != 16 * count:
-        raise ValueError(f"the WAD {path} is damaged: its directory of {count} entries at byte {directory} is cut off")
-    lumps = struct.iter_unpack("<ii8s", entries)
-    return [(name.split(b"\0")[0].decode("latin-1").upper(), offset, size) for offset, size, name in lumps]
-
-
-def maps_in(wad: str | Path) -> list[str]:
-    """Names of the maps in a WAD, in its order.
-
-    Raises:
-        ValueError: as for `wad_directory`.
-    """
-    names = [name for name, _, _ in wad_directory(wad)]
-    return [name for name, following in zip(names, names[1:], strict=False) if following in ("THINGS", "TEXTMAP")]
-
-
-def is_iwad(wad: str | Path) -> bool:
-    """Is it a whole game (IWAD), not an addition to one?"""
-    with open(wad, "rb") as file:
-        return file.read(4) == b"IWAD"
-
-
-def shipped_wad(map_name: str) -> Path:
-    """The Freedoom WAD that ships with ViZDoom and numbers its maps like `map_name` (E1M1 or MAP01)."""
-    import vizdoom
-
-    return Path(vizdoom.__file__).parent / ("freedoom1.wad" if map_name.upper().startswith("E") else "freedoom2.wad")
 
 
 def from_config(path: str | Path) -> Scenario:
@@ -258,9 +217,12 @@ def from_config(path: str | Path) -> Scenario:
     """
     import vizdoom as vzd
 
-    game, path = vzd.DoomGame(), Path(path)
+    game = vzd.DoomGame()
+    path = Path(path)
     if path.stem in SCENARIOS:
-        raise ValueError(f"{path} has the name of the scenario {path.stem!r} that comes with the package; give the file another one")
+        raise ValueError(
+            f"{path} has the name of the scenario {path.stem!r} that comes with the package; give the file another one"
+        )
     try:
         game.load_config(str(path))
     except Exception as error:  # ViZDoom's exceptions share no base class but this
@@ -270,7 +232,14 @@ def from_config(path: str | Path) -> Scenario:
         raise ValueError(f"{path} has none of the buttons {', '.join(BUTTONS)}; add some to available_buttons")
     variables = tuple(v.name for v in game.get_available_game_variables() if v.name in VARIABLES)
     tics = game.get_episode_timeout() or 2100
-    return Scenario(path.stem, str(path.resolve()), buttons, variables, max(tics // 4, 1), description=f"the configuration {path.name}")
+    return Scenario(
+        path.stem,
+        str(path.resolve()),
+        buttons,
+        variables,
+        time_limit=max(tics // Scenario.frame_skip, 1),
+        description=f"the configuration {path.name}",
+    )
 
 
 def get_scenario(name: str | Path, map: str | None = None, wad: str | Path | None = None) -> Scenario:
@@ -279,7 +248,8 @@ def get_scenario(name: str | Path, map: str | None = None, wad: str | Path | Non
     Args:
         name: one of `SCENARIOS`, or the path of a ViZDoom configuration (`*.cfg`).
         map: map of free play, e.g. "MAP07" of Freedoom 2 or "E1M3" of Freedoom 1.
-        wad: a WAD of the user's own for free play: a whole game or an addition to one; its first map unless `map` says another.
+        wad: a WAD of the user's own for free play: a whole game or an addition to one; its first map unless `map` says
+            another.
 
     Raises:
         ValueError: if there is no such scenario, map or WAD; the message lists what exists.
@@ -293,7 +263,9 @@ def get_scenario(name: str | Path, map: str | None = None, wad: str | Path | Non
             scenario = SCENARIOS[name]  # type: ignore[index]
         except (KeyError, TypeError):
             known = ", ".join(sorted(SCENARIOS))
-            raise ValueError(f"scenario {name!r} is unknown; choose from {known}, or give the path of a ViZDoom .cfg") from None
+            raise ValueError(
+                f"scenario {name!r} is unknown; choose from {known}, or give the path of a ViZDoom .cfg"
+            ) from None
     if map is None and wad is None:
         return scenario
     if scenario.map is None:

@@ -17,7 +17,8 @@ from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import PRESETS, WorldModel, WorldModelConfig, files
 from doom_dream_env.world_model.config import FORMAT_VERSION
 
-FILES = {"config.json", "manifest.json", "README.md", "world_model.safetensors", "decoder.safetensors", "starts.safetensors"}
+TENSORS = ("world_model.safetensors", "decoder.safetensors", "starts.safetensors")
+FILES = {"config.json", "manifest.json", "README.md", *TENSORS}
 HALF = 2e-3  # relative precision of a half-precision float, with room for rounding
 
 
@@ -49,20 +50,25 @@ def test_a_round_trip_keeps_the_model_to_half_precision(tmp_path: Path) -> None:
     loaded = WorldModel.from_pretrained(tmp_path / "deep" / "folder")
     assert loaded.config == original.config and not loaded.training
     assert loaded.fingerprint == original.fingerprint == fingerprint
-    assert not any(p.requires_grad for p in loaded.parameters()) and all(p.dtype == torch.float32 for p in loaded.parameters())
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    assert all(parameter.dtype == torch.float32 for parameter in loaded.parameters())
     for (name, left), right in zip(original.state_dict().items(), loaded.state_dict().values(), strict=True):
         torch.testing.assert_close(right.float(), left.float(), atol=1e-4, rtol=HALF, msg=name)
-    frames, action = random_frames(2, 1), torch.eye(len(BUTTONS))[:2]
-    left, right = original.observe(frames), loaded.observe(frames)
-    torch.testing.assert_close(right.z, left.z, atol=0.02, rtol=0.02)
-    torch.testing.assert_close(loaded.imagine(right, action, 0)[0].z, original.imagine(left, action, 0)[0].z, atol=0.05, rtol=0.05)
-    assert original.starts.keys() == loaded.starts.keys()
-    for name, (z, variables) in original.starts.items():
-        torch.testing.assert_close(loaded.starts[name][0], z, atol=1e-4, rtol=HALF)
-        assert torch.equal(loaded.starts[name][1], variables)
-    assert original.clips.keys() == loaded.clips.keys() != set()
-    for name, clip in original.clips.items():
-        for mine, theirs in zip(clip, loaded.clips[name], strict=True):
+    frames = random_frames(2, 1)
+    action = torch.eye(len(BUTTONS))[:2]
+    before = original.observe(frames)
+    after = loaded.observe(frames)
+    torch.testing.assert_close(after.z, before.z, atol=0.02, rtol=0.02)
+    after, *_ = loaded.imagine(after, action, 0)
+    before, *_ = original.imagine(before, action, 0)
+    torch.testing.assert_close(after.z, before.z, atol=0.05, rtol=0.05)
+    assert original.initial_states.keys() == loaded.initial_states.keys()
+    for place, (z, variables) in original.initial_states.items():
+        torch.testing.assert_close(loaded.initial_states[place][0], z, atol=1e-4, rtol=HALF)
+        assert torch.equal(loaded.initial_states[place][1], variables)
+    assert original.context_clips.keys() == loaded.context_clips.keys() != set()
+    for place, clip in original.context_clips.items():
+        for mine, theirs in zip(clip, loaded.context_clips[place], strict=True):
             torch.testing.assert_close(theirs, mine, atol=1e-4, rtol=HALF)
 
 
@@ -102,16 +108,19 @@ def test_missing_weights_are_named(name: str) -> None:
 
 def test_nothing_shipped_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(files, "SHIPPED", tmp_path)
-    with pytest.raises(FileNotFoundError, match="training.pipeline"):
+    with pytest.raises(FileNotFoundError, match="python -m training pipeline"):
         WorldModel.from_pretrained()
 
 
-def test_shipped_weights_are_found_by_name_and_the_best_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, weights: Path) -> None:
+def test_shipped_weights_are_found_by_name_and_the_best_comes_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, weights: Path
+) -> None:
     monkeypatch.setattr(files, "SHIPPED", tmp_path)
     for name in ("nano", "mine", "base"):
         shutil.copytree(weights, tmp_path / name)
     assert files.shipped() == ["base", "nano", "mine"]
-    assert files.find_weights(None) == tmp_path / "base" and files.find_weights("mine") == tmp_path / "mine"
+    assert files.find_weights(None) == tmp_path / "base"
+    assert files.find_weights("mine") == tmp_path / "mine"
     (tmp_path / "base" / "manifest.json").unlink()  # not whole: does not count
     assert files.find_weights(None) == tmp_path / "nano"
 
@@ -125,23 +134,25 @@ def test_a_missing_file_is_named(copy: Path, name: str) -> None:
 
 def test_a_better_decoder_leaves_the_fingerprint_that_agents_name(copy: Path) -> None:
     model = WorldModel.from_pretrained(copy)
-    before, decoder = model.fingerprint, (copy / "decoder.safetensors").read_bytes()
+    before = model.fingerprint
+    decoder = (copy / "decoder.safetensors").read_bytes()
     for parameter in model.decoder.parameters():
         parameter.data += 0.5
-    assert model.save_pretrained(copy) == before and (copy / "decoder.safetensors").read_bytes() != decoder
+    assert model.save_pretrained(copy) == before
+    assert (copy / "decoder.safetensors").read_bytes() != decoder
     next(model.dynamics.parameters()).data += 0.5
     assert model.save_pretrained(copy) != before
 
 
 @pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("name", ["config.json", "world_model.safetensors", "decoder.safetensors", "starts.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", *TENSORS])
 def test_one_flipped_bit_is_found_and_the_file_named(copy: Path, name: str, at: float) -> None:
     flip(copy / name, at)
     with pytest.raises(ValueError, match=str(copy / name)):
         WorldModel.from_pretrained(copy)
 
 
-@pytest.mark.parametrize("name", ["config.json", "manifest.json", "world_model.safetensors", "decoder.safetensors", "starts.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "manifest.json", *TENSORS])
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff\xfe"])
 def test_a_file_of_something_else_is_an_error(copy: Path, name: str, content: bytes) -> None:
     (copy / name).write_bytes(content)
@@ -168,7 +179,7 @@ def test_unknown_and_missing_config_keys_are_named(copy: Path) -> None:
         WorldModel.from_pretrained(copy)
 
 
-def test_a_config_with_a_world_of_the_future_is_refused(copy: Path) -> None:
+def test_a_config_with_a_scenario_of_the_future_is_refused(copy: Path) -> None:
     rewrite_config(copy, scenarios=["take_cover", "doom_eternal"])
     with pytest.raises(ValueError, match="there are 2 scenarios"):
         WorldModel.from_pretrained(copy)
@@ -187,7 +198,8 @@ def test_a_full_disk_leaves_no_partial_file_and_names_the_file(monkeypatch: pyte
 
 def test_weights_half_written_over_others_do_not_count_as_whole(monkeypatch: pytest.MonkeyPatch, copy: Path) -> None:
     """Killed between two files: the manifest, written last, is not there."""
-    write, written = files.write_atomically, []
+    write = files.write_atomically
+    written: list[Path] = []
 
     def killed(path: Path, data: bytes) -> None:
         if written:

@@ -1,4 +1,4 @@
-"""Promises of the manifold: real states are left alone, others come back, each world to its own."""
+"""Promises of the manifold: real states are left alone, others come back, each scenario to its own."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from torch import Tensor
 from doom_dream_env.world_model.manifold import Manifold
 
 
-def plane(worlds: int = 2, width: int = 6) -> tuple[Manifold, Tensor]:
-    """World 0: states on a plane with spread 3 and 0.5; world 1 is as before any fit."""
+def plane(scenarios: int = 2, width: int = 6) -> tuple[Manifold, Tensor]:
+    """Scenario 0: states on a plane with spread 3 and 0.5; scenario 1 is as before any fit."""
     directions = torch.linalg.qr(torch.randn(width, 2, generator=torch.Generator().manual_seed(0)))[0]
-    manifold = Manifold(worlds, width)
-    states = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(1)) * torch.tensor([3.0, 0.5]) @ directions.T + 1
+    manifold = Manifold(scenarios, width)
+    along = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(1)) * torch.tensor([3.0, 0.5])
+    states = along @ directions.T + 1
     manifold.fit(0, states)
     return manifold, states
 
@@ -27,22 +28,23 @@ def test_real_states_are_left_alone_and_others_come_back() -> None:
     torch.testing.assert_close(manifold(back, torch.zeros(100, dtype=torch.long)), back, atol=1e-4, rtol=0)
 
 
-def test_lanes_of_several_worlds_are_each_kept_in_their_own() -> None:
+def test_states_of_several_scenarios_are_each_kept_in_their_own() -> None:
     manifold, states = plane()
     mixed = torch.tensor([0, 1, 0, 2])
     wild = 7 * torch.randn(4, 3, 6, generator=torch.Generator().manual_seed(2))
     together = manifold(wild, mixed)
-    for lane, world in enumerate(mixed):
-        torch.testing.assert_close(together[lane], manifold(wild[lane], world.expand(3)), atol=1e-5, rtol=0)
+    for row, scenario in enumerate(mixed):
+        torch.testing.assert_close(together[row], manifold(wild[row], scenario.expand(3)), atol=1e-5, rtol=0)
     assert together[1].abs().max() <= 4 and not torch.equal(together[0], together[2])
     wild.requires_grad_()
     manifold(wild, mixed).sum().backward()
-    inside = (wild[1].abs() < 4).float()  # world 1 is an upright box: a face of it passes no gradient
+    inside = (wild[1].abs() < 4).float()  # scenario 1 has an upright box, and a face of it passes no gradient
     torch.testing.assert_close(wild.grad[1], inside, atol=1e-5, rtol=0)
 
 
 def test_noise_is_shaped_like_real_states() -> None:
     manifold, states = plane()
-    world, like = torch.zeros(4000, dtype=torch.long), torch.zeros(4000, 1, 6)
-    noise = manifold.noise(world, torch.full((4000, 1, 1), 0.5), like, torch.Generator().manual_seed(3))[:, 0]
+    scenario = torch.zeros(4000, dtype=torch.long)
+    like = torch.zeros(4000, 1, 6)
+    noise = manifold.noise(scenario, torch.full((4000, 1, 1), 0.5), like, torch.Generator().manual_seed(3))[:, 0]
     torch.testing.assert_close(torch.cov(noise.T), 0.25 * torch.cov(states.T), atol=0.15, rtol=0)

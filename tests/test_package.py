@@ -11,7 +11,8 @@ import pytest
 from conftest import ROOT
 
 import doom_dream_env
-from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLES, get_scenario
+from doom_dream_env import seeds
+from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLES, Scenario, get_scenario
 
 VIZDOOM_IDS = {
     "take_cover": "VizdoomTakeCover-v1",
@@ -28,7 +29,8 @@ VIZDOOM_IDS = {
 
 def test_import_loads_neither_torch_nor_vizdoom_and_registers_the_ids() -> None:
     code = (
-        "import sys, doom_dream_env, doom_dream_env.scenarios, doom_dream_env.envs, gymnasium as gym\n"
+        "import sys, doom_dream_env, doom_dream_env.scenarios, doom_dream_env.seeds, doom_dream_env.wads\n"
+        "import doom_dream_env.envs, gymnasium as gym\n"
         "heavy = {'torch', 'vizdoom', 'timm', 'stable_baselines3', 'pygame'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "assert {'DreamDoom-v0', 'RealDoom-v0'} <= set(gym.registry)\n"
@@ -43,6 +45,8 @@ def test_public_names_exist_and_others_do_not() -> None:
     from doom_dream_env.world_model import WorldModel
 
     assert doom_dream_env.WorldModel is WorldModel
+    for name in doom_dream_env.__all__:
+        assert getattr(doom_dream_env, name) is not None
     for name in envs.__all__:
         assert getattr(envs, name).__name__ == name
     with pytest.raises(AttributeError, match="WorldModle"):
@@ -59,6 +63,21 @@ def test_unknown_scenario_error_lists_the_known_ones() -> None:
         get_scenario(["take_cover"])  # type: ignore[arg-type]
 
 
+def test_a_place_is_the_scenario_with_its_wad_and_map() -> None:
+    own = Scenario("freedoom", "freedoom2.cfg", BUTTONS, (), 10, map="MAP07", wad="/somewhere/mine.wad")
+    assert SCENARIOS["take_cover"].place == "take_cover"
+    assert SCENARIOS["freedoom"].place == "freedoom:MAP01"
+    assert own.place == "freedoom:mine:MAP07"
+
+
+def test_no_seed_is_in_two_splits_and_each_use_has_the_split_it_should() -> None:
+    splits = list(seeds.SPLITS.values())
+    assert all(left.stop == right.start for left, right in zip(splits, splits[1:], strict=False))
+    assert {seeds.BLIND_SEARCH, seeds.CLONING} <= set(seeds.TRAINING)
+    assert seeds.AGENT_SELECTION in seeds.VALIDATION
+    assert {seeds.EVALUATION, seeds.RANKING, seeds.FILM, seeds.SHIPPED_TESTS} <= set(seeds.TEST)
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_variable_mask_names_what_the_scenario_shows(name: str) -> None:
     scenario = SCENARIOS[name]
@@ -72,7 +91,8 @@ def test_action_table_is_that_of_vizdooms_own_environment(name: str) -> None:
     env = gym.make(VIZDOOM_IDS[name]).unwrapped
     try:
         buttons = [button.name for button in env.game.get_available_buttons()]
-        expected = np.zeros((env.action_space["binary"].n if hasattr(env.action_space, "spaces") else env.action_space.n, len(BUTTONS)))
+        space = env.action_space["binary"] if hasattr(env.action_space, "spaces") else env.action_space
+        expected = np.zeros((space.n, len(BUTTONS)))
         for row, pressed in enumerate(env.button_map):
             for button, value in zip(buttons, pressed, strict=True):
                 expected[row, BUTTONS.index(button)] = value

@@ -1,6 +1,7 @@
-"""Seeded dreams of the shipped weights are what they were when they were recorded, before the code was moved into its present rooms.
+"""Seeded dreams of the shipped weights are what they were when they were recorded.
 
-After a change that is meant to change dreams, or with new weights, record them again: `python tests/test_recorded_dreams.py`.
+After a change that is meant to change dreams, or with new weights, record them again:
+`python tests/test_recorded_dreams.py`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ from doom_dream_env.envs import DreamBatch, RealBatch
 from doom_dream_env.scenarios import SCENARIOS
 
 RECORD = Path(__file__).with_name("recorded_dreams.safetensors")
-ENVS, STEPS, SEED, GAME_SEED = 2, 8, 7, 60_000
-REAL = "take_cover"
+ENVS = 2
+STEPS = 8
 SHOWN = (0, 4, 8)  # steps after which features and pictures are kept
+SEED = 7  # of dreams and of the play in them
+REAL = "take_cover"
+GAME_SEED = 60_000
+TEMPERATURES = {"sampled": 1.0, "central": 0.0}  # the names are those of the record
 
 
 def fingerprint(model: WorldModel) -> Tensor:
@@ -31,8 +36,14 @@ def fingerprint(model: WorldModel) -> Tensor:
 
 @torch.inference_mode()
 def play(batch: DreamBatch | RealBatch, seed: int | list[int]) -> dict[str, Tensor]:
-    """Features, rewards, ends, game variables and pictures (averaged over 8x8 pixels) of a few steps of seeded random play."""
-    rng, found, rewards = np.random.default_rng(SEED), {}, []
+    """A few steps of seeded random play.
+
+    Returns:
+        features, rewards, ends of episodes, game variables, and pictures averaged over 8x8 pixels.
+    """
+    rng = np.random.default_rng(SEED)
+    found = {}
+    rewards = []
     batch.reset(seed=seed)  # type: ignore[arg-type]
     for step in range(STEPS + 1):
         if step:
@@ -54,13 +65,12 @@ def play(batch: DreamBatch | RealBatch, seed: int | list[int]) -> dict[str, Tens
 
 
 def dreams(model: WorldModel, scenario: str) -> dict[str, Tensor]:
-    """A dream of a world, sampled and at temperature 0."""
-    both = (("sampled", 1.0), ("central", 0.0))
-    return {
-        f"{scenario}/{name}/{key}": value
-        for name, temperature in both
-        for key, value in play(DreamBatch(ENVS, scenario, temperature=temperature, weights=model), SEED).items()
-    }
+    """A dream of a scenario, sampled and at temperature 0."""
+    found = {}
+    for name, temperature in TEMPERATURES.items():
+        batch = DreamBatch(ENVS, scenario, temperature=temperature, weights=model)
+        found |= {f"{scenario}/{name}/{key}": value for key, value in play(batch, SEED).items()}
+    return found
 
 
 def game(model: WorldModel) -> dict[str, Tensor]:
@@ -84,7 +94,9 @@ def recorded() -> dict[str, Tensor]:
 
 def same(found: dict[str, Tensor], recorded: dict[str, Tensor]) -> None:
     for key, value in found.items():
-        torch.testing.assert_close(value, recorded[key], atol=1e-5, rtol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(
+            value, recorded[key], atol=1e-5, rtol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
+        )
 
 
 def test_the_record_is_of_these_weights(model: WorldModel, recorded: dict[str, Tensor]) -> None:
@@ -103,7 +115,7 @@ def test_the_game_is_seen_as_it_was(model: WorldModel, recorded: dict[str, Tenso
 if __name__ == "__main__":
     shipped = WorldModel.from_pretrained("nano")
     record = {"fingerprint": fingerprint(shipped)} | game(shipped)
-    for world in shipped.config.scenarios:
-        record |= dreams(shipped, world)
+    for name in shipped.config.scenarios:
+        record |= dreams(shipped, name)
     save_file(record, RECORD)
     print(f"{len(record)} tensors, {RECORD.stat().st_size / 1e6:.2f} MB in {RECORD}")

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from doom_dream_env.scenarios import SCENARIOS, VARIABLES
+from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLES
 
 FORMAT_VERSION = 7
 
@@ -24,12 +24,13 @@ class WorldModelConfig:
         stem_width: channels of the 4x4-pixel cells from which a patch is embedded.
         readout_width: channels of each patch that are read out beside [CLS].
         projector_width: hidden width of the BatchNorm projector.
-        trunk_width, trunk_depth, trunk_heads: the causal predictor.
-        context: how many steps the predictor sees (sliding window).
-        code_groups, code_size, code_width: the discrete code of what the central guess leaves open, and the width of its prior.
+        trunk_width, trunk_depth, trunk_heads: the causal transformer.
+        context: W, how many steps the trunk sees (sliding window).
+        code_groups, code_size: the discrete code of what the mean next state leaves open.
+        code_width: hidden width of its prior.
         decoder_width, decoder_depth, decoder_heads: the decoder.
-        scenarios: worlds in the order of their embeddings.
-        known: per world, which of the variables it has.
+        scenarios: names in the order of their embeddings.
+        known: per scenario, which of the variables it has.
         variables: game variables in order.
         deltas: per variable, the changes per step that it can make, ascending.
         rewards: support of the reward distribution, ascending.
@@ -64,7 +65,8 @@ class WorldModelConfig:
     def __post_init__(self) -> None:
         if len(self.known) != len(self.scenarios):
             raise ValueError(
-                f"known says of {len(self.known)} worlds which variables they have, but there are {len(self.scenarios)} scenarios"
+                f"known says of {len(self.known)} scenarios which variables they have, "
+                f"but there are {len(self.scenarios)} scenarios"
             )
 
     @property
@@ -75,7 +77,8 @@ class WorldModelConfig:
     @property
     def grid(self) -> tuple[int, int]:
         """Patches down and across."""
-        return 120 // self.patch, 160 // self.patch
+        height, width, _ = FRAME_SHAPE
+        return height // self.patch, width // self.patch
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able form."""
@@ -90,7 +93,9 @@ class WorldModelConfig:
         """
         version = values.get("format_version")
         if version != FORMAT_VERSION:
-            raise ValueError(f"weights have format version {version!r}, this release reads {FORMAT_VERSION}; use weights made for it")
+            raise ValueError(
+                f"weights have format version {version!r}, this release reads {FORMAT_VERSION}; use weights made for it"
+            )
         known = {field.name for field in dataclasses.fields(cls)}
         if set(values) != known:
             wrong = sorted(set(values) ^ known)

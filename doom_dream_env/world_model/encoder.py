@@ -12,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from doom_dream_env.scenarios import FRAME_SHAPE
 from doom_dream_env.world_model.config import WorldModelConfig
 
 
@@ -24,7 +25,15 @@ class Stem(nn.Module):
 
     CELL = 4
 
-    def __init__(self, img_size: tuple[int, int], patch_size: int, in_chans: int, embed_dim: int, stem_width: int, **_: Any) -> None:
+    def __init__(
+        self,
+        img_size: tuple[int, int],
+        patch_size: int,
+        in_chans: int,
+        embed_dim: int,
+        stem_width: int,
+        **_: Any,  # timm passes more than is needed here
+    ) -> None:
         super().__init__()
         self.grid_size = (img_size[0] // patch_size, img_size[1] // patch_size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
@@ -35,7 +44,8 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pixels (N, 3, 120, 160) → tokens (N, P, W)."""
-        n, (rows, columns) = len(x), self.grid_size
+        n = len(x)
+        rows, columns = self.grid_size
         x = x.reshape(n, -1, rows, self.cells, self.CELL, columns, self.cells, self.CELL)
         x = x.permute(0, 2, 5, 3, 6, 4, 7, 1).reshape(n, self.num_patches, self.cells**2, -1)  # N, P, cells, 48
         return self.outer(F.gelu(self.inner(x)).flatten(2))
@@ -50,13 +60,14 @@ class Encoder(nn.Module):
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
-        width, patches = config.encoder_width, config.grid[0] * config.grid[1]
+        width = config.encoder_width
+        patches = config.grid[0] * config.grid[1]
 
         def embed(**kwargs: Any) -> Stem:
             return Stem(stem_width=config.stem_width, **kwargs)
 
         self.vit = VisionTransformer(
-            img_size=(120, 160),
+            img_size=FRAME_SHAPE[:2],
             patch_size=config.patch,
             embed_dim=width,
             depth=config.encoder_depth,

@@ -8,13 +8,26 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-CONFIG, MANIFEST, CARD = "config.json", "manifest.json", "README.md"
-WEIGHTS, DECODER, STARTS = "world_model.safetensors", "decoder.safetensors", "starts.safetensors"
-DECODER_PREFIX = "decoder."
+CONFIG = "config.json"
+MANIFEST = "manifest.json"
+CARD = "README.md"
+WEIGHTS = "world_model.safetensors"
+DECODER = "decoder.safetensors"
+INITIAL_STATES = "starts.safetensors"
+
+DECODER_PREFIX = "decoder."  # of the decoder's tensors in `WorldModel.state_dict`
+CLIP_PARTS = ("z", "actions", "variables", "age")  # names of a context clip's tensors in the file
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 PREFERENCE = ("base", "nano")
+
+InitialStates = dict[str, tuple[Tensor, Tensor]]
+"""By `Scenario.place`: states (N, D) and game variables (N, V) of first frames."""
+ContextClips = dict[str, tuple[Tensor, Tensor, Tensor, Tensor]]
+"""By `Scenario.place`, T steps in a row from anywhere in an episode: states (N, T, D), actions between them
+(N, T − 1, 9), game variables (N, T, V), and the steps that had elapsed at the first of them (N,)."""
 
 
 def shipped() -> list[str]:
@@ -28,24 +41,26 @@ def find_weights(name_or_path: str | Path | None) -> Path:
     names = shipped()
     if name_or_path is None:
         if not names:
-            raise FileNotFoundError(f"no weights ship with this installation ({SHIPPED} is empty); train some: python -m training.pipeline")
+            raise FileNotFoundError(
+                f"no weights ship with this installation ({SHIPPED} is empty); train some: python -m training pipeline"
+            )
         return SHIPPED / names[0]
     if str(name_or_path) in names:
         return SHIPPED / str(name_or_path)
     folder = Path(name_or_path)
     if (folder / CONFIG).is_file():
         return folder
-    if not folder.exists() and str(name_or_path).count("/") == 1 and not str(name_or_path).startswith((".", "/", "~")):
+    name = str(name_or_path)
+    if not folder.exists() and name.count("/") == 1 and not name.startswith((".", "/", "~")):
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
         try:
-            return Path(snapshot_download(str(name_or_path), allow_patterns=["*.json", "*.safetensors", "*.md"]))
+            return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.md"]))
         except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
-            raise FileNotFoundError(f"{name_or_path!r} is no folder and could not be fetched from the hub: {error}") from error
-    raise FileNotFoundError(
-        f"no weights at {str(name_or_path)!r}: expected one of {', '.join(names) or '(none shipped)'}, or a folder with {CONFIG}"
-    )
+            raise FileNotFoundError(f"{name!r} is no folder and could not be fetched from the hub: {error}") from error
+    known = ", ".join(names) or "(none shipped)"
+    raise FileNotFoundError(f"no weights at {name!r}: expected one of {known}, or a folder with {CONFIG}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -121,25 +136,61 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return read_tensors(folder, WEIGHTS) | read_tensors(folder, DECODER)
 
 
-def write_weights(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor], starts: dict[str, Tensor], card: str) -> str:
-    """Write a set of weights; the manifest comes last, so that a folder with one is whole.
+def read_initial_states(folder: Path, device: torch.device | str = "cpu") -> tuple[InitialStates, ContextClips]:
+    """The initial states and context clips that come with a set of weights, as float32."""
+    tensors = {key: value.float().to(device) for key, value in read_tensors(folder, INITIAL_STATES).items()}
+    with_states = sorted(key.removesuffix(".z") for key in tensors if key.endswith(".z"))
+    with_clips = sorted(key.removesuffix(".clip_z") for key in tensors if key.endswith(".clip_z"))
+    initial_states = {place: (tensors[f"{place}.z"], tensors[f"{place}.variables"]) for place in with_states}
+    context_clips = {}
+    for place in with_clips:
+        z, actions, variables, elapsed = (tensors[f"{place}.clip_{part}"] for part in CLIP_PARTS)
+        context_clips[place] = (z, actions, variables, elapsed)
+    return initial_states, context_clips
+
+
+def write_weights(
+    folder: Path,
+    config: dict[str, Any],
+    tensors: dict[str, Tensor],
+    initial_states: InitialStates,
+    context_clips: ContextClips,
+    card: str,
+) -> str:
+    """Write a set of weights in half precision; the manifest comes last, so that a folder with one is whole.
+
+    Args:
+        folder: where to; made if it is not there.
+        config: what goes into config.json.
+        tensors: the model's `state_dict`.
+        initial_states: see `InitialStates`.
+        context_clips: see `ContextClips`.
+        card: the model card, Markdown.
 
     Returns:
-        the fingerprint: of all but the decoder, which no agent sees, and the beginnings. A better decoder leaves it as it is.
+        the fingerprint: of all but the decoder, which no agent sees, and the initial states. A better decoder leaves it
+        as it is.
     """
     from safetensors.torch import save
 
+    def half(tensors: dict[str, Tensor]) -> bytes:
+        return save({key: value.half().cpu().contiguous() for key, value in tensors.items()})
+
+    starts = {f"{place}.z": z for place, (z, _) in initial_states.items()}
+    starts |= {f"{place}.variables": variables for place, (_, variables) in initial_states.items()}
+    for place, clip in context_clips.items():
+        starts |= {f"{place}.clip_{part}": value for part, value in zip(CLIP_PARTS, clip, strict=True)}
     contents = {
         CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
-        WEIGHTS: save({key: value for key, value in tensors.items() if not key.startswith(DECODER_PREFIX)}),
-        DECODER: save({key: value for key, value in tensors.items() if key.startswith(DECODER_PREFIX)}),
-        STARTS: save(starts),
+        WEIGHTS: half({key: value for key, value in tensors.items() if not key.startswith(DECODER_PREFIX)}),
+        DECODER: half({key: value for key, value in tensors.items() if key.startswith(DECODER_PREFIX)}),
+        INITIAL_STATES: half(starts),
         CARD: card.encode(),
     }
     (folder / MANIFEST).unlink(missing_ok=True)
     for name, data in contents.items():
         write_atomically(folder / name, data)
-    checked = (CONFIG, WEIGHTS, DECODER, STARTS)
+    checked = (CONFIG, WEIGHTS, DECODER, INITIAL_STATES)
     fingerprint = hashlib.sha256(contents[WEIGHTS]).hexdigest()[:16]
     manifest = {
         "fingerprint": fingerprint,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 
-def later(age: Tensor, steps: int | Tensor) -> Tensor:
-    """Ages some steps on; what is unknown (negative) stays so."""
-    return torch.where(age < 0, -1, age + steps)
+def advance_elapsed(elapsed: Tensor, steps: int | Tensor) -> Tensor:
+    """Elapsed steps, some steps later; what is unknown (negative) stays unknown (−1)."""
+    return torch.where(elapsed < 0, -1, elapsed + steps)
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class DreamState:
         z: newest state, float32 (B, D).
         h: the trunk's feature, before the next action, float32 (B, E).
         variables: game variables in the game's own units, float32 (B, V).
-        scenario: index of the world, int64 (B,); the number of worlds means unknown.
-        age: steps since the episode began, int64 (B,); −1 where unknown.
+        scenario: index of the scenario, int64 (B,); the number of scenarios means unknown.
+        elapsed: steps since the episode began, int64 (B,); −1 where unknown.
         cache: keys and values of the last W steps, float32 (B, L, 2, W, E).
         length: how many earlier steps of the cache are real, int64 (B,).
     """
@@ -32,7 +32,7 @@ class DreamState:
     h: Tensor
     variables: Tensor
     scenario: Tensor
-    age: Tensor
+    elapsed: Tensor
     cache: Tensor
     length: Tensor
 
@@ -45,25 +45,30 @@ class DreamState:
 
     def to(self, device: torch.device | str) -> DreamState:
         """Copy to a device."""
-        return self.map(lambda x: x.to(device))
+        return self.map(lambda tensor: tensor.to(device))
 
     def clone(self) -> DreamState:
         """Deep copy."""
         return self.map(torch.clone)
 
-    def __getitem__(self, lanes: slice | Tensor) -> DreamState:
+    def __getitem__(self, dreams: slice | Tensor) -> DreamState:
         """Some of the dreams, by slice, indices or mask."""
-        return self.map(lambda x: x[lanes])
+        return self.map(lambda tensor: tensor[dreams])
 
-    def put(self, lanes: Tensor, other: DreamState) -> DreamState:
-        """Replace the dreams `lanes` (indices or mask) by those of `other`."""
+    def put(self, dreams: Tensor, other: DreamState) -> DreamState:
+        """Replace some of the dreams (indices or mask) by those of `other`."""
 
         def replace(mine: Tensor, theirs: Tensor) -> Tensor:
             mine = mine.clone()
-            mine[lanes] = theirs
+            mine[dreams] = theirs
             return mine
 
         return DreamState(**{f.name: replace(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)})
+
+    @staticmethod
+    def cat(states: Sequence[DreamState]) -> DreamState:
+        """Join several batches of dreams into one."""
+        return DreamState(**{f.name: torch.cat([getattr(s, f.name) for s in states]) for f in fields(DreamState)})
 
     @property
     def nbytes(self) -> int:

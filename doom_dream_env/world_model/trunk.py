@@ -1,6 +1,6 @@
-"""The causal predictor's trunk: a transformer over a sliding window of steps.
+"""The trunk: a causal transformer over a sliding window of steps.
 
-Legend: B batch, T time, W context, L layers, H heads, E trunk width.
+Legend: B batch, T time, W context, L layers, H heads, D state width, E trunk width, V variables.
 
 Token t holds the state z[t], the game variables and the action that led here; its feature h[t] is therefore known
 *before* action[t] is chosen. Positions are relative (a learned bias per distance), so a window that slides with a
@@ -17,13 +17,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from doom_dream_env.scenarios import BUTTONS
+from doom_dream_env.world_model.config import WorldModelConfig
+
+ELAPSED_PERIODS = (4, 8, 16, 32, 64)  # steps
+ELAPSED_LIMIT = 2048  # steps; the logarithm of elapsed time is one there
+CHANGE_SCALE = 4.0  # brings the change of a scaled variable, mostly a small part of one, nearer to one
+
 
 class Attention(nn.Module):
     """Multi-head attention over the last W steps with a learned bias for each distance."""
 
     def __init__(self, width: int, heads: int, context: int) -> None:
         super().__init__()
-        self.heads, self.context = heads, context
+        self.heads = heads
+        self.context = context
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.distance_bias = nn.Parameter(torch.zeros(heads, context))
@@ -57,7 +65,9 @@ class Attention(nn.Module):
         """
         b, e = x.shape
         q, k, v = self.qkv(x).chunk(3, -1)
-        _, kept = cache.split([1, self.context - 1], 2)  # the gradient of a slice would fill a whole cache with zeros first
+        # The oldest step falls out. `split` instead of a slice: the gradient of a slice would fill a whole cache with
+        # zeros first, in every layer of every step of a rollout.
+        _, kept = cache.split([1, self.context - 1], 2)
         cache = torch.cat([kept, torch.stack([k, v], 1)[:, :, None]], 2)
         keys, values = cache.reshape(b, 2, self.context, self.heads, -1).unbind(1)  # B, W, H, E/H
         scores = (keys * (q.reshape(b, 1, self.heads, -1) * (e // self.heads) ** -0.5)).sum(-1)  # B, W, H
@@ -71,7 +81,8 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, context: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
         self.attention = Attention(width, heads, context)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
@@ -88,37 +99,56 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x)), cache
 
 
-CLOCK_PERIODS = (4, 8, 16, 32, 64)  # steps
+def elapsed_features(elapsed: Tensor) -> Tensor:
+    """Elapsed steps (...) as sines and cosines of five periods and a logarithm, (..., 11); zeros where unknown.
 
-
-def clock(age: Tensor) -> Tensor:
-    """Elapsed steps (...) as phases of slow and fast hands and a logarithm, (..., 11); zeros where unknown (negative).
-
-    Time decides what no frame shows: the floor of health_gathering burns every eighth step, and an agent that has waited long in
-    defend_the_line meets stronger monsters.
+    Time decides what no frame shows: the floor of health_gathering burns every eighth step, and an agent that has
+    waited long in defend_the_line meets stronger monsters.
     """
-    turns = 2 * math.pi * age[..., None] / torch.tensor(CLOCK_PERIODS, device=age.device)
-    elapsed = age.clamp(min=0).float().log1p()[..., None] / math.log(2048)
-    return torch.cat([turns.sin(), turns.cos(), elapsed], -1) * (age >= 0)[..., None]
+    phases = 2 * math.pi * elapsed[..., None] / torch.tensor(ELAPSED_PERIODS, device=elapsed.device)
+    logarithm = elapsed.clamp(min=0).float().log1p()[..., None] / math.log(ELAPSED_LIMIT)
+    return torch.cat([phases.sin(), phases.cos(), logarithm], -1) * (elapsed >= 0)[..., None]
+
+
+def step_flags(batch: int, *, action_known: bool, episode_start: bool, device: torch.device) -> Tensor:
+    """What is known of a step beside its numbers, as `Trunk.embed` takes it: (B, 2).
+
+    Args:
+        batch: B.
+        action_known: the action that led here is known.
+        episode_start: the episode begins here.
+        device: where to put the flags.
+    """
+    return torch.tensor([float(action_known), float(episode_start)], device=device).expand(batch, 2)
 
 
 class Trunk(nn.Module):
     """Embeds steps and runs the blocks; the result is layer-normed, so that agents see it at a known scale."""
 
-    def __init__(self, state: int, variables: int, scenarios: int, width: int, depth: int, heads: int, context: int) -> None:
+    def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
-        self.width, self.depth, self.context = width, depth, context
-        self.state_in = nn.Linear(state, width)
-        self.action_in = nn.Sequential(nn.Linear(9, 64), nn.GELU(), nn.Linear(64, width))
-        self.variables_in = nn.Linear(2 * variables, width)
-        self.scenario_in = nn.Embedding(scenarios + 1, width)  # the last one: scenario unknown
-        self.flags_in = nn.Linear(2, width, bias=False)  # the action before is known; the episode begins here
-        self.age_in = nn.Linear(2 * len(CLOCK_PERIODS) + 1, width, bias=False)
-        self.blocks = nn.ModuleList(Block(width, heads, context) for _ in range(depth))
+        width = config.trunk_width
+        self.context = config.context
+        self.state_in = nn.Linear(config.state_width, width)
+        self.action_in = nn.Sequential(nn.Linear(len(BUTTONS), 64), nn.GELU(), nn.Linear(64, width))
+        self.variables_in = nn.Linear(2 * len(config.variables), width)
+        self.scenario_in = nn.Embedding(len(config.scenarios) + 1, width)  # the last one: scenario unknown
+        self.flags_in = nn.Linear(2, width, bias=False)
+        self.age_in = nn.Linear(2 * len(ELAPSED_PERIODS) + 1, width, bias=False)
+        self.blocks = nn.ModuleList(Block(width, config.trunk_heads, self.context) for _ in range(config.trunk_depth))
         self.norm = nn.LayerNorm(width)
 
-    def embed(self, z: Tensor, action: Tensor, variables: Tensor, change: Tensor, scenario: Tensor, flags: Tensor, age: Tensor) -> Tensor:
-        """Tokens from steps; leading dimensions are free.
+    def embed(
+        self,
+        z: Tensor,
+        action: Tensor,
+        variables: Tensor,
+        change: Tensor,
+        scenario: Tensor,
+        flags: Tensor,
+        elapsed: Tensor,
+    ) -> Tensor:
+        """Tokens (..., E) from steps; leading dimensions are free.
 
         Args:
             z: (..., D) state.
@@ -126,17 +156,17 @@ class Trunk(nn.Module):
             variables: (..., V) scaled game variables.
             change: (..., V) their change in the step that led here.
             scenario: (...) index.
-            flags: (..., 2) action known, episode start.
-            age: (...) steps since the episode began; negative where unknown.
+            flags: (..., 2) the action that led here is known, the episode begins here (see `step_flags`).
+            elapsed: (...) steps since the episode began; negative where unknown.
         """
-        known = flags[..., :1]
+        action_known = flags[..., :1]
         return (
             self.state_in(z)
-            + known * self.action_in(action)
-            + self.variables_in(torch.cat([variables, 4.0 * change], -1))
+            + action_known * self.action_in(action)
+            + self.variables_in(torch.cat([variables, CHANGE_SCALE * change], -1))
             + self.scenario_in(scenario)
             + self.flags_in(flags)
-            + self.age_in(clock(age))
+            + self.age_in(elapsed_features(elapsed))
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -145,7 +175,8 @@ class Trunk(nn.Module):
 
     def prefill(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `forward`; also the cache (B, L, 2, W, E) and length (B,) from which `step` goes on."""
-        (b, t, _), caches = tokens.shape, []
+        b, t, _ = tokens.shape
+        caches = []
         for block in self.blocks:
             tokens, cache = block(tokens)
             caches.append(F.pad(cache, (0, 0, max(self.context - t, 0), 0))[:, :, -self.context :])
@@ -156,8 +187,8 @@ class Trunk(nn.Module):
         """One step (B, E) onto a cache (B, L, 2, W, E) of which `length` (B,) steps are real → h (B, E), new cache."""
         slots = torch.arange(self.context, device=token.device)
         valid = slots >= self.context - 1 - length[:, None]
-        new = []
-        for old, block in zip(cache.unbind(1), cast("Iterable[Block]", self.blocks), strict=True):
-            token, part = block.step(token, old, valid)
-            new.append(part)
-        return self.norm(token), torch.stack(new, 1)
+        layers = []
+        for block, old in zip(cast("Iterable[Block]", self.blocks), cache.unbind(1), strict=True):
+            token, new = block.step(token, old, valid)
+            layers.append(new)
+        return self.norm(token), torch.stack(layers, 1)

@@ -1,0 +1,317 @@
+"""What an action brings: first the discrete outcome (variables, reward, termination), then the next state that fits it.
+
+Legend: leading dimensions free (written ...), D state width, E trunk width, V variables, R rewards, S changes that a
+variable can make.
+
+The order is a choice: a hit decides both the health that is lost and the picture that follows, so the outcome is drawn
+first and the next state is drawn given it. A step that ends an episode has no next picture, and needs none.
+
+`Dynamics.transition` is the one function that goes from a feature and an action to the condition of everything that
+follows. Dreams, training and evaluation differ only in how they choose the outcome: `most_likely`, `sampled` or
+`observed`. A scenario index `(...)` may be shorter than the features along a dimension, as long as it broadcasts: with
+windows (B, T, E), give `scenario[:, None]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLE_SCALES
+from doom_dream_env.world_model.config import WorldModelConfig
+
+UNIMIX = 0.01  # share of every posterior in training that is uniform, so that the KL divergence stays finite
+
+OutcomeRule = Callable[[list[Tensor]], list[Tensor]]
+"""Chooses an outcome: per variable, logits (..., S) → index of its change (...)."""
+
+
+def most_likely(logits: list[Tensor]) -> list[Tensor]:
+    """The most likely change of every variable: dreams at temperature 0."""
+    return [part.argmax(-1) for part in logits]
+
+
+def sampled(generator: torch.Generator | None = None) -> OutcomeRule:
+    """Changes drawn at their learned probabilities: dreams."""
+
+    def draw(part: Tensor) -> Tensor:
+        probabilities = part.softmax(-1)
+        chosen = torch.multinomial(probabilities.flatten(0, -2), 1, generator=generator)
+        return chosen.view(probabilities.shape[:-1])
+
+    return lambda logits: [draw(part) for part in logits]
+
+
+def observed(outcome: list[Tensor]) -> OutcomeRule:
+    """The changes that really happened, indices (...) per variable: teacher forcing in training."""
+    return lambda logits: outcome
+
+
+def _every_change_of_the_first(logits: list[Tensor]) -> list[Tensor]:
+    """All S changes of the first variable side by side, each with the most likely changes of the others.
+
+    The logits are (..., 1, S), the indices (..., S).
+    """
+    first, *others = logits
+    size = first.shape[-1]
+    shape = (*first.shape[:-2], size)
+    every = torch.arange(size, device=first.device).expand(shape)
+    return [every, *(part.argmax(-1).expand(shape) for part in others)]
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What one step decides before there is a next state.
+
+    Attributes:
+        action_feature: the trunk's feature joined with the action, (..., E).
+        outcome_logits: per variable, logits of its changes (..., S); −inf for what the scenario cannot do.
+        outcome: per variable, index of the chosen change (...).
+        condition: the action feature told the outcome, (..., E); next state, reward and termination are read from it.
+    """
+
+    action_feature: Tensor
+    outcome_logits: list[Tensor]
+    outcome: list[Tensor]
+    condition: Tensor
+
+
+class Codes(nn.Module):
+    """A discrete code of what the mean next state leaves open: G groups of K values, drawn one after another.
+
+    Each value shifts the condition from which the next state is made, so a sampled future is a decision, not a jitter:
+    what flies goes on flying. Later groups know the earlier ones, so one sample is one coherent future. In training a
+    posterior that has seen the next state chooses the code and the prior learns to predict it, as in DreamerV2
+    (arXiv 2010.02193).
+
+    Legend: G groups, K values of each.
+    """
+
+    def __init__(self, groups: int, size: int, condition_width: int, width: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.size = size
+        self.embedding = nn.Parameter(torch.randn(groups, size, condition_width) * 0.3)
+        self.condition_in = nn.Linear(condition_width, width)
+        self.chosen_in = nn.Parameter(torch.zeros(groups - 1, size, width))
+        self.logits = nn.ModuleList(nn.Linear(width, size) for _ in range(groups))
+
+    def embed(self, code: Tensor) -> Tensor:
+        """One-hot (or straight-through) code (..., G, K) → shift of the condition (..., E)."""
+        return code.flatten(-2) @ self.embedding.flatten(0, 1)
+
+    def log_prior(self, condition: Tensor, code: Tensor) -> Tensor:
+        """Log probabilities (..., G, K) of each group, given the condition (..., E) and the groups before it.
+
+        Args:
+            condition: (..., E).
+            code: one-hot, (..., G, K).
+        """
+        x = self.condition_in(condition)
+        logits = []
+        for group, head in enumerate(self.logits):
+            if group:
+                x = x + code[..., group - 1, :] @ self.chosen_in[group - 1]
+            logits.append(head(F.gelu(x)))
+        return torch.stack(logits, -2).float().log_softmax(-1)
+
+    def sample(self, condition: Tensor, temperature: float, generator: torch.Generator | None = None) -> Tensor:
+        """Draw a code from the prior and return the shift of the condition (B, E) that it brings.
+
+        In training every posterior is mixed with a uniform share (`UNIMIX`), and the prior learns that share too. It is
+        subtracted here: with it, one step in 25 of a dream followed a code that means nothing.
+
+        Args:
+            condition: (B, E).
+            temperature: divides the log probabilities.
+            generator: on the model's device; None: torch's own.
+        """
+        x = self.condition_in(condition)
+        shift = torch.zeros_like(condition)
+        for group, head in enumerate(self.logits):
+            probabilities = (head(F.gelu(x)).softmax(-1) - UNIMIX / self.size).clamp(min=1e-12)
+            probabilities = (probabilities.log() / temperature).softmax(-1)
+            chosen = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+            shift = shift + self.embedding[group, chosen]
+            if group + 1 < self.groups:
+                x = x + self.chosen_in[group, chosen]
+        return shift
+
+
+class Dynamics(nn.Module):
+    """From the trunk's feature h[t] and action[t]: outcome, next state, reward, and whether the episode goes on."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        width = config.trunk_width
+        state = config.state_width
+        variables = len(config.variables)
+        # The modules have the names of their tensors in saved weights.
+        self.sizes = [len(values) for values in config.deltas]
+        self.action_in = nn.Sequential(nn.Linear(len(BUTTONS), 64), nn.GELU(), nn.Linear(64, width))
+        self.mix = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+        self.outcome = nn.Linear(width, sum(self.sizes))
+        self.outcome_in = nn.ModuleList(nn.Embedding(size, width) for size in self.sizes)
+        self.norm = nn.LayerNorm(width)
+        # Whether the episode goes on, and the reward.
+        self.end = nn.Sequential(
+            nn.Linear(width + 3 * variables, width), nn.GELU(), nn.Linear(width, 1 + len(config.rewards))
+        )
+        # What the mean next state adds to the state.
+        self.central = nn.Sequential(nn.Linear(width + state, 2 * width), nn.GELU(), nn.Linear(2 * width, state))
+        self.codes = Codes(config.code_groups, config.code_size, width, config.code_width)
+        self._register_constants(config)
+
+    scales: Tensor  # V: what game variables are divided by
+    rewards: Tensor  # R, ascending
+    # By scenario, the last one standing for an unknown scenario:
+    variable_mask: Tensor  # float32 (scenarios + 1, V): 1 where the scenario has the variable
+    ends_only_by_death: Tensor  # bool (scenarios + 1,)
+    goal_rewards: Tensor  # float32 (scenarios + 1,): see `Scenario.goal_reward`
+
+    def _register_constants(self, config: WorldModelConfig) -> None:
+        """Constants that follow from the configuration and the scenarios; they are not saved with the weights."""
+
+        def constant(name: str, values: Tensor) -> None:
+            self.register_buffer(name, values, persistent=False)
+
+        known = [SCENARIOS.get(name) for name in config.scenarios]
+        constant("scales", torch.tensor(VARIABLE_SCALES))
+        constant("rewards", torch.tensor(config.rewards))
+        every = (True,) * len(config.variables)
+        constant("variable_mask", torch.tensor([*config.known, every], dtype=torch.float32))
+        only_by_death = [scenario is not None and scenario.ends_only_by_death for scenario in known]
+        constant("ends_only_by_death", torch.tensor([*only_by_death, False]))
+        goals = [torch.inf if scenario is None else scenario.goal_reward for scenario in known]
+        constant("goal_rewards", torch.tensor([*goals, torch.inf]))
+        for index, values in enumerate(config.deltas):
+            changes = torch.tensor(values, dtype=torch.float32)
+            still = changes.abs() == changes.abs().min()
+            constant(f"deltas_{index}", changes)
+            # A variable that a scenario lacks does not change; nothing teaches the logits to say so.
+            constant(f"possible_{index}", (self.variable_mask[:, index, None] > 0) | still)
+
+    def deltas(self, index: int) -> Tensor:
+        """The changes per step that variable `index` can make, in the game's units, (S,)."""
+        return getattr(self, f"deltas_{index}")
+
+    def possible(self, index: int) -> Tensor:
+        """Which of these changes each scenario can make, bool (scenarios + 1, S)."""
+        return getattr(self, f"possible_{index}")
+
+    # ---- the transition --------------------------------------------------------------------------------------------
+
+    def transition(self, h: Tensor, action: Tensor, scenario: Tensor, choose: OutcomeRule) -> Transition:
+        """From feature and action to the outcome and to the condition of all that follows.
+
+        Args:
+            h: the trunk's feature, (..., E).
+            action: buttons, (..., 9).
+            scenario: index, (...).
+            choose: how the outcome is chosen: `most_likely`, `sampled(generator)` or `observed(outcome)`.
+
+        Raises:
+            ValueError: if the scenario has another number of dimensions than the feature has in front of its last one.
+        """
+        if scenario.ndim != h.ndim - 1:
+            raise ValueError(
+                f"features of shape {tuple(h.shape)} need a scenario with {h.ndim - 1} dimensions, "
+                f"got {tuple(scenario.shape)}; for windows (B, T, E) give scenario[:, None]"
+            )
+        action_feature = self.join_action(h, action)
+        logits = self.outcome_logits(action_feature, scenario)
+        outcome = choose(logits)
+        return Transition(action_feature, logits, outcome, self.condition_on_outcome(action_feature, outcome))
+
+    def join_action(self, h: Tensor, action: Tensor) -> Tensor:
+        """Join the trunk's feature (..., E) and an action (..., 9) → action feature (..., E)."""
+        joined = h + self.action_in(action)
+        return joined + self.mix(joined)
+
+    def outcome_logits(self, action_feature: Tensor, scenario: Tensor) -> list[Tensor]:
+        """Per variable, logits (..., S) of its changes; −inf for changes of what the scenario does not have."""
+        parts = self.outcome(action_feature).split(self.sizes, -1)
+        return [part.masked_fill(~self.possible(i)[scenario], -torch.inf) for i, part in enumerate(parts)]
+
+    def condition_on_outcome(self, action_feature: Tensor, outcome: list[Tensor]) -> Tensor:
+        """Tell the action feature (..., E) the outcome (indices (...) per variable) → condition (..., E)."""
+        told = action_feature
+        for embedding, index in zip(self.outcome_in, outcome, strict=True):
+            told = told + embedding(index)
+        return self.norm(told)
+
+    # ---- what follows from it --------------------------------------------------------------------------------------
+
+    def next_state(self, z: Tensor, condition: Tensor, code: Tensor | None = None) -> Tensor:
+        """The next state (..., D).
+
+        Args:
+            z: the state now, (..., D).
+            condition: (..., E).
+            code: shift of the condition that a code brings, (..., E), from `Codes.sample` or `Codes.embed`. Without it
+                the result is the mean next state, the best single prediction in squared error; with it, that sample.
+        """
+        if code is not None:
+            condition = condition + code
+        return z + self.central(torch.cat([condition, z], -1))
+
+    def variable_change(self, outcome: list[Tensor], scenario: Tensor) -> Tensor:
+        """Change of the game variables in the game's units, (..., V), of an outcome; 0 where the scenario lacks one."""
+        changes = torch.stack([self.deltas(i)[index] for i, index in enumerate(outcome)], -1)
+        return changes * self.variable_mask[scenario]
+
+    def termination_logits(self, condition: Tensor, scaled_variables: Tensor) -> tuple[Tensor, Tensor]:
+        """What the heads say of the end of a step, as training needs it.
+
+        Args:
+            condition: (..., E).
+            scaled_variables: game variables after the step over `scales`, (..., V).
+
+        Returns:
+            logit of going on (...), and logits of the rewards (..., R).
+        """
+        v = scaled_variables.clamp(-1, 4)
+        thresholds = [(v <= 0).to(v.dtype), (v < 0.1).to(v.dtype)]
+        out = self.end(torch.cat([condition, v, *thresholds], -1))
+        return out[..., 0], out[..., 1:]
+
+    def continue_and_reward(self, condition: Tensor, variables: Tensor, scenario: Tensor) -> tuple[Tensor, Tensor]:
+        """Probability that the episode goes on, and expected reward, both (...).
+
+        Two rules of the game hold whatever the heads say. In some scenarios nothing but death ends an episode, so
+        whoever has health left goes on. In others reaching the goal ends it, so an end is at least as likely as the
+        goal's reward: without this rule a dream pays that reward again and again.
+
+        Args:
+            condition: (..., E).
+            variables: game variables after the step, in the game's units, (..., V).
+            scenario: index, (...).
+        """
+        continue_logit, reward_logits = self.termination_logits(condition, variables / self.scales)
+        probabilities = reward_logits.softmax(-1)
+        goal = (probabilities * (self.rewards > self.goal_rewards[scenario][..., None])).sum(-1)
+        continues = torch.minimum(continue_logit.sigmoid(), 1 - goal)
+        alive = self.ends_only_by_death[scenario] & (variables[..., 0] > 0)
+        return torch.where(alive, 1.0, continues), (probabilities * self.rewards).sum(-1)
+
+    def termination_probability(self, h: Tensor, action: Tensor, variables: Tensor, scenario: Tensor) -> Tensor:
+        """Probability (...) that an action ends the episode: exact over all changes of the first variable (health).
+
+        Args:
+            h: the trunk's feature, (..., E).
+            action: buttons, (..., 9).
+            variables: game variables before the step, in the game's units, (..., V).
+            scenario: index, (...).
+        """
+        each = scenario[..., None]  # the changes are a dimension of their own, in front of the last one
+        step = self.transition(h[..., None, :], action[..., None, :], each, _every_change_of_the_first)
+        after = variables[..., None, :] + self.variable_change(step.outcome, each)
+        continues, _ = self.continue_and_reward(step.condition, after, each)
+        probabilities = step.outcome_logits[0].squeeze(-2).softmax(-1)
+        return (probabilities * (1 - continues)).sum(-1)

@@ -1,0 +1,266 @@
+"""Promises of a dreamed step: actions matter, one transition serves all, the rules of the game hold.
+
+Legend: B batch, T time, A buttons, S changes of a variable.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model, random_frames, states_equal
+from torch import Tensor
+from torch.nn import functional as F
+
+from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLE_SCALES
+from doom_dream_env.world_model import DreamState, WorldModel
+from doom_dream_env.world_model.dynamics import most_likely, observed, sampled
+
+B, T, A = 3, 5, len(BUTTONS)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# ---- actions ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        torch.zeros(B, A - 1),
+        torch.zeros(B + 1, A),
+        torch.zeros(A),
+        torch.full((B, A), 2),
+        torch.full((B, A), -1),
+    ],
+)
+def test_imagine_refuses_what_is_not_nine_buttons(model: WorldModel, action: Tensor) -> None:
+    with pytest.raises(ValueError, match="action must"):
+        model.imagine(model.observe(random_frames(B, 1)), action)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.uint8, torch.bool])
+def test_buttons_may_be_of_any_number_type(model: WorldModel, dtype: torch.dtype) -> None:
+    state = model.observe(random_frames(B, 1))
+    pressed = torch.eye(A)[:B]
+    expected, *_ = model.imagine(state, pressed, temperature=0)
+    found, *_ = model.imagine(state, pressed.to(dtype), temperature=0)
+    assert states_equal(expected, found)
+
+
+def action_effect(model: WorldModel, state: DreamState) -> float:
+    """Smallest distance between the next states that any two single buttons bring, over the size of the step."""
+    copies = state[torch.zeros(A, dtype=torch.long)]
+    following, *_ = model.imagine(copies, torch.eye(A), temperature=0)
+    step = (following.z - copies.z).norm(dim=-1).mean()
+    distances = torch.cdist(following.z, following.z)[~torch.eye(A, dtype=torch.bool)]
+    return float(distances.min() / step)
+
+
+def test_a_dream_follows_its_action(model: WorldModel) -> None:
+    state = model.observe(random_frames(1, 1), scenario="take_cover")
+    assert action_effect(model, state) > 1e-3
+
+
+def test_a_dream_that_ignores_its_action_is_noticed() -> None:
+    """The measure of the test above can fail: it is zero for a model whose action input is cut."""
+    deaf = make_model()
+    deaf.dynamics.action_in[-1].weight.zero_()
+    assert action_effect(deaf, deaf.observe(random_frames(1, 1), scenario="take_cover")) < 1e-6
+
+
+def test_the_action_reaches_the_context_too(model: WorldModel) -> None:
+    """Two dreams that stand in the same place but came there by different actions know it."""
+    state = model.observe(random_frames(2, 1), scenario="take_cover")
+    frames = random_frames(2, 1, seed=1)
+    frames[1] = frames[0]
+    start = state[torch.tensor([0, 0])]
+    after = model.observe(frames, torch.eye(A)[:2, None], start)
+    torch.testing.assert_close(after.z[0], after.z[1])
+    assert (after.h[0] - after.h[1]).abs().max() > 1e-3
+
+
+# ---- chance ----------------------------------------------------------------------------------------------------------
+
+
+def test_temperature_zero_leaves_nothing_to_chance_and_one_does(model: WorldModel) -> None:
+    state = model.observe(random_frames(B, 1))
+    action = torch.zeros(B, A)
+    assert states_equal(model.imagine(state, action, 0)[0], model.imagine(state, action, 0)[0])
+    first, *_ = model.imagine(state, action, 1.0, generator(1))
+    second, *_ = model.imagine(state, action, 1.0, generator(2))
+    again, *_ = model.imagine(state, action, 1.0, generator(1))
+    assert states_equal(first, again)
+    assert not torch.allclose(first.z, second.z)
+
+
+def test_more_temperature_is_wilder(model: WorldModel) -> None:
+    state = model.observe(random_frames(1, 1))[torch.zeros(64, dtype=torch.long)]
+    action = torch.zeros(64, A)
+
+    def futures(temperature: float) -> int:
+        following, *_ = model.imagine(state, action, temperature, generator())
+        return len(following.z.unique(dim=0))
+
+    assert futures(0.02) < futures(1.0) < futures(50.0)
+
+
+# ---- the transition --------------------------------------------------------------------------------------------------
+
+
+def test_a_transition_told_what_happened_is_the_one_in_which_it_happened(model: WorldModel) -> None:
+    """Training (`observed`) and dreams (`sampled`, `most_likely`) share one computation."""
+    state = model.observe(random_frames(B, 1), scenario="defend_the_center")
+    action = torch.eye(A)[:B]
+    for choose in (most_likely, sampled(generator())):
+        dreamed = model.dynamics.transition(state.h, action, state.scenario, choose)
+        taught = model.dynamics.transition(state.h, action, state.scenario, observed(dreamed.outcome))
+        assert torch.equal(taught.condition, dreamed.condition)
+        assert taught.outcome is dreamed.outcome
+
+
+def test_a_window_is_its_steps(model: WorldModel) -> None:
+    """Whole windows (B, T, …) give what their steps give one by one; the scenario broadcasts over time."""
+    h = torch.randn(B, T, model.config.trunk_width, generator=generator())
+    action = torch.randint(2, (B, T, A), generator=generator()).float()
+    variables = torch.tensor(VARIABLE_SCALES).expand(B, T, -1)
+    scenario = model.scenario_index(["take_cover", "defend_the_center", "freedoom"], B)
+    dynamics = model.dynamics
+    window = dynamics.transition(h, action, scenario[:, None], most_likely)
+    change = dynamics.variable_change(window.outcome, scenario[:, None])
+    continues, reward = dynamics.continue_and_reward(window.condition, variables + change, scenario[:, None])
+    risk = dynamics.termination_probability(h, action, variables, scenario[:, None])
+    assert [part.shape for part in window.outcome] == [(B, T)] * len(VARIABLE_SCALES)
+    for t in range(T):
+        step = dynamics.transition(h[:, t], action[:, t], scenario, most_likely)
+        moved = dynamics.variable_change(step.outcome, scenario)
+        expected = dynamics.continue_and_reward(step.condition, variables[:, t] + moved, scenario)
+        risky = dynamics.termination_probability(h[:, t], action[:, t], variables[:, t], scenario)
+        torch.testing.assert_close(window.condition[:, t], step.condition, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close((continues[:, t], reward[:, t]), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(risk[:, t], risky, atol=1e-5, rtol=1e-5)
+        assert torch.equal(change[:, t], moved)
+
+
+def test_a_window_with_a_scenario_that_does_not_broadcast_over_time_is_refused(model: WorldModel) -> None:
+    """With as many steps as windows it would broadcast the wrong way, and nobody would notice."""
+    h = torch.zeros(B, B, model.config.trunk_width)
+    with pytest.raises(ValueError, match=r"give scenario\[:, None\]"):
+        model.dynamics.transition(h, torch.zeros(B, B, A), torch.zeros(B, dtype=torch.long), most_likely)
+
+
+def test_outcomes_are_drawn_at_their_probabilities_in_windows_too() -> None:
+    logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(40, 100, 3)
+    (drawn,) = sampled(generator())([logits])
+    assert drawn.shape == (40, 100)
+    torch.testing.assert_close(drawn.flatten().bincount() / 4000, logits[0, 0].exp(), atol=0.03, rtol=0)
+
+
+def test_what_a_scenario_cannot_do_teaches_nothing() -> None:
+    """take_cover has no ammunition: training may use the masked logits, which give neither a loss nor a gradient."""
+    model = make_model().requires_grad_(True)
+    state = model.observe(random_frames(B, 1), scenario="take_cover")
+    step = model.dynamics.transition(state.h, torch.zeros(B, A), state.scenario, most_likely)
+    ammunition = model.config.variables.index("AMMO2")
+    unchanged = model.dynamics.deltas(ammunition).abs().argmin().expand(B)
+    loss = F.cross_entropy(step.outcome_logits[ammunition], unchanged)
+    loss.backward()
+    gradient = model.dynamics.outcome.bias.grad
+    assert float(loss.detach()) == 0
+    assert gradient is not None and torch.all(gradient == 0)
+
+
+def test_a_code_shifts_the_condition_of_the_next_state(model: WorldModel) -> None:
+    state = model.observe(random_frames(B, 1), scenario="basic")
+    dynamics = model.dynamics
+    condition = dynamics.transition(state.h, torch.zeros(B, A), state.scenario, most_likely).condition
+    code = dynamics.codes.sample(condition, 1.0, generator())
+    torch.testing.assert_close(
+        dynamics.next_state(state.z, condition, code), dynamics.next_state(state.z, condition + code), atol=0, rtol=0
+    )
+    assert not torch.allclose(dynamics.next_state(state.z, condition, code), dynamics.next_state(state.z, condition))
+
+
+# ---- the rules of the game -------------------------------------------------------------------------------------------
+
+
+def test_a_variable_that_a_scenario_lacks_neither_changes_nor_steers_the_dream() -> None:
+    """take_cover has no ammunition: what the untrained logits of its changes say must not matter.
+
+    Neither in the dream nor in the probability that it ends.
+    """
+    calm = make_model()
+    loud = make_model()
+    ammunition = slice(calm.dynamics.sizes[0], sum(calm.dynamics.sizes[:2]))
+    loud.dynamics.outcome.bias[ammunition][:-1] += 50.0  # a shot, for certain
+    for scenario, same in (("take_cover", True), ("defend_the_center", False)):
+        results = []
+        for model in (calm, loud):
+            state = model.observe(random_frames(B, 2), np.zeros((B, 1, A)), scenario=scenario)
+            after, *_ = model.imagine(state, torch.zeros(B, A), 1.0, generator())
+            results.append((after.z, model.termination_probability(state, torch.zeros(B, A))))
+            assert (after.variables[:, 1] < state.variables[:, 1]).any() != same or model is calm
+        assert all(torch.equal(*pair) for pair in zip(*results, strict=True)) == same
+
+
+def test_hidden_variables_stay_zero_and_shown_ones_move(model: WorldModel) -> None:
+    chance = generator()
+    possible = {change for values in model.config.deltas for change in values}
+    for name, scenario in SCENARIOS.items():
+        z, variables = model.initial_states[scenario.place]
+        state = model.begin(z, variables, model.scenario_index(name, len(z)))
+        moved = torch.zeros(len(VARIABLE_SCALES), dtype=torch.bool)
+        for _ in range(12):
+            before = state.variables
+            state, *_ = model.imagine(state, torch.zeros(len(z), A), 1.0, chance)
+            change = (state.variables - before).unique()
+            assert set(change.tolist()) <= possible
+            moved |= (state.variables != before).any(0)
+        shown = torch.from_numpy(scenario.variable_mask())
+        assert torch.all(state.variables[:, ~shown] == 0)
+        assert torch.all(moved == shown)
+
+
+def test_the_termination_probability_sums_over_all_changes_of_the_first_variable() -> None:
+    """By hand: the sum over changes of P(change) · P(termination | change)."""
+    model = make_model()
+    model.dynamics.end[-1].weight.normal_(std=2.0)
+    state = model.observe(random_frames(1, 1), scenario="deadly_corridor")
+    action = torch.zeros(1, A)
+    dynamics = model.dynamics
+    action_feature = dynamics.join_action(state.h, action)
+    health, *others = dynamics.outcome_logits(action_feature, state.scenario)
+    terminates = 0.0
+    for index, change in enumerate(model.config.deltas[0]):
+        outcome = [torch.tensor([index]), *(logits.argmax(-1) for logits in others)]
+        condition = dynamics.condition_on_outcome(action_feature, outcome)
+        after = torch.tensor([[state.variables[0, 0] + change, 0.0, 0.0, 0.0]])
+        continue_logit, _ = dynamics.termination_logits(condition, after / model.scales)
+        terminates += float(health.softmax(-1)[0, index] * torch.sigmoid(-continue_logit[0]))
+    assert float(model.termination_probability(state, action)[0]) == pytest.approx(terminates, abs=1e-5)
+    assert float(model.imagine(state, action, 0)[2][0]) == pytest.approx(1 - terminates, abs=1e-5)
+
+
+def test_who_has_health_left_goes_on_where_only_death_ends_an_episode() -> None:
+    model = make_model(survival=-60.0)
+    state = model.observe(random_frames(1, 1), scenario="take_cover")
+    step = model.dynamics.transition(state.h, torch.zeros(1, A), state.scenario, most_likely)
+    kills = state.variables[0, 0] + model.dynamics.deltas(0) <= 0
+    expected = float(step.outcome_logits[0].softmax(-1)[0, kills].sum())
+    assert 0 < expected < 1
+    assert float(model.termination_probability(state, torch.zeros(1, A))[0]) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(("scenario", "ends"), [("my_way_home", 1.0), ("health_gathering", 0.0)])
+def test_a_goal_ends_the_episode_as_often_as_it_is_paid(scenario: str, ends: float, temperature: float) -> None:
+    """The armour in my_way_home does, whatever the heads say; health_gathering has no goal."""
+    lasting = make_model(survival=60.0)
+    lasting.dynamics.end[-1].weight[1:] = 0
+    lasting.dynamics.end[-1].bias[1:] = torch.where(lasting.dynamics.rewards == 1.0, 60.0, 0.0)
+    state = lasting.observe(random_frames(1, 1), scenario=scenario)
+    _, reward, continues = lasting.imagine(state, torch.zeros(1, A), temperature)
+    assert float(reward[0]) == pytest.approx(1.0)
+    assert float(continues[0]) == pytest.approx(1 - ends, abs=1e-5)
