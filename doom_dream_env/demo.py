@@ -11,22 +11,29 @@ import torch
 
 from doom_dream_env.agents import Agent, shipped_agents
 from doom_dream_env.agents.ppo import train_in_dream
-from doom_dream_env.envs.batch import DreamBatch, shared_world_model
+from doom_dream_env.envs.base import shared_world_model
+from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.real import RealBatch
+from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game
 from doom_dream_env.play.film import STEPS_PER_SECOND, Film
-from doom_dream_env.scenarios import get_scenario
-from doom_dream_env.scoring import BLIND, Policy, Score, blind_policy, play_both, random_policy
+from doom_dream_env.policies import ROUTINES, Policy, RandomPolicy, routine
+from doom_dream_env.scenarios import FRAME_SHAPE, get_scenario
+from doom_dream_env.seeds import EVALUATION, FILM
 from doom_dream_env.world_model import WorldModel
 
-REAL_SEED, DREAM_SEED, CLIP_SEED = 60_000, 1, 70_000
 CLIP_STEPS = 120
+CLIP_TEMPERATURE = 0.5
+DREAM_SEED = 1
+GAP_WIDTH = 8  # pixels between the dream and the game
+
+Scores = dict[str, dict[str, EpisodeStatistics]]  # policy → "dream", "real"
 
 
 def rivals(world_model: WorldModel, scenario: str) -> dict[str, Policy]:
     """Whom the new agent is compared with: random and blind play, and the agent that ships with these weights."""
-    policies: dict[str, Policy] = {"random": random_policy(len(get_scenario(scenario).action_table()))}
-    if scenario in BLIND:
-        policies["blind"] = blind_policy(BLIND[scenario])
+    policies: dict[str, Policy] = {"random": RandomPolicy()}
+    if scenario in ROUTINES:
+        policies["blind"] = routine(get_scenario(scenario))
     if scenario in shipped_agents(world_model.fingerprint):
         policies["shipped agent"] = Agent.load(scenario, world_model.fingerprint)
     return policies
@@ -34,29 +41,28 @@ def rivals(world_model: WorldModel, scenario: str) -> dict[str, Policy]:
 
 @torch.inference_mode()
 def film(world_model: WorldModel, scenario: str, agent: Agent, steps: int = CLIP_STEPS) -> npt.NDArray[np.uint8]:
-    """The agent plays the real game; the dream starts from the same first frame and gets the same actions, never another frame.
+    """The agent plays the real game; the dream starts from its first frame and gets the same actions, nothing else.
 
     Returns:
         uint8 (T, 120, 328, 3): the dream left, the real game right.
     """
-    real, dream = RealBatch(1, scenario, weights=world_model), DreamBatch(1, scenario, temperature=0.5, weights=world_model)
-    frames = []
+    real = RealBatch(1, scenario, weights=world_model)
+    dream = DreamBatch(1, scenario, temperature=CLIP_TEMPERATURE, weights=world_model)
+    gap = np.zeros((FRAME_SHAPE[0], GAP_WIDTH, 3), np.uint8)
+    pictures = []
     try:
-        real.reset(seed=[CLIP_SEED])
-        clip = {"frames": real.frames(), "variables": real.variables.numpy()}
-        dream.reset(seed=DREAM_SEED, options=clip)
+        real.reset(seed=[FILM])
+        dream.reset(seed=DREAM_SEED, options={"frames": real.frames(), "variables": real.variables.numpy()})
         for _ in range(steps):
-            pair = (dream.pixels()[0].numpy(), np.zeros((120, 8, 3), np.uint8), real.frames()[0])
-            frames.append(np.concatenate(pair, 1))
-            action = agent.act(real.features)
-            _, _, terminated, truncated = real.step(action)
-            dream.done[:] = False  # the dream goes on under the same keys, whatever it thinks of its health
-            dream.step(action)
-            if bool(terminated[0] | truncated[0]):
+            pictures.append(np.concatenate([dream.pixels()[0].numpy(), gap, real.frames()[0]], 1))
+            action = agent(real)
+            real.step(action)
+            dream.step(action, allow_ended=True)  # it goes on under the same keys, whatever it thinks of its health
+            if bool(real.done[0]):
                 break
     finally:
         real.close()
-    return np.stack(frames)
+    return np.stack(pictures)
 
 
 def write_clip(frames: npt.NDArray[np.uint8], folder: Path) -> list[Path]:
@@ -69,7 +75,7 @@ def write_clip(frames: npt.NDArray[np.uint8], folder: Path) -> list[Path]:
     return paths
 
 
-def plot(scores: dict[str, dict[str, Score]], curve: list[tuple[int, float]], scenario: str, path: Path) -> None:
+def plot(scores: Scores, curve: list[tuple[int, float]], scenario: str, path: Path) -> None:
     """Learning curve in the dream, and scores with 95 % intervals."""
     import matplotlib
 
@@ -81,9 +87,10 @@ def plot(scores: dict[str, dict[str, Score]], curve: list[tuple[int, float]], sc
         left.plot(*zip(*curve, strict=True))
     left.set(xlabel="steps in the dream", ylabel="mean dreamed return", title=f"PPO inside the dream: {scenario}")
     at = np.arange(len(scores))
-    for shift, world in ((-0.2, "dream"), (0.2, "real")):
-        means = [score[world].mean for score in scores.values()]
-        right.bar(at + shift, means, 0.38, yerr=[score[world].margin for score in scores.values()], capsize=4, label=world)
+    for shift, kind in ((-0.2, "dream"), (0.2, "real")):
+        means = [score[kind].mean for score in scores.values()]
+        margins = [score[kind].margin for score in scores.values()]
+        right.bar(at + shift, means, 0.38, yerr=margins, capsize=4, label=kind)
     right.set_xticks(at, list(scores))
     right.set(ylabel="return (95 % interval)", title="the same policies, dream and real game")
     right.legend()
@@ -93,26 +100,44 @@ def plot(scores: dict[str, dict[str, Score]], curve: list[tuple[int, float]], sc
 
 def run(
     scenario: str, steps: int, episodes: int, temperature: float | None, seed: int, weights: str | None, out: Path
-) -> dict[str, dict[str, Score]]:
-    """Do all of it and print where the results are."""
+) -> Scores:
+    """Do all of it and print where the results are.
+
+    Args:
+        scenario: its name; one with an action table.
+        steps: of training in the dream.
+        episodes: of each policy, in the dream and in the real game.
+        temperature: of the dream that is trained in; None: the scenario's own.
+        seed: of training.
+        weights: as for `WorldModel.from_pretrained`.
+        out: folder of the agent, the clip and the plot.
+
+    Raises:
+        ValueError: if the scenario is unknown or has no action table.
+    """
     from rich.console import Console
     from rich.table import Table
 
     if not get_scenario(scenario).discrete:
-        raise ValueError(f"the demo's agent presses one button at a time, {scenario} takes nine: choose another scenario")
-    console, started = Console(), time.perf_counter()
+        raise ValueError(
+            f"the demo's agent presses one button at a time, {scenario} takes nine: choose another scenario"
+        )
+    console = Console()
+    started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     world_model = shared_world_model(weights)
-    console.print(f"Dreaming {scenario} with weights {world_model.config.name} ({world_model.fingerprint}); no game is running.")
-    agent, curve = train_in_dream(world_model, scenario, steps, temperature, seed)
+    name = f"{world_model.config.name} ({world_model.fingerprint})"
+    console.print(f"Dreaming {scenario} with weights {name}; no game is running.")
+    agent, curve = train_in_dream(world_model, scenario, steps, temperature=temperature, seed=seed)
     agent.save(out / "agent")
-    console.print(
-        f"Trained {steps:,} dreamed steps in {agent.card.hyper_parameters['seconds']} s. Now the same policies in dream and real game:"
-    )
-    scores = play_both(world_model, scenario, rivals(world_model, scenario) | {"dream-trained": agent}, episodes, REAL_SEED)
-    table = Table("policy", "in the dream", "in real DOOM", title=f"{scenario}: mean return ± 95 % interval, {episodes} episodes")
-    for name, score in scores.items():
-        table.add_row(name, str(score["dream"]), str(score["real"]))
+    seconds = agent.card.hyper_parameters["seconds"]
+    console.print(f"Trained {steps:,} dreamed steps in {seconds} s. Now the same policies in dream and real game:")
+    policies = rivals(world_model, scenario) | {"dream-trained": agent}
+    scores = compare_dream_and_game(world_model, scenario, policies, episodes, EVALUATION)
+    title = f"{scenario}: mean return ± 95 % interval, {episodes} episodes"
+    table = Table("policy", "in the dream", "in real DOOM", title=title)
+    for policy, score in scores.items():
+        table.add_row(policy, str(score["dream"]), str(score["real"]))
     console.print(table)
     clips = write_clip(film(world_model, scenario, agent), out)
     plot(scores, curve, scenario, out / "scores.png")

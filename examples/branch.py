@@ -15,8 +15,8 @@ from doom_dream_env.scenarios import get_scenario
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenario", default="take_cover", help="which world to dream of")
-    parser.add_argument("--weights", default=None, help="name or folder of a world model (default: the best that ships)")
+    parser.add_argument("--scenario", default="take_cover", help="which scenario to dream of")
+    parser.add_argument("--weights", default=None, help="name or folder of weights (default: the best that ship)")
     parser.add_argument("--warmup", type=int, default=40, help="random steps before the moment")
     parser.add_argument("--repeats", type=int, default=20, help="futures per action")
     parser.add_argument("--hold", type=int, default=8, help="steps to hold the action; then do nothing")
@@ -39,7 +39,8 @@ def main() -> None:
     for action, name in enumerate(names):
         lived = []
         for repeat in range(args.repeats):
-            # A restored dream rolls the same dice again, so each repeat brings dice of its own; every action gets the same ones.
+            # A restored dream draws the same random numbers again, and so dreams the same future. Each repeat brings
+            # a generator of its own; every action gets the same ones.
             dream.set_state(moment | {"generator": torch.Generator().manual_seed(repeat).get_state()})
             for step in range(args.steps):
                 _, _, terminated, truncated, _ = dream.step(np.int64(action if step < args.hold else 0))

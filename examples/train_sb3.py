@@ -8,7 +8,7 @@ import argparse
 import gymnasium as gym
 import numpy as np
 from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 import doom_dream_env  # noqa: F401  registers RealDoom-v0
 from doom_dream_env.envs import DreamDoomVecEnv
@@ -16,18 +16,19 @@ from doom_dream_env.envs import DreamDoomVecEnv
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenario", default="take_cover", help="which world")
-    parser.add_argument("--weights", default=None, help="name or folder of a world model (default: the best that ships)")
+    parser.add_argument("--scenario", default="take_cover", help="which scenario")
+    parser.add_argument("--weights", default=None, help="name or folder of weights (default: the best that ship)")
     parser.add_argument("--steps", type=int, default=300_000, help="imagined steps to train for")
     parser.add_argument("--envs", type=int, default=64, help="dreams side by side")
     parser.add_argument("--rollout", type=int, default=32, help="steps per dream between two updates")
-    parser.add_argument("--temperature", type=float, default=1.0, help="how wild the dream is; 0 is its central future")
+    parser.add_argument("--temperature", type=float, default=1.0, help="how wild the dream is; 0: not at all")
     parser.add_argument("--episodes", type=int, default=20, help="real episodes to test with")
     parser.add_argument("--seed", type=int, default=0, help="seed of the dream and of PPO")
     args = parser.parse_args()
 
     dream = DreamDoomVecEnv(args.envs, args.scenario, temperature=args.temperature, weights=args.weights)
-    scaled = VecNormalize(dream, norm_obs=False, gamma=0.99)  # features have a known scale already, rewards have not
+    monitored = VecMonitor(dream)  # reports the returns of episodes, before rewards are scaled
+    scaled = VecNormalize(monitored, norm_obs=False, gamma=0.99)  # features have a known scale, rewards have not
     agent = PPO(
         "MlpPolicy",
         scaled,
@@ -47,14 +48,17 @@ def main() -> None:
     returns = []
     for episode in range(args.episodes):
         observation, _ = real.reset(seed=60_000 + episode)  # the dream was not learned from these seeds
-        done, total = False, 0.0
+        done = False
+        total = 0.0
         while not done:
             action, _ = agent.predict(observation)
             observation, reward, terminated, truncated, _ = real.step(action)
-            done, total = terminated or truncated, total + float(reward)
+            done = terminated or truncated
+            total += float(reward)
         returns.append(total)
     real.close()
-    print(f"real {args.scenario}: mean return {np.mean(returns):.1f}, SD {np.std(returns):.1f}, {len(returns)} episodes")
+    mean, sd = np.mean(returns), np.std(returns)
+    print(f"real {args.scenario}: mean return {mean:.1f}, SD {sd:.1f}, {len(returns)} episodes")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 python examples/vectorised.py --envs 64 --steps 200
 
 `gym.make_vec` speaks NumPy and resets ended dreams by itself; `DreamBatch` is the engine below it: torch tensors that
-stay on the device, and you say which lanes to reset.
+stay on the device, and you say which environments to reset.
 """
 
 import argparse
@@ -17,7 +17,9 @@ from doom_dream_env.envs import DreamBatch
 
 
 def with_gymnasium(args: argparse.Namespace) -> float:
-    envs = gym.make_vec("DreamDoom-v0", num_envs=args.envs, scenario=args.scenario, device=args.device, weights=args.weights)
+    envs = gym.make_vec(
+        "DreamDoom-v0", num_envs=args.envs, scenario=args.scenario, device=args.device, weights=args.weights
+    )
     envs.reset(seed=args.seed)
     envs.action_space.seed(args.seed)
     started = time.perf_counter()
@@ -31,7 +33,8 @@ def with_gymnasium(args: argparse.Namespace) -> float:
 def with_torch(args: argparse.Namespace) -> float:
     batch = DreamBatch(args.envs, args.scenario, device=args.device, weights=args.weights)
     batch.reset(seed=args.seed)
-    choices, score = len(batch.table), torch.zeros(args.envs, device=batch.device)
+    choices = len(batch.action_table)
+    score = torch.zeros(args.envs, device=batch.device)
     started = time.perf_counter()
     for _ in range(args.steps):
         actions = torch.randint(choices, (args.envs,), device=batch.device)
@@ -46,8 +49,8 @@ def with_torch(args: argparse.Namespace) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenario", default="take_cover", help="which world to dream of")
-    parser.add_argument("--weights", default=None, help="name or folder of a world model (default: the best that ships)")
+    parser.add_argument("--scenario", default="take_cover", help="which scenario to dream of")
+    parser.add_argument("--weights", default=None, help="name or folder of weights (default: the best that ship)")
     parser.add_argument("--envs", type=int, default=64, help="dreams side by side")
     parser.add_argument("--steps", type=int, default=200, help="steps of all dreams")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

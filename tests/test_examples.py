@@ -61,7 +61,7 @@ def test_branch_compares_every_action(run, weights):
     assert all(1 <= steps <= 5 for steps in lived.values())
     best = re.search(r"best: (\w+)", out)
     assert best and lived[best[1]] == max(lived.values())
-    assert run("branch.py", *arguments) == out  # futures are imagined with the same dice again
+    assert run("branch.py", *arguments) == out  # futures are imagined with the same random numbers again
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)

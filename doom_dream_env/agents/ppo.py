@@ -9,22 +9,23 @@ from typing import Any
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
-from doom_dream_env.agents import Agent
+from doom_dream_env.agents.agent import Agent
 from doom_dream_env.envs.sb3 import DreamDoomVecEnv
 from doom_dream_env.world_model import WorldModel
 
-LANES = 64
+N_ENVS = 64
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How an agent of a world is trained in its dream.
+class PPORecipe:
+    """How an agent of a scenario is trained in its dream.
 
     Attributes:
-        steps: environment steps, all lanes together.
-        horizon: dreams of this many steps from real moments anywhere in an episode, as in Dreamer; None: whole dreams from beginnings.
+        steps: environment steps, all environments together.
+        horizon: dreams of this many steps from real moments anywhere in an episode, as in Dreamer (arXiv 1912.01603);
+            None: whole dreams from an episode's first moment.
         temperature: of the dream.
     """
 
@@ -33,12 +34,12 @@ class Recipe:
     temperature: float = 1.0
 
 
-# What was best on real seeds from 50,000 up; other worlds take the recipe as it is.
+# What was best on real seeds from 50,000 up; other scenarios take the recipe as it is.
 RECIPES = {
-    "take_cover": Recipe(300_000, None, 1.15),
-    "basic": Recipe(150_000, None),
-    "deadly_corridor": Recipe(300_000, None),
-    "predict_position": Recipe(150_000, None),
+    "take_cover": PPORecipe(steps=300_000, horizon=None, temperature=1.15),
+    "basic": PPORecipe(steps=150_000, horizon=None),
+    "deadly_corridor": PPORecipe(steps=300_000, horizon=None),
+    "predict_position": PPORecipe(steps=150_000, horizon=None),
 }
 SETTINGS: dict[str, Any] = {
     "n_steps": 32,
@@ -52,28 +53,35 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-class _Curve(BaseCallback):
-    """Mean return of the episodes that ended, over time."""
+class LearningCurve(BaseCallback):
+    """Mean return of the episodes that ended lately, after each rollout.
+
+    Attributes:
+        points: (steps, mean return).
+    """
+
+    SHOWN = 50  # episodes that count on into the next rollout
 
     def __init__(self) -> None:
         super().__init__()
         self.points: list[tuple[int, float]] = []
-        self.recent: list[float] = []
+        self._recent: list[float] = []
 
     def _on_step(self) -> bool:
-        self.recent += [info["episode"]["r"] for info in self.locals["infos"] if "episode" in info]
+        self._recent += [float(info["episode"]["r"]) for info in self.locals["infos"] if "episode" in info]
         return True
 
     def _on_rollout_end(self) -> None:
-        if self.recent:
-            self.points.append((self.num_timesteps, sum(self.recent) / len(self.recent)))
-            self.recent = self.recent[-50:]
+        if self._recent:
+            self.points.append((self.num_timesteps, sum(self._recent) / len(self._recent)))
+            self._recent = self._recent[-self.SHOWN :]
 
 
 def train_in_dream(
     world_model: WorldModel,
     scenario: str,
     steps: int | None = None,
+    *,
     temperature: float | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -82,8 +90,8 @@ def train_in_dream(
 
     Args:
         world_model: the dream.
-        scenario: the world.
-        steps: environment steps, all lanes together; None: those of the world's recipe.
+        scenario: name of the scenario.
+        steps: environment steps, all environments together; None: those of the scenario's recipe.
         temperature: of the dream; None: that of the recipe.
         seed: of policy and dream.
         progress: show a progress bar.
@@ -91,15 +99,23 @@ def train_in_dream(
     Returns:
         the agent, and (steps, mean dreamed return of recent episodes) along the way.
     """
-    started, recipe = time.perf_counter(), RECIPES.get(scenario, Recipe())
+    started = time.perf_counter()
+    recipe = RECIPES.get(scenario, PPORecipe())
     steps = recipe.steps if steps is None else steps
     temperature = recipe.temperature if temperature is None else temperature
-    starts = "beginnings" if recipe.horizon is None else "anywhere"
-    lanes = DreamDoomVecEnv(LANES, scenario, temperature=temperature, weights=world_model, starts=starts, max_episode_steps=recipe.horizon)
-    dream = VecNormalize(lanes, norm_obs=False, gamma=SETTINGS["gamma"])
-    dream.seed(seed)
-    model = PPO("MlpPolicy", dream, seed=seed, device="cpu", **SETTINGS)
-    curve = _Curve()
+    dreams = DreamDoomVecEnv(
+        N_ENVS,
+        scenario,
+        temperature=temperature,
+        weights=world_model,
+        initial_states="episode_start" if recipe.horizon is None else "anywhere",
+        max_episode_steps=recipe.horizon,
+    )
+    # Features have a known scale already, rewards have not. The monitor stands inside: it sees rewards as they are.
+    scaled = VecNormalize(VecMonitor(dreams), norm_obs=False, gamma=SETTINGS["gamma"])
+    scaled.seed(seed)
+    model = PPO("MlpPolicy", scaled, seed=seed, device="cpu", **SETTINGS)
+    curve = LearningCurve()
     model.learn(steps, callback=curve, progress_bar=progress)
     agent = Agent.from_sb3(
         model,

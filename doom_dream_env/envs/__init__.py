@@ -1,30 +1,45 @@
-"""The environments: `DreamBatch` is the engine; the others adapt it to Gymnasium and Stable-Baselines3."""
+"""The environments: `DreamBatch` is the engine; the others adapt it to Gymnasium and Stable-Baselines3.
 
-from __future__ import annotations
+`RealBatch` and `GameBatch` are real games, the former seen through the world model's encoder.
+"""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
+    from doom_dream_env.envs.base import EnvBatch, LatentBatch
     from doom_dream_env.envs.batch import DreamBatch
     from doom_dream_env.envs.dream import DreamDoomEnv
+    from doom_dream_env.envs.game import Game
+    from doom_dream_env.envs.games import GameBatch
     from doom_dream_env.envs.real import RealBatch, RealDoomEnv
     from doom_dream_env.envs.sb3 import DreamDoomVecEnv
     from doom_dream_env.envs.vector import DreamDoomVectorEnv
 
-__all__ = ["DreamBatch", "DreamDoomEnv", "DreamDoomVecEnv", "DreamDoomVectorEnv", "RealBatch", "RealDoomEnv"]
+__all__ = [
+    "DreamBatch",
+    "DreamDoomEnv",
+    "DreamDoomVecEnv",
+    "DreamDoomVectorEnv",
+    "EnvBatch",
+    "Game",
+    "GameBatch",
+    "LatentBatch",
+    "RealBatch",
+    "RealDoomEnv",
+]
 
-_WHERE = {
-    "DreamBatch": "batch",
-    "DreamDoomEnv": "dream",
-    "DreamDoomVecEnv": "sb3",
-    "DreamDoomVectorEnv": "vector",
-    "RealBatch": "real",
-    "RealDoomEnv": "real",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        return getattr(import_module(f"doom_dream_env.envs.{_WHERE[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "base": ["EnvBatch", "LatentBatch"],
+        "batch": ["DreamBatch"],
+        "dream": ["DreamDoomEnv"],
+        "game": ["Game"],
+        "games": ["GameBatch"],
+        "real": ["RealBatch", "RealDoomEnv"],
+        "sb3": ["DreamDoomVecEnv"],
+        "vector": ["DreamDoomVectorEnv"],
+    },
+)

@@ -1,4 +1,7 @@
-"""Real ViZDoom behind the project's contracts: RGB frames of 160x120, nine buttons, terminated or truncated but never both."""
+"""Real ViZDoom behind the project's contracts.
+
+RGB frames of 160x120, nine buttons, terminated or truncated but never both.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, Scenario, is_iwad, shipped_wad
+from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, Scenario
+from doom_dream_env.wads import is_iwad, shipped_wad
 
 
 def make_engine_folder() -> None:
@@ -25,43 +29,42 @@ def make_engine_folder() -> None:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise OSError(
-            f"ViZDoom keeps its files in {folder.absolute()}, which cannot be made ({error}); start from a folder that can be written"
+            f"ViZDoom keeps its files in {folder.absolute()}, which cannot be made ({error}); "
+            "start from a folder that can be written"
         ) from error
 
 
 class Game:
     """One running ViZDoom instance.
 
-    After `reset` and `step`, `frame` is the newest frame (uint8, (120, 160, 3)) and `variables` the values of
-    `VARIABLES` (float32, zero where the scenario hides them). When an episode has ended there is no new frame
-    (ViZDoom has none): `frame` keeps the last one, `variables` hold the final values.
-
     Args:
-        scenario: the world.
+        scenario: what is played.
         privileged: also expose what a player cannot know (`state.labels`, `state.objects`); used for data only.
+
+    Attributes:
+        frame: the newest frame, uint8 (120, 160, 3). When an episode has ended there is no new one (ViZDoom has none):
+            this keeps the last.
+        variables: values of `VARIABLES`, float32 (V,), zero where the scenario hides them; final ones after the end.
+        state: ViZDoom's own state; None after the end.
     """
 
     def __init__(self, scenario: Scenario, privileged: bool = False) -> None:
         import vizdoom as vzd
 
         self.scenario = scenario
-        self._vzd = vzd
+        self.frame: npt.NDArray[np.uint8] = np.zeros(FRAME_SHAPE, np.uint8)
+        self.variables: npt.NDArray[np.float32] = np.zeros(len(VARIABLES), np.float32)
+        self.state: Any = None
+        self._vizdoom = vzd
         self._game = game = vzd.DoomGame()
         game.load_config(os.path.join(vzd.scenarios_path, scenario.config))  # an absolute path stays as it is
-        if scenario.map is not None:
-            wad = scenario.wad
-            if wad is None or is_iwad(wad):
-                game.set_doom_game_path(wad or str(shipped_wad(scenario.map)))
-            else:
-                game.set_doom_game_path(str(shipped_wad(scenario.map)))
-                game.set_doom_scenario_path(wad)
-            game.set_doom_map(scenario.map)
+        self._choose_map()
         for name, value in scenario.rewards:
             getattr(game, f"set_{name}")(value)
         names = [button.name for button in game.get_available_buttons()]
         if missing := [name for name in scenario.buttons if name not in names]:
             raise ValueError(f"{scenario.config} lacks the buttons {', '.join(missing)} of {scenario.name}")
-        # those the model has not (weapon keys of free play, say) are never pressed
+        # Buttons that the model does not have (weapon keys of free play, say) are never pressed: -1.
         self._buttons = [BUTTONS.index(name) if name in scenario.buttons else -1 for name in names]
         game.set_screen_resolution(vzd.ScreenResolution.RES_160X120)
         game.set_screen_format(vzd.ScreenFormat.RGB24)
@@ -73,17 +76,29 @@ class Game:
             getattr(game, f"set_{name}_buffer_enabled")(False)  # nobody looks
         game.set_labels_buffer_enabled(privileged)
         game.set_objects_info_enabled(privileged)
-        self._readers = [getattr(vzd.GameVariable, n) if n in scenario.variables else None for n in VARIABLES]
+        self._readers = [getattr(vzd.GameVariable, name) if name in scenario.variables else None for name in VARIABLES]
         make_engine_folder()
         game.init()
-        self.frame: npt.NDArray[np.uint8] = np.zeros(FRAME_SHAPE, np.uint8)
-        self.variables: npt.NDArray[np.float32] = np.zeros(len(VARIABLES), np.float32)
-        self.state: Any = None
+
+    def _choose_map(self) -> None:
+        """Load the scenario's map and WAD, where it names any: a whole game, or an addition to one."""
+        scenario = self.scenario
+        if scenario.map is None:
+            return
+        if scenario.wad is None:
+            self._game.set_doom_game_path(str(shipped_wad(scenario.map)))
+        elif is_iwad(scenario.wad):
+            self._game.set_doom_game_path(scenario.wad)
+        else:
+            self._game.set_doom_game_path(str(shipped_wad(scenario.map)))
+            self._game.set_doom_scenario_path(scenario.wad)
+        self._game.set_doom_map(scenario.map)
 
     def _observe(self) -> None:
         get = self._game.get_game_variable
-        # the game counts below zero when it kills; its own display does not
-        self.variables = np.array([0.0 if r is None else max(get(r), 0.0) for r in self._readers], np.float32)
+        # The game counts below zero when it kills; its own display does not.
+        values = [0.0 if reader is None else max(get(reader), 0.0) for reader in self._readers]
+        self.variables = np.array(values, np.float32)
         self.state = self._game.get_state()
         if self.state is not None:
             self.frame = np.array(self.state.screen_buffer, np.uint8)
@@ -105,7 +120,8 @@ class Game:
             reward, terminated (the player died or the scenario ended), truncated (time ran out).
         """
         pressed = np.asarray(buttons)
-        reward = self._game.make_action([0 if i < 0 else int(pressed[i]) for i in self._buttons], tics or self.scenario.frame_skip)
+        action = [0 if index < 0 else int(pressed[index]) for index in self._buttons]
+        reward = self._game.make_action(action, tics or self.scenario.frame_skip)
         finished = self._game.is_episode_finished()
         truncated = finished and self._game.is_episode_timeout_reached() and not self._game.is_player_dead()
         self._observe()
@@ -113,8 +129,9 @@ class Game:
 
     def pose(self) -> npt.NDArray[np.float32]:
         """Player's x, y, z (map units) and angle (degrees)."""
-        v, get = self._vzd.GameVariable, self._game.get_game_variable
-        return np.array([get(k) for k in (v.POSITION_X, v.POSITION_Y, v.POSITION_Z, v.ANGLE)], np.float32)
+        variable = self._vizdoom.GameVariable
+        wanted = (variable.POSITION_X, variable.POSITION_Y, variable.POSITION_Z, variable.ANGLE)
+        return np.array([self._game.get_game_variable(reader) for reader in wanted], np.float32)
 
     def close(self) -> None:
         """Stop the game."""

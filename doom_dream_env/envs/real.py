@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,71 +10,84 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from doom_dream_env.envs.batch import Lanes
-from doom_dream_env.envs.dream import SingleEnv
+from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.game import Game
+from doom_dream_env.envs.games import GameBatch
+from doom_dream_env.envs.single import SingleEnv
 from doom_dream_env.world_model import WorldModel
 
 
-class RealBatch(Lanes):
-    """N real games whose frames are encoded together; the counterpart of `DreamBatch` (same methods, true rewards)."""
+class RealBatch(LatentBatch):
+    """N real games whose frames are encoded together; the counterpart of `DreamBatch` (same methods, true rewards).
+
+    An ended episode's last features repeat its last frame, because ViZDoom shows none after the end.
+
+    Args:
+        num_envs, scenario, max_episode_steps, map, wad: as for `EnvBatch`.
+        privileged: also expose what a player cannot know, as for `Game`; it never reaches the features.
+        device: where the weights go, when they are loaded here.
+        weights: as for `WorldModel.from_pretrained`, or a `WorldModel`.
+    """
+
+    per_episode_seeds = True
 
     def __init__(
         self,
         num_envs: int,
         scenario: str = "take_cover",
+        *,
+        privileged: bool = False,
         device: str | torch.device = "cpu",
         weights: WorldModel | str | Path | None = None,
+        max_episode_steps: int | None = None,
         map: str | None = None,
         wad: str | Path | None = None,
     ) -> None:
-        super().__init__(num_envs, scenario, weights, device, map, wad)
-        self.games = [Game(self.scenario) for _ in range(num_envs)]
-        self._pool = ThreadPoolExecutor(num_envs) if num_envs > 1 else None
-        self._seeds = np.random.default_rng()
+        super().__init__(
+            num_envs,
+            scenario,
+            device=device,
+            weights=weights,
+            max_episode_steps=max_episode_steps,
+            map=map,
+            wad=wad,
+        )
+        self._game_batch = GameBatch(
+            num_envs,
+            scenario,
+            privileged=privileged,
+            device=self.device,
+            max_episode_steps=max_episode_steps,
+            map=map,
+            wad=wad,
+        )
+        self.seeds = self._game_batch.seeds
 
-    def _map(self, function: Any, *arguments: Iterable[Any]) -> list[Any]:
-        return list((self._pool.map if self._pool else map)(function, *arguments))
+    @property
+    def games(self) -> list[Game]:
+        """The N games."""
+        return self._game_batch.games
 
     def frames(self) -> np.ndarray:
         """Newest real frames, uint8 (N, 120, 160, 3)."""
-        return np.stack([game.frame for game in self.games])
+        return self._game_batch.frames()
 
-    @torch.inference_mode()
-    def reset(self, lanes: Tensor | None = None, seed: int | Sequence[int] | None = None, options: None = None) -> Tensor:
-        """Begin new episodes in all lanes or in those of a mask; `seed` is one for all dice or one per lane to reset."""
-        if options:
-            raise ValueError("RealDoom-v0 takes no reset options: a real game cannot begin from a clip")
-        if lanes is None or self.state is None:
-            lanes = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        which = lanes.nonzero()[:, 0].tolist()
-        if seed is None or isinstance(seed, int):
-            if seed is not None:
-                self._seeds = np.random.default_rng(seed)
-            seeds = [seed] if isinstance(seed, int) and len(which) == 1 else self._seeds.integers(2**31, size=len(which)).tolist()
-        else:
-            seeds = list(seed)
-        self._map(lambda i, s: self.games[i].reset(s), which, seeds)
-        frames = np.stack([self.games[i].frame for i in which])[:, None]
-        variables = np.stack([self.games[i].variables for i in which])[:, None]
-        fresh = self.model.observe(frames, variables=variables, scenario=self.world)
-        self.state = fresh if len(which) == self.num_envs or self.state is None else self.state.put(lanes, fresh)
-        self.steps = torch.where(lanes, 0, self.steps)
-        self.done = self.done & ~lanes
-        return self.features
+    def _game_variables(self) -> np.ndarray:
+        return np.stack([game.variables for game in self.games])
 
-    @torch.inference_mode()
-    def step(self, actions: Tensor | np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Play one step in every lane; as `DreamBatch.step`. An ended episode's last features repeat its last frame."""
-        state, buttons = self.ready(), self.buttons(actions)
-        pressed = buttons.cpu().numpy()
-        results = self._map(lambda game, row: game.step(row), self.games, pressed)
-        reward, terminated, truncated = (torch.tensor(part, device=self.device) for part in zip(*results, strict=True))
-        variables = np.stack([game.variables for game in self.games])[:, None]
-        self.state = self.model.observe(self.frames()[:, None], buttons[:, None], state, variables)
-        self.steps = self.steps + 1
-        self.done = terminated | truncated
-        return self.features, reward.float(), terminated, truncated
+    def _begin(self, envs: Tensor, seed: int | Sequence[int] | None, options: dict[str, Any] | None) -> None:
+        self._game_batch.reset(envs, seed, options)
+        which = envs.cpu().numpy()
+        frames = self.frames()[which][:, None]  # (n, 1, 120, 160, 3)
+        variables = self._game_variables()[which][:, None]
+        new = self.model.observe(frames, variables=variables, scenario=self.known_scenario)
+        self.state = new if self.state is None or bool(envs.all()) else self.state.put(envs, new)
+
+    def _advance(self, buttons: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        _, reward, terminated, truncated = self._game_batch.step(buttons, allow_ended=True)
+        variables = self._game_variables()[:, None]
+        self.state = self.model.observe(self.frames()[:, None], buttons[:, None], self._running(), variables)
+        return reward, terminated, truncated
 
     def pixels(self) -> Tensor:
         """The real frames, uint8 (N, 120, 160, 3)."""
@@ -83,16 +95,15 @@ class RealBatch(Lanes):
 
     def close(self) -> None:
         """Stop all games."""
-        for game in self.games:
-            game.close()
-        if self._pool:
-            self._pool.shutdown()
+        self._game_batch.close()
 
 
 class RealDoomEnv(SingleEnv):
-    """`RealDoom-v0`: the real game with the spaces of `DreamDoom-v0`. Swap the id to test what was trained in the dream.
+    """`RealDoom-v0`: the real game with the spaces of `DreamDoom-v0`.
 
-    Worlds that the weights do not know (a configuration or map of the user's own) are seen through the same encoder, with neutral heads.
+    Swap the id to test in the game what was trained in the dream.
+    Scenarios that the weights do not know (a configuration or map of the user's own) are seen through the same encoder,
+    with neutral heads. Arguments as for `DreamDoomEnv`, but `map` is the one to play.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 9}
@@ -100,6 +111,7 @@ class RealDoomEnv(SingleEnv):
     def __init__(
         self,
         scenario: str = "take_cover",
+        *,
         observation: str = "features",
         render_mode: str | None = None,
         device: str = "cpu",
@@ -107,13 +119,11 @@ class RealDoomEnv(SingleEnv):
         map: str | None = None,
         wad: str | Path | None = None,
     ) -> None:
-        self.lanes: RealBatch
-        super().__init__(RealBatch(1, scenario, device, weights, map, wad), observation, render_mode)
-        self._closed = False
+        batch = RealBatch(1, scenario, device=device, weights=weights, map=map, wad=wad)
+        super().__init__(batch, observation, render_mode)
+        self.batch: RealBatch
 
     def close(self) -> None:
         """Stop the game and close the window."""
         super().close()
-        if not self._closed:
-            self.lanes.close()
-            self._closed = True
+        self.batch.close()

@@ -1,0 +1,251 @@
+"""What every batch of environments has in common: torch tensors in and out, one clock, one way to say who has ended.
+
+Legend: N environments, n actions of the scenario, F features, V variables, D state width.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from doom_dream_env.scenarios import BUTTONS, get_scenario
+from doom_dream_env.world_model import DreamState, WorldModel
+from doom_dream_env.world_model.files import find_weights
+
+FEATURE_LIMIT = 10.0  # features are clipped to ± this; a standard Gaussian never gets there
+
+
+@functools.lru_cache(maxsize=4)
+def _load(folder: Path, device: str, modified_ns: int) -> WorldModel:
+    return WorldModel.from_pretrained(folder, device)
+
+
+def shared_world_model(weights: WorldModel | str | Path | None, device: str | torch.device = "cpu") -> WorldModel:
+    """The world model, loaded once per process, folder and device; loaded anew when the folder was written anew."""
+    if isinstance(weights, WorldModel):
+        return weights
+    folder = find_weights(weights).resolve()
+    return _load(folder, str(device), (folder / "config.json").stat().st_mtime_ns)
+
+
+class EnvBatch(ABC):
+    """N environments of one scenario, stepped together.
+
+    Ended environments are not reset by themselves: call `reset` with a mask of them.
+
+    Args:
+        num_envs: N.
+        scenario: name of the scenario, or the path of a ViZDoom configuration.
+        device: where the tensors are.
+        max_episode_steps: a shorter time limit in steps than the scenario's own.
+        map: map of free play.
+        wad: a WAD of the user's own for free play, as for `get_scenario`.
+
+    Attributes:
+        action_table: buttons of each action, float32 (n, 9).
+        time_limit: steps after which an episode is truncated.
+        steps: steps since each episode began, int64 (N,).
+        done: which episodes have ended, bool (N,).
+        seeds: the seed of each running episode; None where it has none of its own.
+    """
+
+    per_episode_seeds: ClassVar[
+        bool
+    ]  # games: every episode has a seed of its own; dreams are seeded once, all together
+
+    def __init__(
+        self,
+        num_envs: int,
+        scenario: str = "take_cover",
+        *,
+        device: str | torch.device = "cpu",
+        max_episode_steps: int | None = None,
+        map: str | None = None,
+        wad: str | Path | None = None,
+    ) -> None:
+        if not isinstance(num_envs, int) or num_envs < 1:
+            raise ValueError(f"num_envs must be a positive int, got {num_envs!r}")
+        if max_episode_steps is not None and max_episode_steps < 1:
+            raise ValueError(f"max_episode_steps must be 1 or more, or None, got {max_episode_steps!r}")
+        self.num_envs = num_envs
+        self.scenario = get_scenario(scenario, map, wad)
+        self.device = torch.device(device)
+        self.action_table = torch.from_numpy(self.scenario.action_table()).to(self.device, torch.float32)
+        self.time_limit = min(self.scenario.time_limit, max_episode_steps or self.scenario.time_limit)
+        self.steps = torch.zeros(num_envs, dtype=torch.long, device=self.device)
+        self.done = torch.ones(num_envs, dtype=torch.bool, device=self.device)
+        self.seeds: list[int | None] = [None] * num_envs
+        self._begun = False
+
+    # ---- what each kind of environment says for itself -------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def features(self) -> Tensor:
+        """What an agent sees now, float32 (N, F)."""
+
+    def _sight(self) -> Tensor:
+        """What `reset` and `step` return first."""
+        return self.features
+
+    @abstractmethod
+    def _begin(self, envs: Tensor, seed: int | Sequence[int] | None, options: dict[str, Any] | None) -> None:
+        """Begin new episodes in the environments of the mask (N,)."""
+
+    @abstractmethod
+    def _advance(self, buttons: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Step all environments; returns reward, terminated and truncated, (N,) each."""
+
+    # ---- what all have -----------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def reset(
+        self,
+        envs: Tensor | None = None,
+        seed: int | Sequence[int] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Tensor:
+        """Begin new episodes, in all environments or in those of a boolean mask (N,).
+
+        Args:
+            envs: which environments; None (and the first time): all.
+            seed: dreams share one generator, which this number seeds. Games take a list, one seed for each episode to
+                begin, or one number from which all seeds are drawn from now on (of a single game, its own seed).
+                None: random numbers and seeds go on.
+            options: of dreams alone, a real clip that all of them go on from: `{"frames": uint8 (T, 120, 160, 3),
+                "actions": (T − 1, 9), "variables": (T, V)}`, the latter two optional. None: dreams begin at one of the
+                real moments that the weights carry, drawn at random.
+
+        Returns:
+            features (N, F) of all environments; (N, 0) where nothing is encoded.
+
+        Raises:
+            ValueError: on seeds or options that do not fit, or if the weights carry no initial states of the scenario.
+        """
+        if envs is None or not self._begun:
+            envs = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        self._begin(envs, seed, options)
+        self._begun = True
+        self.steps = torch.where(envs, 0, self.steps)
+        self.done = self.done & ~envs
+        return self._sight()
+
+    @torch.inference_mode()
+    def step(self, actions: Tensor | np.ndarray, *, allow_ended: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Take one step in every environment.
+
+        Args:
+            actions: indices (N,) into the scenario's action table, or buttons (N, 9).
+            allow_ended: step along what has ended already. It earns nothing, does not end again, and stays to be reset.
+
+        Returns:
+            features (N, F), reward (N,), terminated (N,), truncated (N,); never the latter two together.
+
+        Raises:
+            RuntimeError: before the first reset, or while an environment has ended and was not reset.
+            ValueError: on actions of another shape or out of range.
+        """
+        if not self._begun:
+            raise RuntimeError("step() before reset(): call reset() first")
+        ended = self.done
+        if not allow_ended and bool(ended.any()):
+            which = ended.nonzero()[:, 0].tolist()
+            raise RuntimeError(f"environments {which} have ended: reset them before the next step()")
+        reward, terminated, truncated = self._advance(self.buttons(actions))
+        self.steps = self.steps + 1
+        terminated = terminated & ~ended
+        truncated = (truncated | (self.steps >= self.time_limit)) & ~terminated & ~ended
+        self.done = ended | terminated | truncated
+        return self._sight(), reward.masked_fill(ended, 0.0), terminated, truncated
+
+    def buttons(self, actions: Tensor | np.ndarray) -> Tensor:
+        """Buttons, float32 (N, 9), of action indices (N,), or of buttons (N, 9) as they are.
+
+        Raises:
+            ValueError: on another shape, an index out of range, or buttons that are neither 0 nor 1.
+        """
+        chosen = torch.as_tensor(actions, device=self.device)
+        shape = (self.num_envs, len(BUTTONS))
+        if chosen.ndim == 2:
+            if tuple(chosen.shape) != shape:
+                raise ValueError(f"actions must be buttons of shape {shape}, got {tuple(chosen.shape)}")
+            if not bool(((chosen >= 0) & (chosen <= 1)).all()):
+                raise ValueError("actions must be 0 (released) or 1 (pressed) for each of the nine buttons")
+            return chosen.to(torch.float32)
+        if tuple(chosen.shape) != (self.num_envs,) or chosen.is_floating_point():
+            found = f"{chosen.dtype} of shape {tuple(chosen.shape)}"
+            raise ValueError(f"actions must be {self.num_envs} ints, got {found}")
+        if not self.scenario.discrete:
+            raise ValueError(f"{self.scenario.name} takes nine 0/1 buttons, shape {shape}, not indices")
+        last = len(self.action_table) - 1
+        if not bool(((chosen >= 0) & (chosen <= last)).all()):
+            raise ValueError(f"actions must be in 0…{last} in {self.scenario.name}, got {chosen.tolist()}")
+        return self.action_table[chosen.long()]
+
+    def close(self) -> None:  # noqa: B027  most have nothing to close
+        """Stop what runs outside this process's memory."""
+
+
+class LatentBatch(EnvBatch):
+    """Environments that are seen through a world model, dreamed or real.
+
+    Args:
+        num_envs, scenario, max_episode_steps, map, wad: as for `EnvBatch`.
+        device: where the weights go, when they are loaded here.
+        weights: as for `WorldModel.from_pretrained`, or a `WorldModel`.
+
+    Attributes:
+        model: the world model.
+        state: what it remembers of each episode; None before the first reset.
+        known_scenario: the scenario as the weights know it; None where they do not, which means neutral heads.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        scenario: str = "take_cover",
+        *,
+        device: str | torch.device = "cpu",
+        weights: WorldModel | str | Path | None = None,
+        max_episode_steps: int | None = None,
+        map: str | None = None,
+        wad: str | Path | None = None,
+    ) -> None:
+        self.model = shared_world_model(weights, device)
+        super().__init__(
+            num_envs, scenario, device=self.model.device, max_episode_steps=max_episode_steps, map=map, wad=wad
+        )
+        name = self.scenario.name
+        self.known_scenario = name if name in self.model.config.scenarios else None
+        self.state: DreamState | None = None
+
+    def _running(self) -> DreamState:
+        if self.state is None:
+            raise RuntimeError("nothing has begun yet: call reset() first")
+        return self.state
+
+    @property
+    def features(self) -> Tensor:
+        """What an agent sees now, clipped to ± `FEATURE_LIMIT`, float32 (N, F)."""
+        return self.model.features(self._running()).clamp_(-FEATURE_LIMIT, FEATURE_LIMIT)
+
+    def pixels(self) -> Tensor:
+        """The decoded picture of every environment, uint8 (N, 120, 160, 3)."""
+        with torch.inference_mode():
+            return self.model.decode(self._running())
+
+    @property
+    def variables(self) -> Tensor:
+        """Game variables (N, V) in the game's units."""
+        return self._running().variables
+
+    def drift(self) -> Tensor:
+        """|z|²/D − 1 of every environment, (N,): how far its state is from the Gaussian of real ones."""
+        return self.model.drift(self._running())
