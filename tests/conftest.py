@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,22 +14,26 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from playroom import make, open_window, shipped  # noqa: E402, F401
-from toy_world import joint_run, toy  # noqa: E402, F401
 
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLE_SCALES  # noqa: E402
-from doom_dream_env.world_model import PRESETS, WorldModel  # noqa: E402
+from doom_dream_env.world_model import PRESETS, DreamState, WorldModel  # noqa: E402
 
-STARTS = 12
+pytest_plugins = ("playroom", "toy_world")  # their fixtures are everybody's
+
+INITIAL_STATES = 12  # of each scenario
+CLIP_STEPS = 4
 torch.set_num_threads(1)
 
 
 def make_model(seed: int = 0, survival: float = 2.0) -> WorldModel:
-    """A tiny random world model with beginnings of every scenario; `survival` is the logit of going on."""
+    """A tiny random world model with initial states of every scenario; `survival` is the logit of going on."""
     torch.manual_seed(seed)
     model = WorldModel(PRESETS["tiny"])
     with torch.no_grad():
-        for parameter in (model.dynamics.codes.chosen_in, *(block.attention.distance_bias for block in model.trunk.blocks)):
+        for parameter in (
+            model.dynamics.codes.chosen_in,
+            *(block.attention.distance_bias for block in model.trunk.blocks),
+        ):
             parameter.normal_(std=0.3)
         for head in model.dynamics.codes.logits:
             head.weight.normal_(std=3.0)
@@ -37,11 +41,15 @@ def make_model(seed: int = 0, survival: float = 2.0) -> WorldModel:
         model.dynamics.end[-1].bias[0] = survival
         for scenario in SCENARIOS.values():
             mask = torch.from_numpy(scenario.variable_mask())
-            variables = torch.tensor(VARIABLE_SCALES).where(mask, 0.0).expand(STARTS, -1).clone()
-            model.starts[scenario.starts] = (torch.randn(STARTS, model.config.state_width), variables)
-            clip = (torch.randn(STARTS, 4, model.config.state_width), torch.zeros(STARTS, 3, 9), variables[:, None].repeat(1, 4, 1))
-            clip = (*clip, torch.arange(STARTS).float())
-            model.clips[scenario.starts] = clip
+            variables = torch.tensor(VARIABLE_SCALES).where(mask, 0.0).expand(INITIAL_STATES, -1).clone()
+            z = torch.randn(INITIAL_STATES, model.config.state_width)
+            model.initial_states[scenario.place] = (z, variables)
+            model.context_clips[scenario.place] = (
+                torch.randn(INITIAL_STATES, CLIP_STEPS, model.config.state_width),
+                torch.zeros(INITIAL_STATES, CLIP_STEPS - 1, 9),
+                variables[:, None].repeat(1, CLIP_STEPS, 1),
+                torch.arange(INITIAL_STATES).float(),
+            )
     return model.eval().requires_grad_(False)
 
 
@@ -50,9 +58,9 @@ def random_frames(*lead: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*lead, *FRAME_SHAPE), np.uint8)
 
 
-def states_equal(left: Any, right: Any) -> bool:
+def states_equal(left: DreamState, right: DreamState) -> bool:
     """Are two dream states the same, bit for bit?"""
-    return all(torch.equal(getattr(left, name), getattr(right, name)) for name in left.__dataclass_fields__)
+    return all(torch.equal(getattr(left, field.name), getattr(right, field.name)) for field in fields(left))
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +94,8 @@ def immortal(tmp_path_factory: pytest.TempPathFactory) -> WorldModel:
 @pytest.fixture(scope="session")
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> WorldModel:
     """A model whose dreams end at once: all health is lost in the first step, and with it the life."""
-    folder, model = tmp_path_factory.mktemp("mortal"), make_model(seed=2, survival=-60.0)
+    folder = tmp_path_factory.mktemp("mortal")
+    model = make_model(seed=2, survival=-60.0)
     assert model.config.deltas[0][0] == -100
     model.dynamics.outcome.bias[0] = 60.0
     model.save_pretrained(folder)

@@ -11,19 +11,22 @@ import numpy as np
 import pygame
 import pytest
 import torch
+from torch import nn
 
 import doom_dream_env  # noqa: F401
-from doom_dream_env import agents
-from doom_dream_env.agents import Agent, AgentCard
+from doom_dream_env.agents import Agent, AgentCard, agent
 from doom_dream_env.envs import DreamBatch
-from doom_dream_env.play.session import Session, World
+from doom_dream_env.play.session import PlayScenario, Session
 from doom_dream_env.play.window import Window
 from doom_dream_env.scenarios import SCENARIOS, press
 from doom_dream_env.world_model import WorldModel
 
-NOTHING, LEFT, RIGHT = press(), press("MOVE_LEFT"), press("MOVE_RIGHT")
-STEP = 4
-TAKE_COVER, FREEDOOM = World("take_cover"), World("freedoom")
+NOTHING = press()
+LEFT = press("MOVE_LEFT")
+RIGHT = press("MOVE_RIGHT")
+STEP = 4  # tics
+TAKE_COVER = PlayScenario("take_cover")
+FREEDOOM = PlayScenario("freedoom")
 
 
 @pytest.fixture
@@ -31,8 +34,14 @@ def make(immortal: WorldModel) -> Iterator[Callable[..., Session]]:
     """Makes sessions, and closes them."""
     made: list[Session] = []
 
-    def session(world: World = TAKE_COVER, mode: str = "dream", model: WorldModel = immortal, seed: int | None = 5, **more: Any) -> Session:
-        made.append(Session(world, model, mode, seed=seed, **more))
+    def session(
+        selected: PlayScenario = TAKE_COVER,
+        mode: str = "dream",
+        model: WorldModel = immortal,
+        seed: int | None = 5,
+        **more: Any,
+    ) -> Session:
+        made.append(Session(selected, model, mode, seed=seed, **more))
         return made[-1]
 
     yield session
@@ -58,12 +67,15 @@ def open_window(make: Callable[..., Session], tmp_path: Path) -> Iterator[Callab
 @pytest.fixture
 def shipped(immortal: WorldModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Agent:
     """The agent of take_cover for the weights `immortal`: it always steps right."""
-    bias = torch.tensor([0.0, 60.0, 0.0])
-    agent = Agent(AgentCard("take_cover", immortal.fingerprint, "", "Tanh"), [(torch.zeros(3, immortal.config.feature_width), bias)])
-    agent.save(tmp_path / "agents" / "take_cover")
-    monkeypatch.setattr(agents, "SHIPPED", tmp_path / "agents")
+    layer = nn.Linear(immortal.config.feature_width, 3)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.copy_(torch.tensor([0.0, 60.0, 0.0]))
+    right_only = Agent(AgentCard("take_cover", immortal.fingerprint, "", "Tanh"), nn.Sequential(layer))
+    right_only.save(tmp_path / "agents" / "take_cover")
+    monkeypatch.setattr(agent, "SHIPPED", tmp_path / "agents")
     assert SCENARIOS["take_cover"].action_table()[1].tolist() == RIGHT.tolist()
-    return agent
+    return right_only
 
 
 def press_key(window: Window, key: int, down: bool = True) -> None:
@@ -74,6 +86,7 @@ def press_key(window: Window, key: int, down: bool = True) -> None:
 
 
 def dream_of(session: Session) -> DreamBatch:
+    """The batch of one behind a session's dream."""
     assert session._dream
     return session._dream.batch
 
@@ -88,9 +101,11 @@ def ticks(session: Session, buttons: np.ndarray, number: int) -> list[np.ndarray
 
 
 def same(left: list[np.ndarray], right: list[np.ndarray]) -> bool:
+    """Are two lists of pictures equal?"""
     return len(left) == len(right) and all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
 
 
 def video(path: Path) -> list[np.ndarray]:
+    """The frames of a film."""
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]

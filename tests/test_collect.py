@@ -1,4 +1,4 @@
-"""Promises of the collector and its players: same seed, same data; a killed run goes on; nothing zeroed is stored.
+"""Promises of the collector: same seed, same data; a killed run goes on; nothing zeroed is stored.
 
 Real ViZDoom at toy size.
 """
@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,15 +23,20 @@ import torch
 from conftest import ROOT
 
 from doom_dream_env.envs.game import Game
-from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLES, get_scenario, press, shipped_wad
-from doom_dream_env.shards import CODEC, FRAME_BYTES
-from training import collect
-from training.collect import EPISODES_PER_SHARD, SEEDS, Job, collect_shard, parse_mix
-from training.dataset import Dataset, read_shard
-from training.players import BEHAVIOURS, TEACHERS, BlindSweep, RandomPlayer, Relay, make_player, random_action
-from training.world_model import make_batch
+from doom_dream_env.recording import CODEC, FRAME_BYTES
+from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLES, get_scenario
+from doom_dream_env.seeds import SPLITS
+from training.__main__ import main
+from training.config import CollectConfig, Split
+from training.data import collect
+from training.data.batch import make_batch
+from training.data.collect import EPISODES_PER_SHARD, Job, collect_shard
+from training.data.dataset import Dataset, read_shard
+from training.players.handover import HandoverPlayer
+from training.players.roster import make_player
 
 STEPS = 12  # a shard ends after the first episode
+RANDOM = {"random": 1.0}
 
 
 @pytest.fixture
@@ -39,39 +45,63 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(collect, "STEPS_PER_SHARD", STEPS)
     monkeypatch.setattr(collect, "ProcessPoolExecutor", lambda workers, **_: ThreadPoolExecutor(1))
     yield
-    for game in collect._games.values():
-        game.close()
-    collect._games.clear()
+    collect._close_games()
 
 
-def job(folder: Path, scenario: str = "take_cover", split: str = "train", index: int = 0, mix: str = "random", tics: bool = False) -> Job:
-    return Job(SCENARIOS[scenario], split, index, parse_mix(mix), folder / f"{scenario}-{split}-{index:05d}.parquet", tics)
+def job(
+    folder: Path,
+    scenario: str = "take_cover",
+    split: Split = "train",
+    index: int = 0,
+    behaviour: str = "random",
+    tics: bool = False,
+) -> Job:
+    path = folder / f"{scenario}-{split}-{index:05d}.parquet"
+    return Job(SCENARIOS[scenario], split, index, {behaviour: 1.0}, path, tics)
+
+
+def config(out: Path, steps: int, **settings: Any) -> CollectConfig:
+    chosen: dict[str, Any] = {"scenarios": ("take_cover",), "mix": RANDOM}
+    return CollectConfig(out=out, steps=steps, **(chosen | settings))
 
 
 def decoded(table: pa.Table) -> np.ndarray:
     """All frames of a shard, (N, 120, 160, 3)."""
     blobs = table["frame"].to_pylist()
-    return np.stack([np.frombuffer(CODEC.decompress(blob, FRAME_BYTES), np.uint8).reshape(120, 160, 3) for blob in blobs])
+    return np.stack(
+        [np.frombuffer(CODEC.decompress(blob, FRAME_BYTES), np.uint8).reshape(120, 160, 3) for blob in blobs]
+    )
+
+
+def matrix(table: pa.Table, column: str, width: int) -> np.ndarray:
+    return table[column].combine_chunks().flatten().to_numpy().reshape(-1, width)
+
+
+# ---- shards ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_shard_holds_whole_episodes_as_the_game_played_them(small: None, tmp_path: Path, scenario: str) -> None:
-    work, seed = job(tmp_path, scenario, index=1), EPISODES_PER_SHARD
+    work = job(tmp_path, scenario, index=1)
+    seed = EPISODES_PER_SHARD
     steps = collect_shard(work)
     table = read_shard(work.path)
     assert steps == len(table) >= STEPS
-    terminated, truncated = table["terminated"].to_numpy(), table["truncated"].to_numpy()
+    terminated = table["terminated"].to_numpy()
+    truncated = table["truncated"].to_numpy()
     assert not (terminated & truncated).any()
     assert (terminated | truncated).tolist() == [False] * (len(table) - 1) + [True], "an episode is not whole"
+    assert table["elapsed"].to_pylist() == list(range(len(table)))
     frames = decoded(table)
     assert (frames.reshape(len(frames), -1).mean(1) > 5).all(), "a zeroed frame was stored"
     assert len(np.unique(frames.reshape(len(frames), -1), axis=0)) > len(frames) / 2
-    actions = table["action"].combine_chunks().flatten().to_numpy().reshape(-1, len(BUTTONS))
+    actions = matrix(table, "action", len(BUTTONS))
     if SCENARIOS[scenario].discrete:
         assert {tuple(action) for action in actions} <= {tuple(row) for row in SCENARIOS[scenario].action_table()}
     else:
         assert actions.sum(1).max() > 1, "free play presses several buttons at once"
-    now, after = (table[k].combine_chunks().flatten().to_numpy().reshape(-1, len(VARIABLES)) for k in ("variables", "next_variables"))
+    now = matrix(table, "variables", len(VARIABLES))
+    after = matrix(table, "next_variables", len(VARIABLES))
     assert np.array_equal(now[1:], after[:-1]), "variables after a step are not those before the next one"
     mask = SCENARIOS[scenario].variable_mask()
     assert np.all(now[:, ~mask] == 0) and (not mask[0] or 90 < now[0, 0] <= 100)
@@ -88,9 +118,11 @@ def test_a_shard_holds_whole_episodes_as_the_game_played_them(small: None, tmp_p
     game.close()
 
 
-@pytest.mark.parametrize("mix", ["random", "noisy"])
-def test_the_same_seed_gives_the_same_data(small: None, tmp_path: Path, mix: str) -> None:
-    first, again, other = job(tmp_path / "a", mix=mix), job(tmp_path / "b", mix=mix), job(tmp_path / "c", index=1, mix=mix)
+@pytest.mark.parametrize("behaviour", ["random", "perturbed"])
+def test_the_same_seed_gives_the_same_data(small: None, tmp_path: Path, behaviour: str) -> None:
+    first = job(tmp_path / "a", behaviour=behaviour)
+    again = job(tmp_path / "b", behaviour=behaviour)
+    other = job(tmp_path / "c", index=1, behaviour=behaviour)
     for work in (first, other, again):  # another shard in between changes nothing
         work.path.parent.mkdir()
         collect_shard(work)
@@ -98,88 +130,134 @@ def test_the_same_seed_gives_the_same_data(small: None, tmp_path: Path, mix: str
     assert not np.array_equal(decoded(read_shard(first.path))[:STEPS], decoded(read_shard(other.path))[:STEPS])
 
 
-@pytest.mark.parametrize("split", SEEDS)
-def test_every_split_keeps_to_its_own_seeds(small: None, tmp_path: Path, split: str) -> None:
-    low, high = SEEDS[split]
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_split_keeps_to_its_own_seeds(small: None, tmp_path: Path, split: Split) -> None:
+    seeds = SPLITS[split]
     work = job(tmp_path, split=split, index=2)
     collect_shard(work)
-    assert set(read_shard(work.path)["episode"].to_pylist()) == {low + 2 * EPISODES_PER_SHARD}
-    beyond = job(tmp_path, split=split, index=(high - low) // EPISODES_PER_SHARD)
-    with pytest.raises(ValueError, match=f"beyond {high} of split '{split}'"):
+    assert set(read_shard(work.path)["episode"].to_pylist()) == {seeds.start + 2 * EPISODES_PER_SHARD}
+    beyond = job(tmp_path, split=split, index=len(seeds) // EPISODES_PER_SHARD)
+    with pytest.raises(ValueError, match=f"beyond {seeds.stop} of split '{split}'"):
         collect_shard(beyond)
     assert not beyond.path.exists()
 
 
 def test_the_splits_share_no_seed_and_leave_the_last_to_nobody() -> None:
-    assert sorted(SEEDS.values()) == [(0, 50_000), (50_000, 60_000), (60_000, 90_000)]
+    ranges = [(seeds.start, seeds.stop) for seeds in SPLITS.values()]
+    assert sorted(ranges) == [(0, 50_000), (50_000, 60_000), (60_000, 90_000)]
 
 
 def test_tics_between_two_steps_are_stored_on_demand(small: None, tmp_path: Path) -> None:
-    plain, fine = job(tmp_path / "plain"), job(tmp_path / "fine", tics=True)
+    plain = job(tmp_path / "plain")
+    fine = job(tmp_path / "fine", tics=True)
     for work in (plain, fine):
         work.path.parent.mkdir()
         collect_shard(work)
-    left, right = read_shard(plain.path), read_shard(fine.path)
+    left = read_shard(plain.path)
+    right = read_shard(fine.path)
     assert "tics" not in left.column_names
     assert all(len(tics) == 3 for tics in right["tics"].to_pylist()[:-1])
     assert np.array_equal(decoded(left)[:5], decoded(right)[:5]), "four steps of a tic are not one step of four"
 
 
-def test_collecting_again_keeps_what_is_there_and_makes_what_is_not(small: None, tmp_path: Path) -> None:
-    steps = 3 * STEPS
-    new = collect.collect(tmp_path, ["take_cover"], "train", steps, "random")
-    shards = sorted((tmp_path / "take_cover").iterdir())
-    assert [path.name for path in shards] == [f"train-{i:05d}.parquet" for i in range(3)]
-    assert new == len(Dataset(tmp_path, ["take_cover"])) >= steps
-    assert collect.collect(tmp_path, ["take_cover"], "train", steps, "random") == 0
+def test_a_handover_is_recorded_from_shortly_before_it_stops_looking(
+    small: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(collect, "STEPS_PER_SHARD", 150)
+    scenario = SCENARIOS["take_cover"]
+    (tmp_path / "take_cover").mkdir()
+    work = Job(scenario, "train", 0, {"handover": 1.0}, tmp_path / "take_cover" / "train-00000.parquet")
+    collect_shard(work)
+    data = Dataset(tmp_path, ["take_cover"], "train")
+    firsts = np.unique(data.first)
+    seeds = read_shard(work.path)["episode"].to_numpy()[firsts]
+    elapsed = data.elapsed[firsts]
+    for seed, steps in zip(seeds.tolist(), elapsed.tolist(), strict=True):
+        player = make_player("handover", scenario, np.random.default_rng(seed))
+        assert isinstance(player, HandoverPlayer) and steps == max(0, player.change - 16)
+    assert elapsed.max() > 0 and len(firsts) > 1, "every episode is recorded from its beginning"
+    rows = np.arange(len(data))
+    np.testing.assert_array_equal(data.elapsed, data.elapsed[data.first] + rows - data.first)
+    trained = make_batch(data, firsts, 5, torch.device("cpu"), frames=False)
+    assert trained.elapsed.tolist() == elapsed.tolist(), "the clock of a window begins at its first recorded row"
 
-    contents, times = [p.read_bytes() for p in shards], [p.stat().st_mtime_ns for p in shards]
-    shards[1].rename(shards[1].with_suffix(".partial"))  # as a killed run leaves it, but for its length
-    others = tmp_path / "take_cover" / "val-00000.partial"
-    others.write_bytes(b"another collector is at work on this")
-    collect.collect(tmp_path, ["take_cover"], "train", steps, "random")
-    assert [p.read_bytes() for p in shards] == contents, "the shard made anew differs"
-    assert [p.stat().st_mtime_ns for p in shards][::2] == times[::2], "a finished shard was touched"
-    assert sorted((tmp_path / "take_cover").iterdir()) == [*shards, others]
 
-
-def test_a_shard_that_fails_is_reported_and_the_others_stay(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = collect.ShardWriter.write
-
-    def unlucky(self: collect.ShardWriter, path: Path, scenario: str, starts: str) -> None:
-        if path.name == "train-00001.parquet":
-            raise OSError(28, f"could not write {path}: No space left on device")
-        write(self, path, scenario, starts)
-
-    monkeypatch.setattr(collect.ShardWriter, "write", unlucky)
-    with pytest.raises(OSError, match="train-00001.parquet"):
-        collect.collect(tmp_path, ["take_cover"], "train", 2 * STEPS, "random")
-    assert [p.name for p in (tmp_path / "take_cover").iterdir()] == ["train-00000.parquet"]
-    monkeypatch.undo()
+# ---- who plays -------------------------------------------------------------------------------------------------------
 
 
 def test_the_mix_is_kept_in_steps(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect, "STEPS_PER_SHARD", 1500)
     steps: dict[str, int] = {}
     for index in range(2):
-        work = job(tmp_path, "health_gathering", index=index, mix="random=0.75,sweep=0.25")
-        collect_shard(work)
-        for name in read_shard(work.path)["behaviour"].to_pylist():
+        path = tmp_path / f"{index}.parquet"
+        mix = {"random": 0.75, "alternating": 0.25}
+        collect_shard(Job(SCENARIOS["health_gathering"], "train", index, mix, path))
+        for name in read_shard(path)["behaviour"].to_pylist():
             steps[name] = steps.get(name, 0) + 1
     assert steps["random"] / sum(steps.values()) == pytest.approx(0.75, abs=0.2)
 
 
-def test_mix_is_parsed_and_its_mistakes_named() -> None:
-    assert parse_mix("random=0.5, runs/agent=2,sweep") == (("random", 0.5), ("runs/agent", 2.0), ("sweep", 1.0))
-    with pytest.raises(ValueError, match="random=lots.*expected name=weight"):
-        parse_mix("random=lots")
+def test_a_share_that_is_no_number_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["collect", "--mix", "random", "lots"])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert "--mix" in error and "each followed by a number" in error
+
+
+def test_a_behaviour_that_is_unknown_is_named(small: None, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'brave' is unknown; choose from random, alternating"):
+        collect.collect(config(tmp_path, 1, mix={"brave": 1.0}))
+
+
+# ---- going on --------------------------------------------------------------------------------------------------------
+
+
+def test_collecting_again_keeps_what_is_there_and_makes_what_is_not(small: None, tmp_path: Path) -> None:
+    settings = config(tmp_path, 3 * STEPS)
+    folder = tmp_path / "take_cover"
+    new = collect.collect(settings)
+    shards = sorted(folder.iterdir())
+    assert [path.name for path in shards] == [f"train-{i:05d}.parquet" for i in range(3)]
+    assert new == len(Dataset(tmp_path, ["take_cover"])) >= settings.steps
+    assert collect.collect(settings) == 0
+    assert json.loads((tmp_path / "collect-train.config.json").read_text())["mix"] == RANDOM
+
+    contents = [path.read_bytes() for path in shards]
+    times = [path.stat().st_mtime_ns for path in shards]
+    shards[1].rename(shards[1].with_suffix(".partial"))  # as a killed run leaves it, but for its length
+    others = folder / "val-00000.partial"
+    others.write_bytes(b"another collector is at work on this")
+    collect.collect(settings)
+    assert [path.read_bytes() for path in shards] == contents, "the shard made anew differs"
+    assert [path.stat().st_mtime_ns for path in shards][::2] == times[::2], "a finished shard was touched"
+    assert sorted(folder.iterdir()) == [*shards, others]
+
+
+def test_a_shard_that_fails_is_reported_and_the_others_stay(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = collect.ShardWriter.write
+
+    def unlucky(self: collect.ShardWriter, path: Path, scenario: str, place: str) -> None:
+        if path.name == "train-00001.parquet":
+            raise OSError(28, f"could not write {path}: No space left on device")
+        write(self, path, scenario, place)
+
+    monkeypatch.setattr(collect.ShardWriter, "write", unlucky)
+    with pytest.raises(OSError, match="train-00001.parquet"):
+        collect.collect(config(tmp_path, 2 * STEPS))
+    assert [path.name for path in (tmp_path / "take_cover").iterdir()] == ["train-00000.parquet"]
+    monkeypatch.undo()
 
 
 @pytest.mark.slow
 def test_a_killed_collector_goes_on_where_it_was(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training.collect", "--out", str(tmp_path), "--scenarios", "take_cover", "--steps", "4500",
-               "--workers", "1", "--mix", "random"]  # fmt: skip
-    first, folder = tmp_path / "take_cover" / "train-00000.parquet", tmp_path / "take_cover"
+    options = {"out": tmp_path, "scenarios": "take_cover", "steps": 4500, "workers": 1}
+    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "training", "collect", *words, "--mix", "random", "1"]
+    folder = tmp_path / "take_cover"
+    first = folder / "train-00000.parquet"
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not first.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -198,93 +276,28 @@ def test_a_killed_collector_goes_on_where_it_was(tmp_path: Path) -> None:
     before = first.stat().st_mtime_ns
     (folder / "train-00001.partial").write_bytes(b"half")
     subprocess.run(command, cwd=ROOT, check=True, timeout=500, stderr=subprocess.DEVNULL)
-    assert sorted(p.name for p in folder.iterdir()) == [f"train-{i:05d}.parquet" for i in range(3)]
+    assert sorted(path.name for path in folder.iterdir()) == [f"train-{i:05d}.parquet" for i in range(3)]
     assert first.stat().st_mtime_ns == before
     assert len(Dataset(tmp_path, ["take_cover"])) >= 4500
 
 
-# ---- the game ----------------------------------------------------------------------------------------------------------
+def test_a_collector_leaves_no_game_running(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training", "collect", "--out", str(tmp_path), "--scenarios", "basic"]
+    command += ["--steps", "1", "--mix", "random", "1"]
+    # A game left behind would hold the pipe open.
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_frames_are_rgb_not_bgr() -> None:
-    """Against ViZDoom's own planes: CRCGCB is red, green, blue, one after the other."""
-    import vizdoom as vzd
-
-    game = Game(SCENARIOS["health_gathering"])
-    game.reset(3)
-    planes = vzd.DoomGame()
-    planes.load_config(os.path.join(vzd.scenarios_path, "health_gathering.cfg"))
-    planes.set_screen_resolution(vzd.ScreenResolution.RES_160X120)
-    planes.set_screen_format(vzd.ScreenFormat.CRCGCB)
-    planes.set_window_visible(False)
-    planes.set_seed(3)
-    planes.init()
-    planes.set_seed(3)
-    planes.new_episode()
-    expected = np.moveaxis(planes.get_state().screen_buffer, 0, -1)
-    assert np.array_equal(game.frame, expected) and not np.array_equal(game.frame, expected[..., ::-1])
-    game.close()
-    planes.close()
-
-
-def test_engines_that_start_together_find_their_folder_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Left to make it themselves, one of them now and then dies of the other having been quicker."""
-    import vizdoom as vzd
-
-    found = []
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(vzd.DoomGame, "init", lambda game: found.append(Path("_vizdoom").is_dir()))
-    for _ in range(2):
-        Game(SCENARIOS["basic"])
-    assert found == [True, True]
-    (tmp_path / "_vizdoom").rmdir()
-    (tmp_path / "_vizdoom").write_text("in the way")
-    with pytest.raises(OSError, match="start from a folder that can be written"):
-        Game(SCENARIOS["basic"])
-
-
-def test_an_ended_game_keeps_its_last_frame_and_tells_the_final_variables() -> None:
-    game = Game(SCENARIOS["health_gathering"])
-    game.reset(0)
-    ended, frame = False, game.frame
-    while not ended:
-        frame = game.frame.copy()
-        reward, terminated, truncated = game.step(np.zeros(9))
-        ended = terminated or truncated
-    assert terminated and not truncated and reward < -90
-    assert np.array_equal(game.frame, frame) and game.frame.any()
-    assert game.variables[0] <= 0 and game.variables[1] == 0
-    game.close()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_players_whole_life_ends_by_time_at_the_declared_limit(scenario: str) -> None:
-    """Every real scenario truncates at `time_limit`, whatever its own configuration says about time."""
-    spec = SCENARIOS[scenario]
-    game, limits = Game(spec, privileged=True), set()
-    for seed in range(6):
-        player = TEACHERS[scenario](spec, np.random.default_rng(seed))
-        game.reset(70_000 + seed)
-        steps, ended = 0, False
-        while not ended:
-            _, terminated, truncated = game.step(player(game))
-            assert not (terminated and truncated)
-            steps, ended = steps + 1, terminated or truncated
-        assert steps <= spec.time_limit
-        limits |= {steps} if truncated else set()
-    game.close()
-    assert limits <= {spec.time_limit}
-
-
-# ---- free play, and worlds of the user's own ----
+# ---- free play, and scenarios of the user's own ----------------------------------------------------------------------
 
 
 def test_free_play_goes_where_it_is_told(small: None, tmp_path: Path) -> None:
-    collect.collect(tmp_path, ["freedoom"], "train", 1, "random", maps=["MAP02", "E1M1"])
-    starts = {json.loads(read_shard(f).schema.metadata[b"doom_dream_env"])["starts"] for f in (tmp_path / "freedoom").iterdir()}
-    assert starts == {"freedoom:MAP02", "freedoom:E1M1"}
-    assert set(Dataset(tmp_path, ["freedoom"]).starts) == starts
+    collect.collect(config(tmp_path, 1, scenarios=("freedoom",), maps=("MAP02", "E1M1")))
+    shards = [read_shard(path) for path in (tmp_path / "freedoom").iterdir()]
+    places = {json.loads(shard.schema.metadata[b"doom_dream_env"])["place"] for shard in shards}
+    assert places == {"freedoom:MAP02", "freedoom:E1M1"}
+    assert set(Dataset(tmp_path, ["freedoom"]).place_names) == places
     frames = []
     for name in ("MAP02", "E1M1"):
         game = Game(get_scenario("freedoom", map=name))
@@ -294,127 +307,21 @@ def test_free_play_goes_where_it_is_told(small: None, tmp_path: Path) -> None:
     assert (frames[0] != frames[1]).mean() > 0.3, "two maps look the same"
 
 
-def test_a_wad_of_ones_own_is_played_as_a_whole_game_or_as_an_addition(tmp_path: Path) -> None:
-    own = tmp_path / "own.wad"
-    own.symlink_to(shipped_wad("MAP01"))
-    world = get_scenario("freedoom", wad=own)
-    assert (world.map, world.starts) == ("MAP01", "freedoom:freedoom2:MAP01")
-    game = Game(world)
-    game.reset(1)
-    assert game.frame.any() and game.variables[0] == 100
-    game.close()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"", "only 0 bytes"), (b"ZIP!" + bytes(20), "begins with"), (b"PWAD" + bytes([9, 0, 0, 0, 12, 0, 0, 0]), "cut off")],
-)
-def test_what_is_no_wad_is_refused_by_name(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "broken.wad"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=message) as error:
-        get_scenario("freedoom", wad=path)
-    assert "broken.wad" in str(error.value)
-
-
-def test_maps_that_do_not_exist_are_refused_with_those_that_do() -> None:
-    with pytest.raises(ValueError, match="no map 'MAP99'; it has MAP01, MAP02"):
-        get_scenario("freedoom", map="MAP99")
-    with pytest.raises(ValueError, match="map of its own"):
-        get_scenario("take_cover", map="MAP01")
-    with pytest.raises(ValueError, match="cannot read the WAD"):
-        get_scenario("freedoom", wad="/nowhere/doom2.wad")
-
-
-def test_a_configuration_of_ones_own_is_a_world(small: None, tmp_path: Path) -> None:
+def test_a_configuration_of_ones_own_is_a_scenario(small: None, tmp_path: Path) -> None:
     import vizdoom
 
+    shipped = Path(vizdoom.scenarios_path)
     own = tmp_path / "my_basic.cfg"  # ViZDoom looks for the WAD beside it
-    own.write_text((Path(vizdoom.scenarios_path) / "basic.cfg").read_text())
-    (tmp_path / "basic.wad").symlink_to(Path(vizdoom.scenarios_path) / "basic.wad")
-    world = get_scenario(own)
-    assert (world.name, world.buttons, world.variables) == ("my_basic", SCENARIOS["basic"].buttons, ("AMMO2",))
-    assert world.time_limit == SCENARIOS["basic"].time_limit
-    collect.collect(tmp_path / "data", [str(own)], "train", 1, "random")
+    own.write_text((shipped / "basic.cfg").read_text())
+    (tmp_path / "basic.wad").symlink_to(shipped / "basic.wad")
+    scenario = get_scenario(own)
+    expected = ("my_basic", SCENARIOS["basic"].buttons, ("AMMO2",))
+    assert (scenario.name, scenario.buttons, scenario.variables) == expected
+    assert scenario.time_limit == SCENARIOS["basic"].time_limit
+    collect.collect(config(tmp_path / "data", 1, scenarios=(str(own),)))
     assert len(Dataset(tmp_path / "data", [str(own)])) > 0
     own.write_text("available_buttons = { SELECT_WEAPON1 }")
     with pytest.raises(ValueError, match="none of the buttons"):
         get_scenario(own)
     with pytest.raises(ValueError, match="no configuration"):
         get_scenario(tmp_path / "missing.cfg")
-
-
-def test_a_collector_leaves_no_game_running(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training.collect", "--out", str(tmp_path), "--scenarios", "basic", "--steps", "1", "--mix", "random"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120)  # a game left behind would hold the pipe open
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
-# ---- players -----------------------------------------------------------------------------------------------------------
-
-
-def test_press_names_buttons_and_random_play_stays_within_the_world() -> None:
-    assert press().tolist() == [0] * 9 and np.flatnonzero(press("ATTACK", "USE")).tolist() == [6, 7]
-    dice = np.random.default_rng(0)
-    for spec in SCENARIOS.values():
-        drawn = {random_action(spec, dice).tobytes() for _ in range(300)}
-        assert (drawn == {row.tobytes() for row in spec.action_table()}) if spec.discrete else len(drawn) > 30, spec.name
-
-
-def test_random_and_sweeping_players_do_as_they_say() -> None:
-    spec = SCENARIOS["take_cover"]
-    player = RandomPlayer(spec, np.random.default_rng(0), hold=4)
-    played = np.array([player(None) @ (0, 0, 1, 2, 0, 0, 0, 0, 0) for _ in range(3000)])  # type: ignore[arg-type]
-    assert np.bincount(played, minlength=3) == pytest.approx([1000] * 3, abs=200)
-    runs = np.diff(np.flatnonzero(np.r_[True, played[1:] != played[:-1], True]))
-    assert 2.5 < runs.mean() < 5  # holds of 2.5 steps on average, a third of them repeated
-    left, right = press("MOVE_LEFT"), press("MOVE_RIGHT")
-    sweep = BlindSweep((left, right), (3, 2))
-    assert [sweep(None) is left for _ in range(7)] == [True, True, True, False, False, True, True]  # type: ignore[arg-type]
-    dice = np.random.default_rng(0)
-    drawn = [BlindSweep.random(spec, dice) for _ in range(200)]
-    same = np.mean([np.array_equal(*sweep.actions) for sweep in drawn])
-    assert 0.2 < same < 0.5 and min(min(sweep.steps) for sweep in drawn) >= 2  # a third do the same all the time
-
-
-def test_a_relay_is_recorded_from_shortly_before_it_stops_looking(small: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(collect, "STEPS_PER_SHARD", 150)
-    (tmp_path / "take_cover").mkdir()
-    work = Job(SCENARIOS["take_cover"], "train", 0, parse_mix("relay=1"), tmp_path / "take_cover" / "train-00000.parquet")
-    collect_shard(work)
-    data = Dataset(tmp_path, ["take_cover"], "train")
-    firsts = np.unique(data.first)
-    seeds, ages = read_shard(work.path)["episode"].to_numpy()[firsts], data.age[firsts]
-    for seed, age in zip(seeds.tolist(), ages.tolist(), strict=True):
-        player = make_player("relay", SCENARIOS["take_cover"], np.random.default_rng(seed))
-        assert isinstance(player, Relay) and age == max(0, player.change - 16)
-    assert ages.max() > 0 and len(firsts) > 1, "every episode is recorded from its beginning"
-    at = np.arange(len(data))
-    np.testing.assert_array_equal(data.age, data.age[data.first] + at - data.first)
-    trained = make_batch(data, firsts, 5, torch.device("cpu"), frames=False)
-    assert trained.age.tolist() == ages.tolist(), "the clock of a window begins at its first recorded row"
-
-
-def test_an_unknown_behaviour_lists_the_known() -> None:
-    with pytest.raises(ValueError) as error:
-        make_player("brave", SCENARIOS["take_cover"], np.random.default_rng(0))
-    assert "brave" in str(error.value) and all(name in str(error.value) for name in BEHAVIOURS)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("scenario", "margin"), [("take_cover", 400), ("defend_the_center", 5), ("health_gathering", 300)])
-def test_scripted_players_beat_random_ones_by_far(scenario: str, margin: float) -> None:
-    spec, episodes = SCENARIOS[scenario], 6
-    game, returns = Game(spec, privileged=True), {}
-    for behaviour in ("random", "scripted"):
-        returns[behaviour] = []
-        for seed in range(70_100, 70_100 + episodes):
-            player = make_player(behaviour, spec, np.random.default_rng(seed))
-            game.reset(seed)
-            total, ended = 0.0, False
-            while not ended:
-                reward, terminated, truncated = game.step(player(game))
-                total, ended = total + reward, terminated or truncated
-            returns[behaviour].append(total)
-    game.close()
-    assert np.mean(returns["scripted"]) > np.mean(returns["random"]) + margin, returns

@@ -1,8 +1,7 @@
-"""Promises of the decoder's training: pictures of the state they are given, parts that come late come late, runs that resume."""
+"""Promises of the stage decoder: it paints the states it is given, late parts come late, runs resume."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,29 +10,41 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_world import LENGTH, WORLDS, run
+from toy_world import LENGTH, TOY_SCENARIOS, run, toy_config
 
 from doom_dream_env.world_model import WorldModel
-from training import decoder, dynamics, perceptual
-from training.dataset import Dataset
-from training.dynamics import cached_states, load_trainee
-from training.loop import Compute, save_checkpoint, seeded
-from training.losses import motion_mismatch
+from training.data.dataset import Dataset
+from training.data.latents import cached_states
+from training.data.picture_pairs import DreamedPairs, PairSampler, shot_rows
+from training.engine import fit as loop
+from training.engine.checkpoint import save_checkpoint
+from training.engine.compute import Compute
+from training.models.motion import motion_mismatch
+from training.models.picture_model import AVERAGE
+from training.models.training_model import load_training_model
+from training.stages import (
+    AUTOENCODER_CHECKPOINT,
+    DECODER_CHECKPOINT,
+    DYNAMICS_CHECKPOINT,
+    REPRESENTATION_CHECKPOINT,
+    STATES,
+    decoder,
+)
 
 CPU = Compute(torch.device("cpu"), 0, 1, False)
-SMALL = {"batch": 6, "dreams": 12, "looked-at": 2}
+SMALL: dict[str, Any] = {"batch": 6, "dreams": 12, "perceptual_batch": 2}
 
 
-def paint(toy: Path, out: Path, steps: int, *switches: str, **flags: Any) -> None:
-    """Run the stage as its command line would."""
-    run("decoder", toy, out, steps, switches=switches, **(SMALL | flags))
+def paint(toy: Path, out: Path, steps: int, **settings: Any) -> None:
+    """Run the stage at toy size."""
+    run("decoder", toy, out, steps, **(SMALL | settings))
 
 
 @pytest.fixture(scope="module")
-def dynamics_run(toy: Path, joint_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a short dynamics stage. Not to be changed by a test."""
+def dynamics_run(toy: Path, representation_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short stage dynamics. Not to be changed by a test."""
     out = tmp_path_factory.mktemp("dynamics")
-    (out / "joint.safetensors").write_bytes((joint_run / "joint.safetensors").read_bytes())
+    (out / REPRESENTATION_CHECKPOINT).write_bytes((representation_run / REPRESENTATION_CHECKPOINT).read_bytes())
     run("dynamics", toy, out, 2)
     return out
 
@@ -41,97 +52,86 @@ def dynamics_run(toy: Path, joint_run: Path, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def out(dynamics_run: Path, tmp_path: Path) -> Path:
     """A run folder in which the stage can start."""
-    for name in (dynamics.CHECKPOINT, "states-train.safetensors"):
+    for name in (DYNAMICS_CHECKPOINT, STATES):
         (tmp_path / name).write_bytes((dynamics_run / name).read_bytes())
     return tmp_path
 
 
-def log(out: Path, stage: str = "decoder") -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / stage / "log.jsonl").read_text().splitlines()]
+# ---- the stage -------------------------------------------------------------------------------------------------------
 
 
 def test_pictures_show_the_state_they_were_made_of(toy: Path, out: Path) -> None:
-    """After a few steps the picture of the right state is nearer to the frame than that of another; what ships is the average."""
-    paint(toy, out, 80, **{"perceptual-from": 1.0, "adversarial-from": 1.0, "batch": 16, "noise": 0.0})
-    data, model = Dataset(toy, WORLDS), WorldModel.from_pretrained(out / "weights")
-    rows = np.arange(0, len(data), 3)
-    real = torch.from_numpy(data.frames(rows)).float()
-    picture = model.decode(model.encode(torch.from_numpy(data.frames(rows))[None])[0]).float()
+    """After a few steps the picture of a state is nearer to its frame than to another; what ships is the average."""
+    paint(toy, out, 80, perceptual_from=1.0, adversarial_from=1.0, batch=16, noise=0.0)
+    data = Dataset(toy, TOY_SCENARIOS)
+    model = WorldModel.from_pretrained(out / "weights")
+    frames = torch.from_numpy(data.frames(np.arange(0, len(data), 3)))
+    real = frames.float()
+    picture = model.decode(model.encode(frames[None])[0]).float()
     right, wrong = (float((picture - other).square().mean()) for other in (real, real.roll(1, 0)))
     assert right < 0.8 * wrong, (right, wrong)
-    saved = load_file(out / decoder.CHECKPOINT)
+
+    saved = load_file(out / DECODER_CHECKPOINT)
     shipped = load_file(out / "weights" / "decoder.safetensors")
     for name, value in shipped.items():
-        torch.testing.assert_close(value, saved[f"module.average.0.{name.removeprefix('decoder.')}"].half())
-    assert not torch.equal(saved["module.average.0.pixels.weight"], saved["module.decoder.pixels.weight"])
+        torch.testing.assert_close(value, saved[f"{AVERAGE}{name}"].half())
+    last = "decoder.pixels.weight"
+    assert not torch.equal(saved[f"{AVERAGE}{last}"], saved[f"module.picture_model.{last}"])
 
 
 def test_late_parts_come_late(toy: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder, "LISTENING", 0.5)
-    heard: list[int] = []
+    counted: list[int] = []
     moved: list[int] = []
-    monkeypatch.setattr(decoder, "motion_mismatch", lambda *pictures: (moved.append(len(pictures[0])), motion_mismatch(*pictures))[1])
-    scores = torch.autograd.grad
-    monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: (heard.append(1), scores(*a, **k))[1])
-    paint(toy, out, 8, **{"perceptual-from": 0.25, "adversarial-from": 0.5})
-    assert len(heard) == 4, "the decoder heard of the critic in other steps than the last two"
+    gradients = torch.autograd.grad
+
+    def counting_grad(*arguments: Any, **options: Any) -> Any:
+        counted.append(1)
+        return gradients(*arguments, **options)
+
+    def counting_motion(*pictures: torch.Tensor) -> torch.Tensor:
+        moved.append(len(pictures[0]))
+        return motion_mismatch(*pictures)
+
+    monkeypatch.setattr(torch.autograd, "grad", counting_grad)
+    monkeypatch.setattr(decoder, "motion_mismatch", counting_motion)
+    paint(toy, out, 8, perceptual_from=0.25, adversarial_from=0.5, critic_warmup=0.5)
+    assert len(counted) == 4, "the critic counted for the decoder in other steps than the last two"
     assert moved == [6 // 2] * 6, "the motion of each pair counts from the third of eight steps on"
-    written = {name.split(".")[1] for name in load_file(out / decoder.CHECKPOINT) if name.startswith("module.")}
-    assert written == {"decoder", "average", "critic"}
+    written = {name.split(".")[1] for name in load_file(out / DECODER_CHECKPOINT) if name.startswith("module.")}
+    assert written == {"picture_model", "average", "critic"}
 
 
-def test_a_killed_run_resumes_along_the_same_curve(toy: Path, out: Path, dynamics_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    late = {"perceptual-from": 0.3, "adversarial-from": 0.4}
+def test_a_killed_run_resumes_along_the_same_curve(toy: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = {"perceptual_from": 0.3, "adversarial_from": 0.4}
     paint(toy, out, 6, **late)
-    expected = load_file(out / decoder.CHECKPOINT)
-    (out / decoder.CHECKPOINT).unlink()
+    expected = load_file(out / DECODER_CHECKPOINT)
+    (out / DECODER_CHECKPOINT).unlink()
 
     def killed(path: Path, *arguments: Any) -> None:
         save_checkpoint(path, *arguments)
         if arguments[2] == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(decoder, "save_checkpoint", killed)
-    with pytest.raises(KeyboardInterrupt):
-        paint(toy, out, 6, **late)
-    halfway = load_file(out / decoder.CHECKPOINT)
-    monkeypatch.setattr(decoder, "save_checkpoint", save_checkpoint)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", killed)
+        with pytest.raises(KeyboardInterrupt):
+            paint(toy, out, 6, **late)
+    halfway = load_file(out / DECODER_CHECKPOINT)
     paint(toy, out, 6, **late)
-    found = load_file(out / decoder.CHECKPOINT)
+    found = load_file(out / DECODER_CHECKPOINT)
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
-    for part in ("module.decoder.pixels.weight", "module.critic.heads.0.0.parametrizations.weight.original"):
+    critic = "module.critic.heads.0.0.parametrizations.weight.original"
+    for part in ("module.picture_model.decoder.pixels.weight", critic):
         assert not torch.equal(halfway[part], expected[part]), f"{part} learned nothing after the interruption"
 
 
-def test_the_yardstick_trains_an_encoder_and_leaves_the_weights_alone(toy: Path, out: Path) -> None:
-    paint(toy, out, 4, "--autoencoder", **{"perceptual-from": 0.5, "adversarial-from": 1.0})
-    saved = load_file(out / decoder.AUTOENCODER)
-    learned = {name for name in saved if name.startswith("module.average.1.")}
-    assert learned and not (out / "weights").exists() and not (out / decoder.CHECKPOINT).exists()
-
-
-def test_dreams_for_the_decoder_are_dreams_of_the_rows_they_name(toy: Path, dynamics_run: Path) -> None:
-    data, trainee = Dataset(toy, WORLDS), load_trainee(dynamics_run / dynamics.CHECKPOINT)
-    states = cached_states(trainee, data, dynamics_run / "states-train.safetensors", CPU)
-    rows, dreamed = decoder.dreams(trainee, data, states, 30, CPU, 0)
-    assert rows.shape == (len(dreamed), 2) and dreamed.shape[1] == 2 and set(data.scenario[rows.ravel()]) == {0, 1}
-    half = np.flatnonzero(data.age[rows[:, 0]] == 1)[0]  # from here on they begin where episodes do
-    late, early = (set(data.age[part.ravel()]) for part in (rows[:half], rows[half:]))
-    assert late == set(range(decoder.CONTEXT, LENGTH)), "dreams past an episode's end, or into its context"
-    assert early == set(range(1, min(decoder.AHEAD + 1, LENGTH)))
-    assert np.array_equal(data.age[rows[:, 0]] + 1, data.age[rows[:, 1]]), "pairs of moments that do not follow each other"
-    again, same = decoder.dreams(trainee, data, states, 30, CPU, 0)
-    assert np.array_equal(rows, again) and torch.equal(dreamed, same)
-
-
-def test_shots_are_found_before_they_fall() -> None:
-    pool, last = np.arange(11), np.r_[np.full(6, 5), np.full(6, 11)]
-    ammunition = np.zeros((12, 4))
-    ammunition[:, 1] = [9, 9, 9, 9, 8, 8, 9, 8, 8, 8, 8, 7]  # an episode's end is no shot, nor is what belongs to the one before
-    data = SimpleNamespace(variables=ammunition, last=last, windows=lambda length: pool[pool < last[pool]])
-    assert decoder.firing(data).tolist() == [1, 2, 3, 6, 8, 9, 10]
+def test_the_autoencoder_trains_an_encoder_and_leaves_the_weights_alone(toy: Path, out: Path) -> None:
+    paint(toy, out, 4, autoencoder=True, perceptual_from=0.5, adversarial_from=1.0)
+    saved = load_file(out / AUTOENCODER_CHECKPOINT)
+    learned = {name for name in saved if name.startswith(f"{AVERAGE}encoder.")}
+    assert learned and not (out / "weights").exists() and not (out / DECODER_CHECKPOINT).exists()
 
 
 def test_rounding_to_8_bit_passes_the_gradient_on() -> None:
@@ -142,35 +142,49 @@ def test_rounding_to_8_bit_passes_the_gradient_on() -> None:
     assert picture.grad is not None and picture.grad.tolist() == [1, 1, 1, 1]
 
 
-def test_a_critic_learns_to_tell_pictures_apart() -> None:
-    name, judge = perceptual.network() or ("", None)
-    assert judge is not None and "AlexNet" in name
-    torch.manual_seed(0)
-    critic = perceptual.Critic(judge.chns)
-    optimiser = torch.optim.Adam(critic.parameters(), 3e-3)
-    dice = seeded(0)
-    stripes = (torch.arange(48) // 4 % 2).float().expand(4, 3, 48, 48)
-    flat, losses = torch.full((4, 3, 48, 48), 0.5), []
-    for _ in range(12):
-        loss = perceptual.hinge(critic(judge, stripes, dice), critic(judge, flat, dice))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.7 * losses[0], losses
+# ---- what it learns from ---------------------------------------------------------------------------------------------
 
 
-def test_what_the_networks_look_at_is_magnified_pixel_by_pixel() -> None:
-    picture = torch.rand(2, 3, 5, 7, requires_grad=True)
-    large = perceptual.magnified(picture, 2)
-    assert large.shape == (2, 3, 10, 14) and all(torch.equal(large[..., i::2, j::2], picture) for i in (0, 1) for j in (0, 1))
-    large.sum().backward()
-    assert picture.grad is not None and bool((picture.grad == 4).all())
+def test_dreams_for_the_decoder_are_dreams_of_the_rows_they_name(toy: Path, dynamics_run: Path) -> None:
+    data = Dataset(toy, TOY_SCENARIOS)
+    model = load_training_model(dynamics_run / DYNAMICS_CHECKPOINT)
+    states = cached_states(model.world_model, data, dynamics_run / STATES)
+    config = toy_config("decoder", toy, dynamics_run, 1, dreams=30)
+    pairs = decoder.dreamed_pairs(model, data, states, config, CPU)
+    rows = pairs.rows
+    assert rows.shape == (len(pairs.states), 2) and pairs.states.shape[1] == 2
+    assert set(data.scenario[rows.ravel()]) == {0, 1}
+    half = np.flatnonzero(data.elapsed[rows[:, 0]] == 1)[0]  # from here on they begin where episodes do
+    late, early = (set(data.elapsed[part.ravel()]) for part in (rows[:half], rows[half:]))
+    assert late == set(range(config.dream_context, LENGTH)), "dreams past an episode's end, or into its context"
+    assert early == set(range(1, min(config.dream_steps + 1, LENGTH)))
+    elapsed = data.elapsed[rows]
+    assert np.array_equal(elapsed[:, 0] + 1, elapsed[:, 1]), "pairs of moments that do not follow each other"
+    again = decoder.dreamed_pairs(model, data, states, config, CPU)
+    assert np.array_equal(rows, again.rows) and torch.equal(pairs.states, again.states)
 
 
-def test_pictures_are_changed_at_random_before_the_critic_looks() -> None:
-    picture = torch.rand(3, 3, 32, 40, requires_grad=True)
-    one, other, again = (perceptual.augmented(picture, seeded(number)) for number in (0, 1, 0))
-    assert one.shape == picture.shape and torch.equal(one, again) and not torch.allclose(one, other)
-    one.square().sum().backward()
-    assert picture.grad is not None and bool((picture.grad != 0).any(dim=1).float().mean() > 0.4)
+def test_pairs_are_successive_moments_and_some_of_them_dreamed(toy: Path) -> None:
+    data = Dataset(toy, TOY_SCENARIOS)
+    states = torch.arange(len(data))[:, None].half()  # every state says its row
+    rows = np.stack([np.arange(20, 24), np.arange(21, 25)], 1)
+    dreams = DreamedPairs(rows, torch.from_numpy(-rows[..., None]).half())  # dreamed ones with a minus
+    config = toy_config("decoder", toy, toy, 1, batch=8, dream_share=0.5)
+    batch = PairSampler(data, states, dreams, config)(np.random.default_rng(0))
+    at = batch.z[:, 0].abs().long()
+    assert bool((at[1::2] == at[::2] + 1).all()) and torch.equal(batch.real[:, 0], (batch.z[:, 0] >= 0).float())
+    assert batch.real.sum() == 4 and torch.equal(batch.real[::2], batch.real[1::2])
+    assert torch.equal(batch.frames, torch.from_numpy(data.frames(at.numpy())))
+    assert torch.equal(batch.object_maps, torch.from_numpy(data.object_maps[at.numpy()]).float())
+    without = PairSampler(data, states, None, config)(np.random.default_rng(0))
+    assert without.real.all() and without.z.shape == (8, 1)
+
+
+def test_shots_are_found_before_they_fall() -> None:
+    pool = np.arange(11)
+    last = np.r_[np.full(6, 5), np.full(6, 11)]
+    ammunition = np.zeros((12, 4))
+    # An episode's end is no shot, nor is what belongs to the one before.
+    ammunition[:, 1] = [9, 9, 9, 9, 8, 8, 9, 8, 8, 8, 8, 7]
+    data = SimpleNamespace(variables=ammunition, last=last, windows=lambda length: pool[pool < last[pool]])
+    assert shot_rows(data).tolist() == [1, 2, 3, 6, 8, 9, 10]  # type: ignore[arg-type]

@@ -1,38 +1,55 @@
+"""Promises of the scripted players that find their way: ways lead around walls, and players get where they want."""
+
+from __future__ import annotations
+
 import numpy as np
 import pytest
 
 from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import get_scenario
-from training.explorers import Explorer, Gatherer, Homecomer
-from training.navigation import CELL, REGION, Level, Plan, level
-from training.players import RandomPlayer
+from training.players.base import Player, RandomPlayer
+from training.players.explorers import Explorer
+from training.players.maps import MapGeometry
+from training.players.navigation import CELL, REGION, Level, level
+from training.players.walkers import Gatherer, Homecomer
 
 
 def room(wall: bool) -> Level:
     """A room of 512 x 512, and across it a wall with a gap at its right end."""
-    corners = [(0, 0, 0, 512), (0, 512, 512, 512), (512, 512, 512, 0), (512, 0, 0, 0)]
-    lines = np.array([*corners, *([(0, 256, 400, 256)] if wall else [])], float)
-    sides = np.array([[0, -1]] * 4 + [[0, 0]] * wall)
-    none = np.zeros(len(lines), np.int64)
-    blocking = np.arange(len(lines)) >= 4
-    return Level(Plan(lines, sides, blocking, none, none, np.array([[0.0, 128.0]]), np.zeros(1, np.int64), np.zeros(1, np.int64)))
+    lines = [(0, 0, 0, 512), (0, 512, 512, 512), (512, 512, 512, 0), (512, 0, 0, 0)]
+    sides = [[0, -1]] * 4
+    if wall:
+        lines.append((0, 256, 400, 256))
+        sides = [*sides, [0, 0]]
+    geometry = MapGeometry(
+        lines=np.array(lines, float),
+        sides=np.array(sides),
+        blocking=np.arange(len(lines)) >= 4,
+        specials=np.zeros(len(lines), np.int64),
+        tags=np.zeros(len(lines), np.int64),
+        heights=np.array([[0.0, 128.0]]),
+        sector_specials=np.zeros(1, np.int64),
+        sector_tags=np.zeros(1, np.int64),
+    )
+    return Level(geometry)
 
 
-def test_a_way_leads_around_a_wall():
-    for wall in (False, True):
-        grid = room(wall)
-        start, goal = grid.cell(100, 100), grid.cell(100, 400)
-        goals = np.full(grid.size, np.inf)
-        goals[goal] = 0.0
-        way, cost = grid.way(start, goals, [0.0] * grid.size)
-        assert way[0] == start and way[-1] == goal
-        assert grid.x[way].max() > 400 if wall else grid.x[way].max() < 150
-        assert cost > 600 if wall else cost < 400
-        assert np.hypot(np.diff(grid.x[way]), np.diff(grid.y[way])).max() < 1.5 * CELL
-        assert grid.straight(100, 100, goal, [0.0] * grid.size) is not wall
+@pytest.mark.parametrize("wall", [False, True])
+def test_a_way_leads_around_a_wall(wall: bool) -> None:
+    grid = room(wall)
+    start = grid.cell(100, 100)
+    goal = grid.cell(100, 400)
+    goals = np.full(grid.size, np.inf)
+    goals[goal] = 0.0
+    way, cost = grid.way(start, goals, [0.0] * grid.size)
+    assert way[0] == start and way[-1] == goal
+    assert grid.x[way].max() > 400 if wall else grid.x[way].max() < 150
+    assert cost > 600 if wall else cost < 400
+    assert np.hypot(np.diff(grid.x[way]), np.diff(grid.y[way])).max() < 1.5 * CELL
+    assert grid.straight(100, 100, goal, [0.0] * grid.size) is not wall
 
 
-def test_no_way_out_of_the_room():
+def test_no_way_out_of_the_room() -> None:
     grid = room(True)
     goals = np.full(grid.size, np.inf)
     assert grid.way(grid.cell(100, 100), goals, [0.0] * grid.size) == ([], np.inf)
@@ -40,7 +57,7 @@ def test_no_way_out_of_the_room():
 
 
 @pytest.mark.parametrize("name", ["health_gathering_supreme", "my_way_home"])
-def test_the_player_starts_where_the_grid_is_free(name):
+def test_the_player_starts_where_the_grid_is_free(name: str) -> None:
     game = Game(get_scenario(name), privileged=True)
     grid = level(game.scenario)
     for seed in range(5):
@@ -49,11 +66,12 @@ def test_the_player_starts_where_the_grid_is_free(name):
     game.close()
 
 
-def play(game, player, seed, steps=10**6):
+def play(game: Game, player: Player, seed: int, steps: int = 10**6) -> tuple[float, int]:
     """Play; returns the sum of rewards and the number of regions seen."""
     game.reset(seed)
     legal = {row.tobytes() for row in game.scenario.action_table()}
-    total, places = 0.0, []
+    total = 0.0
+    places = []
     for _ in range(steps):
         places.append(game.pose()[:2])
         action = player(game)
@@ -67,28 +85,32 @@ def play(game, player, seed, steps=10**6):
 
 
 @pytest.mark.parametrize(
-    "name, teacher, floor",
-    [("health_gathering", Gatherer, 1900), ("health_gathering_supreme", Gatherer, 1500), ("my_way_home", Homecomer, 0.9)],
+    ("name", "teacher", "floor"),
+    [
+        ("health_gathering", Gatherer, 1900),
+        ("health_gathering_supreme", Gatherer, 1500),
+        ("my_way_home", Homecomer, 0.9),
+    ],
 )
-def test_teachers_find_their_way(name, teacher, floor):
+def test_teachers_find_their_way(name: str, teacher: type[Gatherer], floor: float) -> None:
     game = Game(get_scenario(name), privileged=True)
     scores = [play(game, teacher(game.scenario, np.random.default_rng(seed)), seed)[0] for seed in (1000, 1001)]
     game.close()
     assert np.mean(scores) > floor
 
 
-def test_explorer_sees_more_than_random_play():
+def test_explorer_sees_more_than_random_play() -> None:
     game = Game(get_scenario("freedoom", map="MAP01"), privileged=True)
     seen = {}
-    for player in (Explorer, RandomPlayer):
-        seen[player] = [play(game, player(game.scenario, np.random.default_rng(seed)), seed, 500)[1] for seed in (0, 1)]
+    for kind in (Explorer, RandomPlayer):
+        seen[kind] = [play(game, kind(game.scenario, np.random.default_rng(seed)), seed, 500)[1] for seed in (0, 1)]
     game.close()
     assert np.mean(seen[Explorer]) > 1.5 * np.mean(seen[RandomPlayer])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("map_name", ["MAP03", "E1M2"])
-def test_explorer_plays_other_maps(map_name):
+def test_explorer_plays_other_maps(map_name: str) -> None:
     game = Game(get_scenario("freedoom", map=map_name), privileged=True)
     assert play(game, Explorer(game.scenario, np.random.default_rng(0)), 0)[1] > 20
     game.close()

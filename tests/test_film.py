@@ -36,7 +36,9 @@ def shoot(path: Path, frames: int, rate: float = STEPS_PER_SECOND, scale: int = 
 
 def played(path: Path) -> tuple[np.ndarray, list[float]]:
     """Frames (T, H, W, 3) and their times, by PIL or PyAV."""
-    frames, times, time = [], [], 0.0
+    frames = []
+    times = []
+    time = 0.0
     if path.suffix == ".gif":
         with Image.open(path) as image:
             for t in range(getattr(image, "n_frames", 1)):
@@ -57,7 +59,7 @@ def brightness(frames: np.ndarray) -> np.ndarray:
     return frames[:, 10:100, frames.shape[2] // 2 + 10 : -10].mean((1, 2, 3)) / STEP
 
 
-# ---- films -------------------------------------------------------------------------------------------------------------
+# ---- films -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rate", [STEPS_PER_SECOND, 35])
@@ -140,7 +142,12 @@ def test_frames_of_another_size_are_fitted_into_the_first(tmp_path: Path, suffix
 def test_what_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     (tmp_path / "folder.mp4").mkdir()
-    for path in (tmp_path / "missing" / "a.mp4", tmp_path / "missing" / "a.gif", tmp_path / "file" / "a.mp4", tmp_path / "folder.mp4"):
+    for path in (
+        tmp_path / "missing" / "a.mp4",
+        tmp_path / "missing" / "a.gif",
+        tmp_path / "file" / "a.mp4",
+        tmp_path / "folder.mp4",
+    ):
         with pytest.raises(OSError, match=f"cannot film to {path}: "):
             Film(path, 35)
     with pytest.raises(ValueError, match="a.avi: the name must end in .mp4 or .gif"):
@@ -157,7 +164,7 @@ def test_a_film_replaces_an_older_one_only_when_it_is_whole(tmp_path: Path) -> N
     assert len(played(path)[0]) == 5
 
 
-def test_the_demo_films_both_worlds_twice_enlarged(tmp_path: Path) -> None:
+def test_the_demo_films_dream_and_game_twice_enlarged(tmp_path: Path) -> None:
     paths = write_clip(np.stack([grey(t, 120, 328) for t in range(6)]), tmp_path)
     assert [path.name for path in paths] == ["dream_and_real.mp4", "dream_and_real.gif"]
     for path in paths:
@@ -165,7 +172,7 @@ def test_the_demo_films_both_worlds_twice_enlarged(tmp_path: Path) -> None:
         assert frames.shape == (6, 240, 656, 3) and times[5] == pytest.approx(5 * 4 / 35, abs=0.006)
 
 
-# ---- beginnings of the user's own --------------------------------------------------------------------------------------
+# ---- beginnings of the user's own ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
@@ -188,7 +195,9 @@ def test_a_picture_is_cropped_around_the_centre_and_averaged(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])
 @pytest.mark.parametrize(("frames", "expected"), [(5, range(5)), (20, range(4, 20))])
-def test_a_clip_at_the_games_own_speed_comes_back_step_by_step(tmp_path: Path, suffix: str, frames: int, expected: range) -> None:
+def test_a_clip_at_the_games_own_speed_comes_back_step_by_step(
+    tmp_path: Path, suffix: str, frames: int, expected: range
+) -> None:
     start = read_start(shoot(tmp_path / f"a{suffix}", frames, scale=2))
     np.testing.assert_allclose(brightness(start), expected, atol=0.3)
 
@@ -211,7 +220,9 @@ def test_of_a_long_clip_only_the_end_is_read(tmp_path: Path) -> None:
 
 
 def test_what_is_neither_picture_nor_clip_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no file .*missing.png; expected a picture \(png, jpg, ...\) or a clip"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no file .*missing.png; expected a picture \(png, jpg, ...\) or a clip"
+    ):
         read_start(tmp_path / "missing.png")
     with pytest.raises(FileNotFoundError, match="no file"):
         read_start(tmp_path)

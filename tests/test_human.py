@@ -16,35 +16,39 @@ import pytest
 import torch
 from conftest import ROOT
 
-from doom_dream_env import shards
+from doom_dream_env import recording
 from doom_dream_env.envs.game import Game
 from doom_dream_env.play.human import HumanRecorder
 from doom_dream_env.scenarios import SCENARIOS, get_scenario, press
-from training import collect, dynamics
-from training.collect import Job, collect_shard
-from training.dataset import Dataset, read_shard
-from training.world_model import make_batch
+from training.config import DynamicsConfig
+from training.data import collect
+from training.data.batch import make_batch
+from training.data.collect import Job, collect_shard
+from training.data.dataset import Dataset, read_shard
+from training.stages.dynamics import chosen_rows
 
-SPEC = SCENARIOS["take_cover"]
-SKIP = SPEC.frame_skip
+SCENARIO = SCENARIOS["take_cover"]
+SKIP = SCENARIO.frame_skip
 
 
 @pytest.fixture(scope="module")
 def game() -> Iterator[Game]:
-    game = Game(SPEC, privileged=True)
+    game = Game(SCENARIO, privileged=True)
     yield game
     game.close()
 
 
 def keys(t: int) -> np.ndarray:
-    """What the person presses at step t of an episode: three steps left, three right; USE, which take_cover has not, always."""
+    """What the person presses at step t: three steps left, three right, and always USE, which take_cover has not."""
     return press("MOVE_LEFT" if t // 3 % 2 else "MOVE_RIGHT", "USE")
 
 
 def play(recorder: HumanRecorder, seed: int, steps: int = 10**6) -> tuple[list[np.ndarray], list[float], bool]:
     """An episode, or its first steps: the frame before every step, its reward, whether it has ended."""
     recorder.begin(seed)
-    frames, rewards, ended = [], [], False
+    frames = []
+    rewards = []
+    ended = False
     while not ended and len(rewards) < steps:
         frames.append(recorder.game.frame)
         reward, terminated, truncated = recorder.step(keys(len(rewards)))
@@ -54,48 +58,53 @@ def play(recorder: HumanRecorder, seed: int, steps: int = 10**6) -> tuple[list[n
 
 
 def test_two_episodes_are_recorded_as_they_were_played(game: Game, tmp_path: Path) -> None:
-    recorder = HumanRecorder(tmp_path, SPEC, game)
+    recorder = HumanRecorder(tmp_path, SCENARIO, game)
     episodes = [play(recorder, seed) for seed in (7, 8)]
     assert not list(tmp_path.rglob("*.parquet"))
     recorder.close()
     recorder.close()
-    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")] == ["take_cover/train-human-00000.parquet"]
+    written = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")]
+    assert written == ["take_cover/train-human-00000.parquet"]
     data = Dataset(tmp_path, ["take_cover"])
     lengths = [len(rewards) for _, rewards, _ in episodes]
     assert len(data) == sum(lengths) and min(lengths) > 10
-    assert np.array_equal(data.frames(np.arange(len(data))), np.concatenate([frames for frames, _, _ in episodes]))
+    seen = np.concatenate([frames for frames, _, _ in episodes])
+    assert np.array_equal(data.frames(np.arange(len(data))), seen)
     assert np.array_equal(data.rewards, np.concatenate([rewards for _, rewards, _ in episodes]))
     steps = np.concatenate([np.arange(length) for length in lengths])
-    assert np.array_equal(data.age, steps)
+    assert np.array_equal(data.elapsed, steps)
     pressed = np.stack([keys(t) for t in steps]) * (press("USE") == 0)
-    assert np.array_equal(data.actions, pressed), "a button that the world lacks is recorded"
+    assert np.array_equal(data.actions, pressed), "a button that the scenario lacks is recorded"
     assert np.flatnonzero(data.terminated).tolist() == [lengths[0] - 1, sum(lengths) - 1] and not data.truncated.any()
-    assert data.variables[data.age == 0].tolist() == [[100, 0, 0, 0]] * 2 and (data.next_variables[data.terminated, 0] == 0).all()
+    assert data.variables[data.elapsed == 0].tolist() == [[100, 0, 0, 0]] * 2
+    assert (data.next_variables[data.terminated, 0] == 0).all()
     inside = np.flatnonzero(~data.terminated)
     assert np.array_equal(data.variables[inside + 1], data.next_variables[inside])
-    assert data.heat.any() and np.abs(np.diff(data.pose[:, 1])).max() > 1 and set(data.behaviour) == {"human"}
+    assert data.object_maps.any() and np.abs(np.diff(data.pose[:, 1])).max() > 1
+    assert set(data.behaviour) == {"human"}
 
 
 def test_it_is_what_the_collector_records(game: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tic by tic or four at once: the same rows in the same columns."""
     monkeypatch.setattr(collect, "STEPS_PER_SHARD", 1)
-    monkeypatch.setattr(collect, "_games", {SPEC: game})
-    collect_shard(Job(SPEC, "train", 1, (("sweep", 1.0),), tmp_path / "collected.parquet"))
+    monkeypatch.setattr(collect, "_games", {SCENARIO: game})
+    collect_shard(Job(SCENARIO, "train", 1, {"alternating": 1.0}, tmp_path / "collected.parquet"))
     collected = read_shard(tmp_path / "collected.parquet").to_pydict()
-    recorder = HumanRecorder(tmp_path, SPEC, game)
+    recorder = HumanRecorder(tmp_path, SCENARIO, game)
     recorder.begin(collected["episode"][0])
     for action in collected["action"]:
         recorder.step(action)
     recorder.close()
     recorded = read_shard(tmp_path / "take_cover" / "train-human-00000.parquet").to_pydict()
-    assert set(recorded.pop("behaviour")) == {"human"} and set(collected.pop("behaviour")) == {"sweep"}
+    assert set(recorded.pop("behaviour")) == {"human"} and set(collected.pop("behaviour")) == {"alternating"}
     assert recorded == collected
 
 
 def test_the_keys_of_a_steps_first_tic_are_held(game: Game, tmp_path: Path) -> None:
-    recorder = HumanRecorder(tmp_path, SPEC, game)
+    recorder = HumanRecorder(tmp_path, SCENARIO, game)
     recorder.begin(3)
-    seen, rewards = [], []
+    seen = []
+    rewards = []
     for tic in range(4 * SKIP):
         seen.append(game.frame)
         rewards.append(recorder.tic(press("MOVE_LEFT") if tic % SKIP == 0 else press("MOVE_RIGHT"))[0])
@@ -110,31 +119,33 @@ def test_the_keys_of_a_steps_first_tic_are_held(game: Game, tmp_path: Path) -> N
 
 
 def test_an_episode_that_is_left_is_kept_and_simply_stops(game: Game, tmp_path: Path) -> None:
-    recorder = HumanRecorder(tmp_path, SPEC, game)
+    recorder = HumanRecorder(tmp_path, SCENARIO, game)
     left = play(recorder, 7, steps=6)
     recorder.tic(press())  # of a step that is never finished
     other = play(recorder, 8, steps=5)
     recorder.close()
     data = Dataset(tmp_path, ["take_cover"])
-    assert np.array_equal(data.frames(np.arange(11)), left[0] + other[0]) and np.array_equal(data.rewards, left[1] + other[1])
-    assert data.age.tolist() == [*range(6), *range(5)] and not (data.terminated | data.truncated).any()
+    assert np.array_equal(data.frames(np.arange(11)), left[0] + other[0])
+    assert np.array_equal(data.rewards, left[1] + other[1])
+    assert data.elapsed.tolist() == [*range(6), *range(5)] and not (data.terminated | data.truncated).any()
     assert data.windows(5).tolist() == [0, 1, 6]
     batch = make_batch(data, np.array([3]), 5, torch.device("cpu"), frames=False)
-    assert batch.valid.tolist() == [[1, 1, 1, 0, 0]] and batch.follows.tolist() == [[1, 1, 0, 0]] and not batch.ended.any()
+    assert batch.valid.tolist() == [[1, 1, 1, 0, 0]] and batch.follows.tolist() == [[1, 1, 0, 0]]
+    assert not batch.terminated.any()
 
 
 def test_the_same_seed_again_is_another_episode(game: Game, tmp_path: Path) -> None:
-    recorder = HumanRecorder(tmp_path, SPEC, game)
+    recorder = HumanRecorder(tmp_path, SCENARIO, game)
     for steps in (6, 5):
         play(recorder, 7, steps)
     recorder.close()
     data = Dataset(tmp_path, ["take_cover"])
-    assert data.age.tolist() == [*range(6), *range(5)] and data.first.tolist() == [0] * 6 + [6] * 5
+    assert data.elapsed.tolist() == [*range(6), *range(5)] and data.first.tolist() == [0] * 6 + [6] * 5
 
 
 def test_a_later_session_appends(game: Game, tmp_path: Path) -> None:
     for seed in (1, 2):
-        recorder = HumanRecorder(tmp_path, SPEC, game)
+        recorder = HumanRecorder(tmp_path, SCENARIO, game)
         play(recorder, seed, steps=3)
         recorder.close()
         if seed == 1:
@@ -142,13 +153,15 @@ def test_a_later_session_appends(game: Game, tmp_path: Path) -> None:
     files = sorted((tmp_path / "take_cover").iterdir())
     assert [path.name for path in files] == ["train-human-00000.parquet", "train-human-00001.parquet"]
     assert files[0].read_bytes() == before and set(read_shard(files[1])["episode"].to_pylist()) == {2}
-    HumanRecorder(tmp_path, SPEC, game).close()
+    HumanRecorder(tmp_path, SCENARIO, game).close()
     assert sorted((tmp_path / "take_cover").iterdir()) == files, "a session without a step left something"
 
 
-def test_a_long_session_is_written_at_the_ends_of_episodes(game: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "STEPS_PER_SHARD", 1)
-    recorder = HumanRecorder(tmp_path, SPEC, game)
+def test_a_long_session_is_written_at_the_ends_of_episodes(
+    game: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "STEPS_PER_SHARD", 1)
+    recorder = HumanRecorder(tmp_path, SCENARIO, game)
     _, rewards, _ = play(recorder, 7)
     with pytest.raises(RuntimeError, match=r"call begin\(seed\)"):
         recorder.tic(keys(0))
@@ -158,34 +171,35 @@ def test_a_long_session_is_written_at_the_ends_of_episodes(game: Game, tmp_path:
 
 
 def test_free_play_is_named_after_its_map(tmp_path: Path) -> None:
-    world = get_scenario("freedoom", map="MAP02")
-    game = Game(world, privileged=True)
-    recorder = HumanRecorder(tmp_path, world, game)
+    scenario = get_scenario("freedoom", map="MAP02")
+    game = Game(scenario, privileged=True)
+    recorder = HumanRecorder(tmp_path, scenario, game)
     recorder.begin(0)
     recorder.step(press("MOVE_FORWARD", "SPEED"))
     recorder.close()
     game.close()
     path = tmp_path / "freedoom" / "train-human-MAP02-00000.parquet"
-    assert json.loads(read_shard(path).schema.metadata[b"doom_dream_env"])["starts"] == "freedoom:MAP02"
+    assert json.loads(read_shard(path).schema.metadata[b"doom_dream_env"])["place"] == "freedoom:MAP02"
     assert Dataset(tmp_path, ["freedoom"]).actions.tolist() == [press("MOVE_FORWARD", "SPEED").tolist()]
 
 
 def test_recorded_play_is_new_whatever_training_has_seen(game: Game, tmp_path: Path) -> None:
     for seed in (1, 2):
-        recorder = HumanRecorder(tmp_path, SPEC, game)
+        recorder = HumanRecorder(tmp_path, SCENARIO, game)
         play(recorder, seed, steps=3)
         recorder.close()
     data = Dataset(tmp_path, ["take_cover"])
-    assert dynamics.chosen_rows(data, {"take_cover": 2}, {"take_cover": 0.0}).tolist() == list(range(6))
+    seen = DynamicsConfig(seen_shards={"take_cover": 2}, scripted_share={"take_cover": 0.0})
+    assert chosen_rows(data, seen).tolist() == list(range(6))
     data.behaviour = np.full(len(data), "random")
-    assert dynamics.chosen_rows(data, {"take_cover": 2}, {}).tolist() == [0, 1, 2]
+    assert chosen_rows(data, DynamicsConfig(seen_shards={"take_cover": 2})).tolist() == [0, 1, 2]
 
 
 def test_what_cannot_be_recorded_is_said_at_once(game: Game, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(OSError, match=f"cannot record in {tmp_path}/file/take_cover: "):
-        HumanRecorder(tmp_path / "file", SPEC, game)
-    recorder = HumanRecorder(tmp_path, SPEC, game)
+        HumanRecorder(tmp_path / "file", SCENARIO, game)
+    recorder = HumanRecorder(tmp_path, SCENARIO, game)
     for seed in (50_000, -1):
         with pytest.raises(ValueError, match=f"0 to 49999, not {seed}"):
             recorder.begin(seed)

@@ -1,4 +1,4 @@
-"""Promises of the keys: held together they press the right buttons of each world, also through Gymnasium's own `play`."""
+"""Promises of the keys: held together they press the right buttons of each scenario, also in Gymnasium's own `play`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from doom_dream_env.play.keys import KEYS, Keyboard, Pad, keys_to_action, parse,
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, press
 from doom_dream_env.world_model import WorldModel
 
-NOTHING, LEFT, RIGHT = press(), press("MOVE_LEFT"), press("MOVE_RIGHT")
+NOTHING = press()
+LEFT = press("MOVE_LEFT")
+RIGHT = press("MOVE_RIGHT")
+SAME_KEYS = (("W", "UP"), ("S", "DOWN"), ("A", "COMMA"), ("D", "PERIOD"), ("Q", "LEFT"), ("E", "RIGHT"), ("J", "MOUSE"))
 
 
 def test_keys_held_together_press_their_buttons_together() -> None:
     free = SCENARIOS["freedoom"]
     together = to_buttons(("W", "LEFT", "CTRL", "SHIFT", "SPACE"), free)
     assert together.tolist() == press("MOVE_FORWARD", "TURN_LEFT", "ATTACK", "SPEED", "USE").tolist()
-    for first, second in (("W", "UP"), ("S", "DOWN"), ("A", "COMMA"), ("D", "PERIOD"), ("Q", "LEFT"), ("E", "RIGHT"), ("J", "MOUSE")):
-        assert to_buttons([first], free).tolist() == to_buttons([second], free).tolist() and to_buttons([first], free).sum() == 1
+    for first, second in SAME_KEYS:
+        pressed = to_buttons([first], free)
+        assert pressed.tolist() == to_buttons([second], free).tolist() and pressed.sum() == 1
     assert to_buttons(("ALT", "LEFT"), free).tolist() == LEFT.tolist()
     assert to_buttons(("ALT", "RIGHT", "W"), free).tolist() == press("MOVE_RIGHT", "MOVE_FORWARD").tolist()
 
@@ -35,11 +39,12 @@ def test_opposite_keys_cancel(pair: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_button_that_the_world_lacks_is_never_pressed(name: str) -> None:
+def test_a_button_that_the_scenario_lacks_is_never_pressed(name: str) -> None:
     scenario = SCENARIOS[name]
     for key in KEYS:
         assert {BUTTONS[i] for i in np.flatnonzero(to_buttons([key], scenario))} <= set(scenario.buttons)
-    assert all(any(to_buttons([key], scenario)[BUTTONS.index(button)] for key in KEYS) for button in scenario.buttons)
+    for button in scenario.buttons:
+        assert any(to_buttons([key], scenario)[BUTTONS.index(button)] for key in KEYS)
 
 
 def test_the_nearest_button_stands_in_for_one_that_is_missing() -> None:
@@ -103,11 +108,11 @@ def test_keys_are_read_from_text() -> None:
         parse("W*few", free)
 
 
-# ---- gymnasium's own tools ---------------------------------------------------------------------------------------------
+# ---- gymnasium's own tools -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_keys_to_action_are_actions_of_the_world(weights: Path, name: str) -> None:
+def test_keys_to_action_are_actions_of_the_scenario(weights: Path, name: str) -> None:
     env = gym.make("DreamDoom-v0", scenario=name, weights=weights, render_mode="rgb_array")
     actions = env.get_wrapper_attr("get_keys_to_action")()
     assert all(action in env.action_space for action in actions.values())
@@ -135,7 +140,8 @@ def test_gymnasiums_play_works(immortal: WorldModel, kind: str, monkeypatch: pyt
     events = iter([[], [key], [], [pygame.event.Event(pygame.QUIT)]])
     monkeypatch.setattr(pygame.event, "get", lambda: next(events))
     actions: list[int] = []
-    play(gym.make(kind, weights=immortal, render_mode="rgb_array"), seed=1, callback=lambda *step: actions.append(step[2]))
+    env = gym.make(kind, weights=immortal, render_mode="rgb_array")
+    play(env, seed=1, callback=lambda *step: actions.append(step[2]))
     right = int(np.flatnonzero((SCENARIOS["take_cover"].action_table() == RIGHT).all(1))[0])
     assert actions == [0, right, right]
 

@@ -6,33 +6,38 @@ Legend: N samples, D width.
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import make_model
 from torch import Tensor
 
-from training.losses import (
-    EDGE,
-    FARTHEST,
-    effective_rank,
+from doom_dream_env.scenarios import SCENARIOS, VARIABLES
+from doom_dream_env.world_model.dynamics import observed
+from training.models.losses import (
+    OBJECT_WEIGHT,
     masked_mean,
-    motion_mismatch,
     nearest_index,
+    object_map_loss,
+    object_mask,
+    outcome_loss,
+    outcome_targets,
     relative_error,
-    shift_profile,
     sigreg,
     two_hot,
+    weighted_sum,
 )
-from training.world_model import auc, heat_loss
 
-N, D = 2000, 16
+N = 2000
+D = 16
 
 
 def gaussian(seed: int = 0, n: int = N) -> Tensor:
     return torch.randn(n, D, generator=torch.Generator().manual_seed(seed))
 
 
-def dice(seed: int = 0) -> torch.Generator:
+def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -44,7 +49,7 @@ def floor(limit: float = 3.0) -> float:
 
 @pytest.mark.parametrize("n", [200, N])
 def test_sigreg_of_a_standard_gaussian_is_its_theoretical_floor(n: int) -> None:
-    values = [float(sigreg(gaussian(seed, n), dice(seed))) for seed in range(12)]
+    values = [float(sigreg(gaussian(seed, n), generator(seed))) for seed in range(12)]
     assert sum(values) / len(values) == pytest.approx(floor(), rel=0.15)
 
 
@@ -62,25 +67,25 @@ def test_sigreg_of_a_standard_gaussian_is_its_theoretical_floor(n: int) -> None:
     ids=["collapsed", "small", "large", "shifted", "rank one", "half the dimensions", "corners"],
 )
 def test_sigreg_of_anything_else_is_far_above_the_floor(spoilt: Tensor) -> None:
-    assert float(sigreg(spoilt, dice())) > 5 * floor()
+    assert float(sigreg(spoilt, generator())) > 5 * floor()
 
 
 def test_sigreg_of_a_collapse_is_known() -> None:
     t = torch.linspace(0, 3, 17)
     gauss = torch.exp(-0.5 * t**2)
     expected = 2 * N * float(torch.trapezoid((1 - gauss) ** 2 * gauss, t))
-    assert float(sigreg(torch.zeros(N, D), dice())) == pytest.approx(expected, rel=1e-4)
+    assert float(sigreg(torch.zeros(N, D), generator())) == pytest.approx(expected, rel=1e-4)
 
 
 def test_descending_sigreg_makes_a_gaussian_of_a_square() -> None:
-    z = (torch.rand(512, 2, generator=dice()) * 0.5 + 1).requires_grad_()
+    z = (torch.rand(512, 2, generator=generator()) * 0.5 + 1).requires_grad_()
     optimiser = torch.optim.Adam([z], 0.05)
-    before = float(sigreg(z.detach(), dice()))
+    before = float(sigreg(z.detach(), generator()))
     for step in range(150):
         optimiser.zero_grad()
-        sigreg(z, dice(step), directions=32).backward()
+        sigreg(z, generator(step), directions=32).backward()
         optimiser.step()
-    assert float(sigreg(z.detach(), dice())) < 0.05 * before
+    assert float(sigreg(z.detach(), generator())) < 0.05 * before
     torch.testing.assert_close(torch.cov(z.detach().T), torch.eye(2), atol=0.2, rtol=0)
 
 
@@ -114,66 +119,68 @@ def test_masked_mean_counts_the_masked_steps_only() -> None:
     assert float(masked_mean(values, mask * 0)) == 0
 
 
-def test_effective_rank_counts_directions() -> None:
-    z = gaussian(n=20_000)
-    assert effective_rank(z) == pytest.approx(D, rel=0.01)
-    assert effective_rank(z[:, :1] * torch.arange(1.0, D + 1)) == pytest.approx(1, abs=0.01)
-    half = z * torch.tensor([1.0] * (D // 2) + [0.0] * (D // 2))
-    assert effective_rank(half) == pytest.approx(D / 2, rel=0.01)
-    assert effective_rank(z.view(200, 100, D)) == pytest.approx(effective_rank(z))
+def test_the_object_map_loss_weighs_cells_with_something_in_them_six_times() -> None:
+    maps = torch.zeros(1, 1, 3, 12, 16)
+    maps[0, 0, 0, 0, 0] = 1
+    logits = torch.zeros(1, 1, maps.numel())
+    mask = torch.ones(1, 1)
+    expected = math.log(2) * (maps.numel() + 5) / maps.numel()
+    assert OBJECT_WEIGHT == 6 and float(object_map_loss(logits, maps, mask)) == pytest.approx(expected, rel=1e-5)
+    assert float(object_map_loss(logits + 40 * (2 * maps.flatten(2) - 1), maps, mask)) < 1e-6
 
 
-def test_auc_by_counting_pairs() -> None:
-    scores, labels = torch.tensor([0.1, 0.4, 0.4, 0.8]), torch.tensor([0, 0, 1, 1])
-    assert auc(scores, labels) == pytest.approx(3.5 / 4)
-    assert auc(-scores, labels) == pytest.approx(0.5 / 4)
-    assert math.isnan(auc(scores, labels * 0))
+def test_a_cell_with_an_object_is_a_square_of_pixels() -> None:
+    maps = torch.zeros(1, 3, 12, 16)
+    maps[0, 2, 1, 3] = 1
+    mask = object_mask(maps)
+    assert mask.shape == (1, 1, 120, 160) and mask.sum() == 100 and mask[0, 0, 10:20, 30:40].min() == 1
 
 
-def test_heat_loss_weighs_cells_with_something_in_them_six_times() -> None:
-    heat = torch.zeros(1, 1, 3, 12, 16)
-    heat[0, 0, 0, 0, 0] = 1
-    logits, mask = torch.zeros(1, 1, heat.numel()), torch.ones(1, 1)
-    assert float(heat_loss(logits, heat, mask)) == pytest.approx(math.log(2) * (heat.numel() + 5) / heat.numel(), rel=1e-5)
-    assert float(heat_loss(logits + 40 * (2 * heat.flatten(2) - 1), heat, mask)) < 1e-6
-
-
-def test_every_world_counts_alike_in_units_of_its_own_change() -> None:
-    """By hand: errors of 1 and 4 per dimension, units of 2 and 8, a third world absent, masked steps ignored."""
-    target, change = torch.zeros(3, 2, D), torch.tensor([[2.0, 4.0], [8.0, 8.0], [1.0, 1.0]])
-    guess = torch.stack([torch.ones(2, D), 2 * torch.ones(2, D), 100 * torch.ones(2, D)])
-    mask, world = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1, 1])
+def test_every_scenario_counts_alike_in_units_of_its_own_change() -> None:
+    """By hand: errors of 1 and 4 per dimension, units of 2 and 8, a third scenario absent, masked steps ignored."""
+    target = torch.zeros(3, 2, D)
+    change = torch.tensor([[2.0, 4.0], [8.0, 8.0], [1.0, 1.0]])
+    predicted = torch.stack([torch.ones(2, D), 2 * torch.ones(2, D), 100 * torch.ones(2, D)])
+    mask = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    scenario = torch.tensor([0, 1, 1])
     expected = ((1 / 2 + 1 / 4) / 2 + 4 / 8) / 2
-    assert float(relative_error(guess, target, change, mask, world, 3)) == pytest.approx(expected)
-    assert float(relative_error(guess, target, change, 0 * mask, world, 3)) == 0
+    assert float(relative_error(predicted, target, change, mask, scenario)) == pytest.approx(expected)
+    assert float(relative_error(predicted, target, change, 0 * mask, scenario)) == 0
 
 
-def film(shift: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """A wall of random bricks and the same `shift` pixels farther to the right, (2, 3, 120, 160) each."""
-    bricks = torch.rand(2, 1, 30, 60, generator=dice(seed)).repeat_interleave(4, 2).repeat_interleave(4, 3).expand(-1, 3, -1, -1)
-    return bricks[..., 40:200], bricks[..., 40 - shift : 200 - shift]
+def test_a_loss_is_the_sum_of_its_weighted_terms() -> None:
+    terms = {"a": torch.tensor(2.0), "b": torch.tensor(3.0)}
+    assert float(weighted_sum(terms, {"a": 1.0, "b": 0.5, "absent": 9.0})) == 3.5
+    with pytest.raises(KeyError, match="b"):
+        weighted_sum(terms, {"a": 1.0})
 
 
-@pytest.mark.parametrize("shift", [-12, 0, 4])
-def test_a_picture_is_found_where_it_went(shift: int) -> None:
-    profile = shift_profile(*film(shift))
-    torch.testing.assert_close(profile.exp().sum(-1), torch.ones(profile.shape[:-1]))
-    assert bool((profile.argmax(-1) - FARTHEST == shift // EDGE).float().mean() > 0.9), profile.argmax(-1) - FARTHEST
-
-
-def test_pictures_must_move_as_the_real_ones_whatever_is_on_them() -> None:
-    real, other, still = film(8), film(8, seed=1), film(0, seed=1)
-    same, moving, standing = (float(motion_mismatch(*pictures, *real)) for pictures in (real, other, still))
-    assert same == pytest.approx(0, abs=1e-5) and moving < 0.5 * standing, (moving, standing)
-
-
-def test_a_wall_learns_to_move() -> None:
-    """Descending the loss, the second of two unlike walls becomes the first, moved on."""
-    before, after = film(0)[0], film(0, seed=1)[0].clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([after], 0.05)
-    for _ in range(30):
-        optimiser.zero_grad()
-        motion_mismatch(before, after, *film(8, seed=2)).backward()
-        optimiser.step()
-    moved = shift_profile(before, after.detach()).argmax(-1) - FARTHEST
-    assert float((moved == 8 // EDGE).float().mean()) > 0.9, moved
+def test_variables_that_a_scenario_lacks_do_not_count() -> None:
+    """take_cover has no ammunition: its masked logits, −inf, bring neither loss nor gradient nor NaN."""
+    model = make_model().requires_grad_(True)
+    dynamics = model.dynamics
+    index = VARIABLES.index("AMMO2")
+    take_cover = model.config.scenarios.index("take_cover")
+    assert "AMMO2" not in SCENARIOS["take_cover"].variables
+    batch = SimpleNamespace(
+        variables=torch.zeros(2, 3, 4),
+        next_variables=torch.zeros(2, 3, 4),
+        scenario=torch.tensor([take_cover, take_cover]),
+        valid=torch.ones(2, 3),
+        terminated=torch.zeros(2, 3),
+        rewards=torch.ones(2, 3),
+    )
+    outcome = outcome_targets(model, batch)  # type: ignore[arg-type]
+    h = torch.randn(2, 3, model.config.trunk_width)
+    told, unknown = (
+        dynamics.transition(h, torch.zeros(2, 3, 9), scenario[:, None], observed(outcome))
+        for scenario in (batch.scenario, torch.full_like(batch.scenario, len(model.config.scenarios)))
+    )
+    assert told.outcome_logits[index].isinf().any() and not unknown.outcome_logits[index].isinf().any()
+    loss = outcome_loss(model, told, batch)  # type: ignore[arg-type]
+    assert torch.equal(loss, outcome_loss(model, unknown, batch))  # type: ignore[arg-type]
+    loss.backward()
+    gradient = dynamics.outcome.weight.grad
+    assert gradient is not None and bool(gradient.isfinite().all())
+    by_variable = gradient.split(dynamics.sizes)
+    assert not by_variable[index].any() and by_variable[VARIABLES.index("HEALTH")].any()

@@ -1,4 +1,4 @@
-"""Promises of the scripted players that aim, dodge and run the gauntlet: legal actions, and scores that a student can learn from."""
+"""Promises of the scripted players that aim, dodge and run the gauntlet: legal actions, and scores to learn from."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ import pytest
 
 from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import SCENARIOS
-from training.players import make_player
-from training.teachers import UNIT, Gunner, turning_plans
+from training.players.aiming import UNIT, turning_plans
+from training.players.marksmen import Gunner
+from training.players.roster import make_player
 
 slow = pytest.mark.slow
 
 
 def play(name: str, seeds: range, behaviour: str = "scripted") -> list[float]:
     """Returns of whole episodes, in each of which every action was a row of the table."""
-    scenario, returns = SCENARIOS[name], []
+    scenario = SCENARIOS[name]
     rows = {row.tobytes() for row in scenario.action_table()}
+    returns = []
     game = Game(scenario, privileged=True)
     for seed in seeds:
         game.reset(seed)
-        player, total, done = make_player(behaviour, scenario, np.random.default_rng(seed)), 0.0, False
-        while not done:
+        player = make_player(behaviour, scenario, np.random.default_rng(seed))
+        total = 0.0
+        ended = False
+        while not ended:
             action = player(game)
             assert action.tobytes() in rows, f"{name}: {action} is no action of its table"
             reward, terminated, truncated = game.step(action)
-            total, done = total + reward, terminated or truncated
+            total += reward
+            ended = terminated or truncated
         returns.append(total)
     game.close()
     return returns
@@ -47,9 +52,11 @@ def test_a_teacher_plays_legal_actions_and_well(name: str, episodes: int, floor:
     assert np.mean(returns) >= floor, f"{name}: {returns}"
 
 
-@pytest.mark.parametrize("name", ["basic", "predict_position", "deadly_corridor", pytest.param("defend_the_line", marks=slow)])
+@pytest.mark.parametrize(
+    "name", ["basic", "predict_position", "deadly_corridor", pytest.param("defend_the_line", marks=slow)]
+)
 def test_a_teacher_that_is_interrupted_still_plays_legal_actions_to_the_end(name: str) -> None:
-    assert np.isfinite(play(name, range(3100, 3102), "noisy")).all()
+    assert np.isfinite(play(name, range(3100, 3102), "perturbed")).all()
 
 
 @pytest.mark.parametrize("held", [0, 4, 8])
@@ -65,7 +72,8 @@ def test_a_turn_is_as_large_as_planned() -> None:
     scenario = SCENARIOS["defend_the_center"]
     game = Game(scenario, privileged=True)
     game.reset(3000)
-    player, units = Gunner(scenario, np.random.default_rng(0)), 0
+    player = Gunner(scenario, np.random.default_rng(0))
+    units = 0
     for move, expected in ((1, 4), (1, 7), (-1, -8), (0, 0), (-1, -4), (1, 7)):
         game.step(player.turn(move))
         units += expected

@@ -1,9 +1,8 @@
-"""Promises of the transfer report: every policy is scored on the real game, blind ones are chosen on other seeds, the gap is said."""
+"""Promises of the transfer report: every policy is scored on the real game, blind ones are chosen on other seeds."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,80 +11,97 @@ import torch
 from PIL import Image
 
 from doom_dream_env.agents import Agent, AgentCard
+from doom_dream_env.agents.agent import make_network
+from doom_dream_env.evaluation import EpisodeStatistics
+from doom_dream_env.policies import AlternatingPolicy, Policy
 from doom_dream_env.scenarios import Scenario, get_scenario
-from doom_dream_env.scoring import Score
+from doom_dream_env.seeds import BLIND_SEARCH
 from doom_dream_env.world_model import WorldModel
-from training import transfer
-from training.survival import by_plan, play_games
+from training.config import TransferConfig
+from training.evaluation import blind_search, transfer
+
+FEW = {"candidates": 13, "first_look": 2, "finalists": 2, "second_look": 3}
+
+
+def save_agent(folder: Path, scenario: str, model: WorldModel, bias: tuple[float, float, float], source: str) -> Path:
+    """An agent that looks at nothing, whose actions have these logits."""
+    network = make_network((model.config.feature_width, 3), "Tanh")
+    layer = network[0]
+    assert isinstance(layer, torch.nn.Linear)
+    layer.weight.data.zero_()
+    layer.bias.data = torch.tensor(bias)
+    Agent(AgentCard(scenario, model.fingerprint, source, "Tanh"), network).save(folder)
+    return folder
 
 
 @pytest.fixture
 def stubborn(weights: Path, tmp_path: Path) -> Path:
     """An agent of take_cover that always presses action 1."""
     model = WorldModel.from_pretrained(weights)
-    layer = torch.zeros(3, model.config.feature_width), torch.tensor([0.0, 50.0, 0.0])
-    folder = tmp_path / "agent"
-    Agent(AgentCard("take_cover", model.fingerprint, str(weights), "Tanh"), [layer]).save(folder)
-    return folder
+    return save_agent(tmp_path / "agent", "take_cover", model, (0.0, 50.0, 0.0), str(weights))
 
 
 def test_the_report_scores_all_on_the_real_game(
-    stubborn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stubborn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in {"CANDIDATES": 13, "FIRST_LOOK": 2, "FINALISTS": 2, "SECOND_LOOK": 3}.items():
-        monkeypatch.setattr(transfer, name, value)
-    monkeypatch.setattr(sys, "argv", ["transfer", "--agents", str(stubborn), "--episodes", "5", "--out", str(tmp_path / "report")])
-    transfer.main()
-    about = json.loads((tmp_path / "report" / "take_cover" / "transfer.json").read_text())
+    out = tmp_path / "report"
+    transfer.run(TransferConfig(agents=(str(stubborn),), episodes=5, out=out, **FEW))
+    about = json.loads((out / "take_cover" / "transfer.json").read_text())
     assert list(about["scores"]) == ["agent", "agent in the dream", "random", "best blind", "teacher"]
     scenario = get_scenario("take_cover")
-    same = play_games(scenario, {"one": by_plan(lambda at, dice: scenario.action_table()[[1]])}, 5)["one"]
-    assert about["scores"]["agent"]["mean"] == pytest.approx(same.mean), "the agent's games are not those of its actions and the seeds"
+    always = AlternatingPolicy.of_indices(scenario, ((1, 1),))
+    same = transfer.play_games(scenario, always, 5, "always the same")
+    assert about["scores"]["agent"]["mean"] == pytest.approx(same.mean), (
+        "the agent's games are not those of its actions and the seeds"
+    )
     assert about["scores"]["teacher"]["mean"] > about["scores"]["random"]["mean"]
     lead = about["scores"]["agent"]["mean"] - about["scores"]["best blind"]["mean"]
     assert about["agent_minus_blind"]["mean"] == pytest.approx(lead) and about["gap"] >= 0
     assert "World Models" in capsys.readouterr().out
     for picture in ("returns.png", "survival.png"):
-        assert Image.open(tmp_path / "report" / "take_cover" / picture).width > 300
+        assert Image.open(out / "take_cover" / picture).width > 300
 
 
-def test_finished_reports_are_read_and_worlds_are_put_side_by_side(
+def test_finished_reports_are_read_and_scenarios_are_put_side_by_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: WorldModel
 ) -> None:
     played: list[str] = []
 
-    def report(policy: object, scenario: Scenario, model: WorldModel, episodes: int) -> tuple[dict[str, Score], str]:
+    def score_agent(
+        policy: Policy, scenario: Scenario, model: WorldModel, config: TransferConfig
+    ) -> tuple[dict[str, EpisodeStatistics], str]:
         played.append(scenario.name)
         names = ("agent", "agent in the dream", "random", "best blind", "teacher")
-        return {name: Score(np.arange(5.0) + 10 * i, np.arange(5)) for i, name in enumerate(names)}, "action 1"
+        return {
+            name: EpisodeStatistics(np.arange(5.0) + 10 * i, np.arange(5)) for i, name in enumerate(names)
+        }, "action 1"
 
-    monkeypatch.setattr(transfer, "report", report)
-    for name in ("take_cover", "basic"):
-        layer = torch.zeros(3, model.config.feature_width), torch.zeros(3)
-        Agent(AgentCard(name, model.fingerprint, model.source, "Tanh"), [layer]).save(tmp_path / name)
-    agents = [str(tmp_path / name) for name in ("take_cover", "basic")]
-    for episodes, worlds in (("5", ["take_cover", "basic"]), ("5", []), ("6", ["take_cover", "basic"])):
+    monkeypatch.setattr(transfer, "score_agent", score_agent)
+    scenarios = ("take_cover", "basic")
+    agents = tuple(str(save_agent(tmp_path / name, name, model, (0.0, 0.0, 0.0), model.source)) for name in scenarios)
+    for episodes, expected in ((5, list(scenarios)), (5, []), (6, list(scenarios))):
         played.clear()
-        monkeypatch.setattr(sys, "argv", ["transfer", "--agents", *agents, "--episodes", episodes, "--out", str(tmp_path / "out")])
-        transfer.main()
-        assert played == worlds
+        transfer.run(TransferConfig(agents=agents, episodes=episodes, out=tmp_path / "out"))
+        assert played == expected
     assert "| basic | 2.00 ± 1.39 | 22.00" in (tmp_path / "out" / "transfer.md").read_text()
     assert Image.open(tmp_path / "out" / "transfer.png").width > 300
 
 
 def test_the_best_blind_policy_is_chosen_by_score_on_other_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: set[int] = set()
-
-    def judged(scenario: object, players: dict[str, object], episodes: int, first_seed: int) -> dict[str, Score]:
-        seeds.add(first_seed)
-        wins = {name: float("action 1 for 15, action 2 for 15" == name) for name in players}
-        return {name: Score(np.full(episodes, wins[name]), np.ones(episodes, int)) for name in players}
-
-    monkeypatch.setattr(transfer, "play_games", judged)
     scenario = get_scenario("take_cover")
-    name, plan = transfer.best_blind(scenario)
-    assert name == "action 1 for 15, action 2 for 15" and seeds == {transfer.SEARCH_SEED}
-    pressed = plan(np.array([0, 14, 15, 29, 30]), np.random.default_rng(0))
+
+    def scored(
+        games: object, policy: AlternatingPolicy, episodes: int, first_seed: int, label: str
+    ) -> EpisodeStatistics:
+        seeds.add(first_seed)
+        wins = blind_search.description(scenario, policy) == "action 1 for 15, action 2 for 15"
+        return EpisodeStatistics(np.full(episodes, float(wins)), np.ones(episodes, int))
+
+    monkeypatch.setattr(blind_search, "evaluate_policy", scored)
+    name, policy = blind_search.best_blind(scenario, TransferConfig())
+    assert name == "action 1 for 15, action 2 for 15" and seeds == {BLIND_SEARCH}
+    pressed = policy.buttons_at(np.array([0, 14, 15, 29, 30]))
     np.testing.assert_array_equal(pressed, scenario.action_table()[[1, 1, 2, 2, 1]])
 
 

@@ -1,1 +1,1 @@
-"""Everything that makes the weights: run each module from the repository root as `python -m training.<module>`."""
+"""Everything that makes the weights. Run a stage from the repository root: `python -m training STAGE --help`."""

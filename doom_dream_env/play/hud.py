@@ -1,4 +1,4 @@
-"""Draws pictures and what there is to say about them on a surface of any size: the window's, or a film's without any display."""
+"""Draws pictures and what there is to say about them on a surface of any size, the window's or a film's."""
 
 from __future__ import annotations
 
@@ -9,15 +9,26 @@ import numpy as np
 import numpy.typing as npt
 import pygame
 
-from doom_dream_env.play.sides import Picture
-from doom_dream_env.play.status import SideStatus, Status
+from doom_dream_env.play.status import Status, ViewStatus
+from doom_dream_env.play.views import Picture
 from doom_dream_env.scenarios import FRAME_SHAPE
 
 HEIGHT, WIDTH, _ = FRAME_SHAPE
-BAR, GAP = 8, 4  # height of a bar, space between two pictures; in pixels of the game, as a picture has 160x120
-BACK, TEXT, FAINT = (14, 14, 18), (232, 228, 216), (150, 146, 138)
-GOOD, BAD, RED = (140, 200, 120), (235, 160, 70), (220, 50, 40)
-TALL, SMALLEST = 1.25, 12  # points of a line: by the height of its box, and at least
+# Pixels of the game, of which a picture has 160x120.
+BAR = 8  # height of a bar
+GAP = 4  # between two pictures
+# Points of a line of text.
+TALL = 1.25  # by the height of its box in pixels
+SMALLEST = 12
+
+BACK = (14, 14, 18)
+TEXT = (232, 228, 216)
+FAINT = (150, 146, 138)
+GOOD = (140, 200, 120)
+BAD = (235, 160, 70)
+RED = (220, 50, 40)
+LOW_HEALTH = 30
+
 LABELS = {"HEALTH": "health", "AMMO2": "ammo", "ARMOR": "armour", "SELECTED_WEAPON_AMMO": "ammo"}
 HELP = (
     ("Move", "W S or up, down"),
@@ -29,7 +40,7 @@ HELP = (
     ("", ""),
     ("Tab", "you or the agent"),
     ("M", "dream, real game, both"),
-    ("PageUp  PageDown", "another world"),
+    ("PageUp  PageDown", "another scenario"),
     ("R", "begin anew"),
     ("P   N", "pause, one step"),
     ("+   -", "temperature: a wilder or calmer dream"),
@@ -57,8 +68,26 @@ class Hud:
             self._fonts[points] = pygame.font.Font(None, points)
         return self._fonts[points]
 
-    def _write(self, surface: pygame.Surface, box: pygame.Rect, text: str, color: tuple[int, int, int] = TEXT, at: str = "midleft") -> int:
-        """Write one line into a box, smaller if it is too wide; `at` as `pygame.Rect` names its points. Returns its width."""
+    def _write(
+        self,
+        surface: pygame.Surface,
+        box: pygame.Rect,
+        text: str,
+        color: tuple[int, int, int] = TEXT,
+        at: str = "midleft",
+    ) -> int:
+        """Write one line into a box, smaller if it is too wide.
+
+        Args:
+            surface: where to.
+            box: where on it.
+            text: one line.
+            color: red, green, blue.
+            at: which point of the line goes to that of the box, as `pygame.Rect` names its points.
+
+        Returns:
+            its width.
+        """
         points = max(int(box.height * TALL), SMALLEST)
         while points > SMALLEST and self._font(points).size(text)[0] > box.width:
             points -= 1
@@ -67,24 +96,38 @@ class Hud:
         return line.get_width()
 
     def draw(self, surface: pygame.Surface, pictures: Sequence[Picture], status: Status, help: bool = False) -> None:
-        """Fill the surface: a bar, the pictures side by side as large as fits, a caption under each, and over them messages or the help."""
+        """Fill the surface.
+
+        From top to bottom: a bar; the pictures side by side, as large as fits, with messages over them; a caption under
+        each.
+
+        Args:
+            surface: of any size.
+            pictures: one or two.
+            status: what is said about them.
+            help: cover everything with the help.
+        """
         surface.fill(BACK)
         width, height = surface.get_size()
         columns, rows = size(len(pictures), 1)
         scale = min(width / columns, height / rows)
-        bar, top = round(BAR * scale), round((height - rows * scale) / 2)
+        bar = round(BAR * scale)
         left = round((width - columns * scale) / 2)
+        top = round((height - rows * scale) / 2)
+        picture_width = round(WIDTH * scale)
+        picture_height = round(HEIGHT * scale)
         shown = pygame.Rect(left, top, round(columns * scale), bar)
         self._bar(surface, shown.inflate(-bar, -bar // 2), status)
-        for index, (picture, side) in enumerate(zip(pictures, status.sides, strict=True)):
-            box = pygame.Rect(left + round(index * (WIDTH + GAP) * scale), top + bar, round(WIDTH * scale), round(HEIGHT * scale))
+        for index, (picture, view) in enumerate(zip(pictures, status.views, strict=True)):
+            box = pygame.Rect(left + round(index * (WIDTH + GAP) * scale), top + bar, picture_width, picture_height)
             image = pygame.surfarray.make_surface(picture.swapaxes(0, 1))
             surface.blit(pygame.transform.scale(image, box.size), box)
-            if side.ended:
-                self._write(surface, pygame.Rect(0, 0, box.width * 0.9, bar).move_to(center=box.center), side.ended, at="center")
+            if view.ended:
+                line = pygame.Rect(0, 0, box.width * 0.9, bar).move_to(center=box.center)
+                self._write(surface, line, view.ended, at="center")
             caption = pygame.Rect(box.left, box.bottom, box.width, bar).inflate(-bar, -bar // 2)
-            self._caption(surface, caption, side, len(pictures) > 1)
-        self._notice(surface, pygame.Rect(left, top + bar, shown.width, round(HEIGHT * scale)), bar, status)
+            self._caption(surface, caption, view, len(pictures) > 1)
+        self._notice(surface, pygame.Rect(left, top + bar, shown.width, picture_height), bar, status)
         if help:
             self._help(surface)
 
@@ -95,19 +138,21 @@ class Hud:
         half = pygame.Rect(0, 0, box.width * 0.55, box.height)
         if status.recording:
             pygame.draw.circle(surface, RED, (box.left + box.height // 2, box.centery), box.height * 0.36)
-            box = pygame.Rect(box.left + box.height * 1.3, box.top, box.width - box.height * 1.3, box.height)
-        who = f"{status.world}  ·  {'the agent plays' if status.player == 'agent' else 'you play'}"
-        written = self._write(surface, half.move_to(midleft=box.midleft), who)
+            indent = box.height * 1.3
+            box = pygame.Rect(box.left + indent, box.top, box.width - indent, box.height)
+        who = "the agent plays" if status.player == "agent" else "you play"
+        written = self._write(surface, half.move_to(midleft=box.midleft), f"{status.scenario}  ·  {who}")
         rest = pygame.Rect(0, 0, box.width - written - box.height, box.height)
         self._write(surface, rest.move_to(midright=box.midright), "   ".join(right), FAINT, "midright")
 
-    def _caption(self, surface: pygame.Surface, box: pygame.Rect, side: SideStatus, two: bool) -> None:
-        title = f"{side.title}   " if two else ""
-        values = [f"{LABELS[name]} {max(value, 0):.0f}" for name, value in side.variables.items()]
-        color = BAD if side.variables.get("HEALTH", 100) < 30 else GOOD if values else TEXT
+    def _caption(self, surface: pygame.Surface, box: pygame.Rect, view: ViewStatus, several: bool) -> None:
+        title = f"{view.title}   " if several else ""
+        values = [f"{LABELS[name]} {max(value, 0):.0f}" for name, value in view.variables.items()]
+        low = view.variables.get("HEALTH", 100) < LOW_HEALTH
+        color = BAD if low else GOOD if values else TEXT
         half = pygame.Rect(0, 0, box.width * 0.5, box.height)
         self._write(surface, half.move_to(midleft=box.midleft), title + "   ".join(values), color)
-        said = f"return {side.reward:.2f}   {side.seconds:.1f} s"
+        said = f"return {view.reward:.2f}   {view.seconds:.1f} s"
         self._write(surface, half.move_to(midright=box.midright), said, TEXT, "midright")
 
     def _shade(self, surface: pygame.Surface, box: pygame.Rect) -> None:
@@ -126,11 +171,14 @@ class Hud:
         width, height = surface.get_size()
         self._shade(surface, surface.get_rect())
         line = min(height / (len(HELP) + 2), width / 22)
-        table = pygame.Rect(0, 0, min(width * 0.92, line * 22), line * len(HELP)).move_to(center=(width // 2, height // 2))
+        table = pygame.Rect(0, 0, min(width * 0.92, line * 22), line * len(HELP))
+        table = table.move_to(center=(width // 2, height // 2))
         for index, (keys, what) in enumerate(HELP):
             row = pygame.Rect(table.left, table.top + index * line, table.width, line).inflate(0, -line * 0.25)
-            self._write(surface, pygame.Rect(row.left, row.top, row.width * 0.34, row.height), keys, GOOD)
-            self._write(surface, pygame.Rect(row.left + row.width * 0.37, row.top, row.width * 0.63, row.height), what)
+            left = pygame.Rect(row.left, row.top, row.width * 0.34, row.height)
+            right = pygame.Rect(row.left + row.width * 0.37, row.top, row.width * 0.63, row.height)
+            self._write(surface, left, keys, GOOD)
+            self._write(surface, right, what)
 
 
 def to_frame(surface: pygame.Surface) -> npt.NDArray[np.uint8]:

@@ -1,29 +1,30 @@
-"""A person's play of the real game as data: what `training.collect` records of its own players."""
+"""A person's play of the real game as data: what `training.data.collect` records of its own players."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from doom_dream_env.envs.game import Game
-from doom_dream_env.scenarios import BUTTONS, Scenario
-
-TRAINING_SEEDS = range(50_000)
+from doom_dream_env.scenarios import BUTTONS, Buttons, Scenario, press
+from doom_dream_env.seeds import TRAINING
 
 
 class HumanRecorder:
     """Plays the real game for a person, tic by tic, and records it step by step.
 
-    The buttons of a step's first tic are held for all of it, as every other player holds them: the frames between two steps are only to
-    be looked at. Shards are `folder/<scenario>/train-human-00000.parquet` and on, in free play `train-human-MAP01-00000.parquet`;
-    none is overwritten. One is written when an episode ends after 1500 steps or more, and on `close`.
+    The buttons of a step's first tic are held for all of it, as every other player holds them: the frames between two
+    steps are only to be looked at. Shards are `folder/<scenario>/train-human-00000.parquet` and on, in free play
+    `train-human-MAP01-00000.parquet`; none is overwritten. One is written when an episode ends after 1500 steps or
+    more, and on `close`.
 
     Args:
         folder: of the dataset; made if it is missing.
-        scenario: the world.
+        scenario: what is played.
         game: made with `privileged=True`; whoever made it closes it.
 
     Raises:
@@ -32,13 +33,21 @@ class HumanRecorder:
     """
 
     def __init__(self, folder: Path, scenario: Scenario, game: Game) -> None:
-        from doom_dream_env import shards  # needs pyarrow, which playing does not
+        from doom_dream_env import recording  # needs pyarrow, which playing does not
 
-        self._shards = shards
-        self._shard = shards.ShardWriter()
-        self.folder, self.scenario, self.game = folder / scenario.name, scenario, game
-        self._has = np.array([name in scenario.buttons for name in BUTTONS])
-        self._seed, self._age, self._ended, self._tics = -1, 0, True, 0
+        self._recording = recording
+        self._shard = recording.ShardWriter()
+        self.folder = folder / scenario.name
+        self.scenario = scenario
+        self.game = game
+        self._has_button = np.array([name in scenario.buttons for name in BUTTONS])
+        self._seed = -1
+        self._elapsed = 0  # whole steps of the episode
+        self._ended = True
+        self._tics = 0  # of the step that is being played
+        self._before: dict[str, Any] = {}  # what its row holds of the moment before it
+        self._action: Buttons = press()
+        self._reward = 0.0
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.folder).close()
@@ -51,12 +60,15 @@ class HumanRecorder:
         Raises:
             ValueError: if the seed is not one of training.
         """
-        if seed not in TRAINING_SEEDS:
-            raise ValueError(f"recorded play is for training, so its seeds are 0 to {TRAINING_SEEDS[-1]}, not {seed}")
+        if seed not in TRAINING:
+            raise ValueError(f"recorded play is for training, so its seeds are 0 to {TRAINING[-1]}, not {seed}")
         if seed == self._seed:
             self.close()  # within a shard, episodes are told apart by their seeds
         self.game.reset(seed)
-        self._seed, self._age, self._ended, self._tics = seed, 0, False, 0
+        self._seed = seed
+        self._elapsed = 0
+        self._ended = False
+        self._tics = 0
 
     def tic(self, buttons: npt.ArrayLike) -> tuple[float, bool, bool]:
         """Play one tic; the last one of a step records it.
@@ -74,29 +86,39 @@ class HumanRecorder:
         if self._ended:
             raise RuntimeError("no episode is running: call begin(seed)")
         if self._tics == 0:
-            self._before, self._action, self._reward = self._shards.before_step(self.game), np.asarray(buttons, np.uint8) * self._has, 0.0
+            self._before = self._recording.before_step(self.game)
+            self._action = np.asarray(buttons, np.uint8) * self._has_button
+            self._reward = 0.0
         reward, terminated, truncated = self.game.step(self._action, tics=1)
-        self._reward, self._tics, self._ended = self._reward + reward, self._tics + 1, terminated or truncated
+        self._reward += reward
+        self._tics += 1
+        self._ended = terminated or truncated
         if self._ended or self._tics == self.scenario.frame_skip:
-            self._shard.add(
-                **self._before,
-                action=self._action,
-                reward=np.float32(self._reward),
-                terminated=terminated,
-                truncated=truncated,
-                next_variables=self.game.variables,
-                age=self._age,
-                episode=self._seed,
-                behaviour="human",
-            )
-            self._age, self._tics = self._age + 1, 0
-            if self._ended and len(self._shard) >= self._shards.STEPS_PER_SHARD:
-                self.close()
+            self._record_step(terminated, truncated)
         return reward, terminated, truncated
+
+    def _record_step(self, terminated: bool, truncated: bool) -> None:
+        self._shard.add(
+            **self._before,
+            action=self._action,
+            reward=np.float32(self._reward),
+            terminated=terminated,
+            truncated=truncated,
+            next_variables=self.game.variables,
+            elapsed=self._elapsed,
+            episode=self._seed,
+            behaviour="human",
+        )
+        self._elapsed += 1
+        self._tics = 0
+        if self._ended and len(self._shard) >= self._recording.STEPS_PER_SHARD:
+            self.close()
 
     def step(self, buttons: npt.ArrayLike) -> tuple[float, bool, bool]:
         """Play the tics that are left of the current step; as `tic`, with the sum of their rewards."""
-        total, terminated, truncated = 0.0, False, False
+        total = 0.0
+        terminated = False
+        truncated = False
         for _ in range(self.scenario.frame_skip - self._tics):
             reward, terminated, truncated = self.tic(buttons)
             total += reward
@@ -108,8 +130,8 @@ class HumanRecorder:
         """Write the steps since the last shard; of an episode that has not ended, whole ones. Playing may go on."""
         if not len(self._shard):
             return
-        stem = "-".join(["train", "human", *self.scenario.starts.split(":")[1:]])
+        stem = "-".join(["train", "human", *self.scenario.place.split(":")[1:]])
         numbers = [int(path.stem.rpartition("-")[2]) for path in self.folder.glob(f"{stem}-*.parquet")]
         path = self.folder / f"{stem}-{max(numbers, default=-1) + 1:05d}.parquet"
-        self._shard.write(path, self.scenario.name, self.scenario.starts)
-        self._shard = self._shards.ShardWriter()
+        self._shard.write(path, self.scenario.name, self.scenario.place)
+        self._shard = self._recording.ShardWriter()

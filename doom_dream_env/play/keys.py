@@ -37,7 +37,7 @@ KEYS: dict[str, tuple[tuple[int, ...], str]] = {
 }
 NAMES = {code: name for name, (codes, _) in KEYS.items() for code in codes}
 SIDEWAYS = {"TURN_LEFT": "MOVE_LEFT", "TURN_RIGHT": "MOVE_RIGHT"}
-# In a world that lacks a button, the one that comes nearest to it.
+# In a scenario that lacks a button, the one that comes nearest to it.
 INSTEAD = {"USE": "ATTACK", **SIDEWAYS, **{move: turn for turn, move in SIDEWAYS.items()}}
 OPPOSITES = ({"MOVE_FORWARD", "MOVE_BACKWARD"}, {"MOVE_LEFT", "MOVE_RIGHT"}, {"TURN_LEFT", "TURN_RIGHT"})
 TOGETHER = 4  # keys in a combination of `keys_to_action`, at most
@@ -46,8 +46,8 @@ TOGETHER = 4  # keys in a combination of `keys_to_action`, at most
 def to_buttons(names: Iterable[str], scenario: Scenario) -> Buttons:
     """The nine 0/1 buttons, shape (9,), of keys of `KEYS` or buttons that are down together; opposites cancel.
 
-    A button that the world lacks is never pressed, but another may stand in for it: attacking for using, strafing for turning and turning
-    for strafing.
+    A button that the scenario lacks is never pressed, but another may stand in for it: attacking for using, strafing
+    for turning and turning for strafing.
     """
     wanted = {KEYS[name][1] if name in KEYS else name for name in names}
     if STRAFE in wanted:
@@ -64,7 +64,7 @@ def parse(text: str, scenario: Scenario) -> list[Buttons]:
 
     Args:
         text: keys or buttons, together with +, for so many steps with *, one after the other.
-        scenario: the world.
+        scenario: whose buttons.
 
     Raises:
         ValueError: on a name or a number that means nothing.
@@ -83,9 +83,9 @@ def parse(text: str, scenario: Scenario) -> list[Buttons]:
 
 
 def keys_to_action(scenario: Scenario) -> dict[tuple[int, ...], Any]:
-    """For `gymnasium.utils.play`: codes of keys that are down together, up to four, to the action of a world's action space.
+    """For `gymnasium.utils.play`: codes of keys that are down together, up to four, to an action of the action space.
 
-    Where a world takes one button at a time, combinations that press several are left out.
+    Where a scenario takes one button at a time, combinations that press several are left out.
     """
     table = {row.tobytes(): index for index, row in enumerate(scenario.action_table())}
     actions: dict[tuple[int, ...], Any] = {}
@@ -139,7 +139,8 @@ class Keyboard:
 class Pad:
     """The first game pad, if there is one; it may come and go.
 
-    Left stick or cross: move and strafe; right stick: turn; A or the right trigger: attack; B: use; left shoulder: speed.
+    Left stick or cross: move and strafe; right stick: turn; A or the right trigger: attack; B: use; left shoulder:
+    speed.
     """
 
     THRESHOLD = 13_000  # of 32,767

@@ -1,4 +1,7 @@
-"""A person or an agent plays a dream, the real game, or both side by side, 35 display frames a second; no window is needed."""
+"""A person or an agent plays a dream, the real game, or both side by side, 35 display frames a second.
+
+No window is needed: `window` shows a session, `commands.record` films one without a display.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,20 @@ import torch
 
 from doom_dream_env.agents import Agent, shipped_agents
 from doom_dream_env.envs.batch import DreamBatch
-from doom_dream_env.play.sides import Clip, DreamSide, Picture, RealSide, Side
-from doom_dream_env.play.status import SideStatus, Status
+from doom_dream_env.play.status import Status, ViewStatus
+from doom_dream_env.play.views import Clip, DreamView, Picture, RealView, View
 from doom_dream_env.scenarios import TICS_PER_SECOND, Buttons, get_scenario, press
+from doom_dream_env.seeds import TRAINING
 from doom_dream_env.world_model import WorldModel
 
 MODES = ("dream", "real", "both")
-HOTTEST = 2.0
+MAX_TEMPERATURE = 2.0
 LINGER = TICS_PER_SECOND  # display frames that the end of an episode is shown for
 NOTICE = 3 * TICS_PER_SECOND  # the same for a message
-SHADE = 0.4  # brightness of a side that has ended
+SHADE = 0.4  # brightness of a picture whose episode has ended
 
 
-class World(NamedTuple):
+class PlayScenario(NamedTuple):
     """Arguments of `get_scenario`; of free play, the map is always named."""
 
     name: str
@@ -35,24 +39,32 @@ class Session:
     """Whoever plays, and what is played.
 
     Args:
-        world: to begin with.
+        selected: what to begin with.
         model: the world model.
-        mode: "dream", "real" or "both": side by side under the same keys, where the dream sees the first real frame and no other.
-        temperature: 0…2.
-        seed: of all dice; None: chance.
-        start: frames of the user's own, uint8 (T, 120, 160, 3), that dreams of this first world begin with.
+        mode: "dream", "real" or "both": side by side under the same keys, where the dream sees the first real frame and
+            no other.
+        temperature: 0 … 2.
+        seed: of all random numbers; None: chance.
+        start: frames of the user's own, uint8 (T, 120, 160, 3), that dreams of this first scenario begin with.
         agent: an agent plays first.
         resync: in mode "both", the dream goes on from what the real game has come to every so many seconds; 0: never.
         save: folder to record a person's real play in.
 
+    Attributes:
+        selected: what is played; `scenario` is the same, looked up.
+        selectable: everything that `next_scenario` goes through.
+        agent: who plays; None: a person.
+        pressed: the buttons that are down.
+        phase: tics since the step began.
+
     Raises:
-        ValueError: if the weights do not know the world and a dream is asked for, if no agent ships for it and one is asked for, or on
-            a mode or a temperature that there is not.
+        ValueError: if the weights do not know the scenario and a dream is asked for, if no agent ships for it and one
+            is asked for, or on a mode or a temperature that there is not.
     """
 
     def __init__(
         self,
-        world: World,
+        selected: PlayScenario,
         model: WorldModel,
         mode: str = "dream",
         temperature: float = 1.0,
@@ -62,50 +74,64 @@ class Session:
         resync: float = 0.0,
         save: Path | None = None,
     ) -> None:
-        scenario = get_scenario(*world)
+        scenario = get_scenario(*selected)
         if mode not in MODES:
             raise ValueError(f"mode {mode!r} is unknown; choose from {', '.join(MODES)}")
-        if not 0 <= temperature <= HOTTEST:
-            raise ValueError(f"temperature must be in 0…{HOTTEST:g}, got {temperature!r}")
+        if not 0 <= temperature <= MAX_TEMPERATURE:
+            raise ValueError(f"temperature must be in 0…{MAX_TEMPERATURE:g}, got {temperature!r}")
         if resync < 0:
             raise ValueError(f"resync must be 0 (never) or a number of seconds, got {resync!r}")
         if save is not None and mode == "dream":
             raise ValueError("only real play is recorded: choose the mode real or both")
         if start is not None and mode != "dream":
             raise ValueError("only a dream begins with a picture of your own: choose the mode dream")
-        self.model, self.temperature, self.resync, self.save_folder = model, temperature, resync, save
         if mode != "real" and scenario.name not in model.config.scenarios:
             known = ", ".join(model.config.scenarios)
             raise ValueError(f"these weights know {known}, not {scenario.name!r}: play it in mode real, or train on it")
-        self._dice = np.random.default_rng(seed)
-        self._seed: int | None = int(self._dice.integers(2**31))  # of the next dream
-        self._agent_dice = torch.Generator().manual_seed(int(self._dice.integers(2**31)))
-        self._dream: DreamSide | None = None
-        self._real: RealSide | None = None
-        self._saved: tuple[World, dict[str, Any]] | None = None
-        self.paused, self._owed = False, 0  # tics of a single step still to come
-        self._time, self._notice, self._noticed = 0, "", 0
+        self.model = model
+        self.temperature = temperature
+        self.resync = resync
+        self.save_folder = save
         self._start = start
-        self.world = World(world.name, scenario.map, scenario.wad)
-        self.worlds = self._worlds()
-        self.scenario, self.mode = scenario, mode
+
+        self._rng = np.random.default_rng(seed)
+        self._dream_seed: int | None = int(self._rng.integers(2**31))  # of the next dream; later ones go on from it
+        self._agent_generator = torch.Generator().manual_seed(int(self._rng.integers(2**31)))
+
+        self._dream: DreamView | None = None
+        self._real: RealView | None = None
+        self._saved: tuple[PlayScenario, dict[str, Any]] | None = None
+        self.paused = False
+        self._owed = 0  # tics of a single step still to come
+        self._time = 0  # display frames
+        self._notice = ""
+        self._noticed = 0
+
+        self.scenario = scenario
+        self.selected = PlayScenario(selected.name, scenario.map, scenario.wad)
+        self.selectable = self._all_scenarios()
+        self.mode = mode
         self.agent = self._find_agent() if agent else None
-        self._open(self.world, mode)
+        self._open(self.selected, mode)
 
-    def _worlds(self) -> list[World]:
-        """This world and every one that the weights know, of free play the maps that they have beginnings of."""
-        maps = [World(*key.split(":")) for key in self.model.starts if key.count(":") == 1]
-        known = [w for name in self.model.config.scenarios for w in [m for m in maps if m.name == name] or [World(name)]]
-        return known if self.world in known else [self.world, *known]
+    def _all_scenarios(self) -> list[PlayScenario]:
+        """This scenario and every one that the weights know, of free play the maps that they have initial states of."""
+        maps = [PlayScenario(*place.split(":")) for place in self.model.initial_states if place.count(":") == 1]
+        known: list[PlayScenario] = []
+        for name in self.model.config.scenarios:
+            known += [one for one in maps if one.name == name] or [PlayScenario(name)]
+        return known if self.selected in known else [self.selected, *known]
 
-    def _open(self, world: World, mode: str) -> None:
-        if world != self.world:
+    def _open(self, selected: PlayScenario, mode: str) -> None:
+        if selected != self.selected:
             self.close()
             self._dream = None
-        self.world, self.scenario, self.mode = world, get_scenario(*world), mode
+        self.selected = selected
+        self.scenario = get_scenario(*selected)
+        self.mode = mode
         self.reset()
 
-    # ---- time ------------------------------------------------------------------------------------------------------
+    # ---- time --------------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
     def reset(self) -> None:
@@ -114,41 +140,50 @@ class Session:
         if real:
             real.begin(self._draw_seed())
         if self.mode != "real":
-            if self._dream is None:
-                batch = DreamBatch(1, self.world.name, self.temperature, weights=self.model, map=self.world.map, wad=self.world.wad)
-                self._dream = DreamSide(self.scenario, batch)
-            self._dream.begin(real.clip() if real else self._beginning(), self._seed)
-            self._seed = None
-        self.phase, self._linger = 0, LINGER
+            self._running_dream().begin(real.clip() if real else self._own_clip(), self._dream_seed)
+            self._dream_seed = None
+        self.phase = 0
+        self._linger = LINGER
         self.pressed = press()
 
     def _draw_seed(self) -> int:
-        return int(self._dice.integers(50_000))  # those of training: what a person plays may become data
+        return int(self._rng.integers(TRAINING.stop))  # what a person plays may become data
 
-    def _running_game(self) -> RealSide:
+    def _running_game(self) -> RealView:
         if self._real is None:
-            self._real = RealSide(self.scenario, self.model, self.save_folder)
+            self._real = RealView(self.scenario, self.model, self.save_folder)
         return self._real
 
-    def _beginning(self) -> Clip | None:
-        """What a dream on its own begins with; None: one of the beginnings that came with the weights."""
+    def _running_dream(self) -> DreamView:
+        if self._dream is None:
+            name, map, wad = self.selected
+            batch = DreamBatch(1, name, temperature=self.temperature, weights=self.model, map=map, wad=wad)
+            self._dream = DreamView(self.scenario, batch)
+        return self._dream
+
+    def _own_clip(self) -> Clip | None:
+        """What a dream on its own begins with; None: an initial state that came with the weights."""
         if self._start is not None:
             return {"frames": self._start}
-        if self.scenario.starts in self.model.starts:
+        if self.scenario.place in self.model.initial_states:
             return None
         real = self._running_game()
         real.begin(self._draw_seed())
         return real.clip()
 
     @property
-    def sides(self) -> list[Side]:
+    def views(self) -> list[View]:
         """What is shown, from left to right."""
         shown = [self._dream if self.mode != "real" else None, self._real if self.mode != "dream" else None]
-        return [side for side in shown if side]
+        return [view for view in shown if view]
 
     @torch.inference_mode()
     def tick(self, buttons: Buttons) -> None:
-        """Go on by one display frame of 1/35 s, with these nine buttons down; an agent that plays presses its own."""
+        """Go on by one display frame of 1/35 s.
+
+        Args:
+            buttons: the nine that are down, (9,); an agent that plays presses its own.
+        """
         self._time += 1
         if self.paused:
             if not self._owed:
@@ -161,20 +196,22 @@ class Session:
             return
         if self.phase == 0:
             self._synchronise()
-        live = [side for side in self.sides if not side.ended]
-        if self.phase == 0 and self.agent:
-            chosen = int(self.agent.act(live[-1].features, generator=self._agent_dice)[0])  # of the real game where that goes on
+        live = [view for view in self.views if not view.ended]
+        if self.agent is None:
+            if self.phase == 0 or not self.recording:
+                self.pressed = buttons
+        elif self.phase == 0:
+            features = live[-1].features  # of the real game where that goes on
+            chosen = int(self.agent.act(features, generator=self._agent_generator)[0])
             self.pressed = self.scenario.action_table()[chosen]
-        if not self.agent and (self.phase == 0 or not self.recording):
-            self.pressed = buttons
-        for side in live:
-            side.tick(self.pressed, self.phase)
+        for view in live:
+            view.tick(self.pressed, self.phase)
         self.phase = (self.phase + 1) % self.scenario.frame_skip
 
     @property
     def over(self) -> bool:
         """Has everything that is shown ended?"""
-        return all(side.ended for side in self.sides)
+        return all(view.ended for view in self.views)
 
     @property
     def recording(self) -> bool:
@@ -192,55 +229,62 @@ class Session:
 
     @torch.inference_mode()
     def pictures(self) -> list[Picture]:
-        """What is to be seen now, one picture or two; a side that has ended is darkened."""
-        return [side.picture() if not side.ended else (side.picture() * SHADE).astype(np.uint8) for side in self.sides]
+        """What is to be seen now, one picture or two; one whose episode has ended is darkened."""
+        return [(view.picture() * SHADE).astype(np.uint8) if view.ended else view.picture() for view in self.views]
 
     def status(self) -> Status:
         """What there is to say now."""
-        step = self.scenario.seconds_per_step
-        sides = tuple(SideStatus(side.title, side.variables, side.reward, side.steps * step, side.ended) for side in self.sides)
+        seconds = self.scenario.seconds_per_step
         dream = self._dream if self.mode != "real" else None
         return Status(
-            world=" ".join([self.scenario.name, *([self.scenario.map] if self.scenario.map else [])]),
+            scenario=" ".join([self.scenario.name, *([self.scenario.map] if self.scenario.map else [])]),
             player="agent" if self.agent else "you",
-            sides=sides,
+            views=tuple(
+                ViewStatus(view.title, view.variables, view.reward, view.steps * seconds, view.ended)
+                for view in self.views
+            ),
             temperature=self.temperature if dream else None,
             drift=dream.drift if dream else None,
             paused=self.paused,
             notice=self._notice if self._time < self._noticed + NOTICE else "",
         )
 
-    # ---- commands --------------------------------------------------------------------------------------------------
+    # ---- commands ----------------------------------------------------------------------------------------------------
 
     def notify(self, text: str) -> None:
         """Show a message for three seconds."""
-        self._notice, self._noticed = text, self._time
+        self._notice = text
+        self._noticed = self._time
 
     def pause(self) -> None:
         """Stop time, or let it go on."""
-        self.paused, self._owed = not self.paused, 0
+        self.paused = not self.paused
+        self._owed = 0
 
     def single_step(self) -> None:
         """Pause, but go on to the end of the step, or by one whole step."""
-        self.paused, self._owed = True, self.scenario.frame_skip - self.phase
+        self.paused = True
+        self._owed = self.scenario.frame_skip - self.phase
 
     def change_temperature(self, by: float) -> None:
         """Make dreams wilder or calmer, from the next step on."""
-        self.temperature = round(min(max(self.temperature + by, 0.0), HOTTEST), 1)
+        self.temperature = round(min(max(self.temperature + by, 0.0), MAX_TEMPERATURE), 1)
         if self._dream:
             self._dream.batch.temperature = self.temperature
         self.notify(f"temperature {self.temperature:.1f}")
 
     def _find_agent(self) -> Agent:
-        known = shipped_agents(self.model.fingerprint)
         if self.recording:
             raise ValueError("a person's play is being recorded: the agent keeps out of it")
-        if self.scenario.name not in known:
-            raise ValueError(f"no agent ships for {self.scenario.name} and these weights; one does for {', '.join(known) or 'no world'}")
-        return Agent.load(self.scenario.name, self.model.fingerprint)
+        name = self.scenario.name
+        known = shipped_agents(self.model.fingerprint)
+        if name not in known:
+            others = ", ".join(known) or "no scenario"
+            raise ValueError(f"no agent ships for {name} and these weights; one does for {others}")
+        return Agent.load(name, self.model.fingerprint)
 
     def toggle_agent(self) -> None:
-        """Hand over to the agent that ships for this world and these weights, or back."""
+        """Hand over to the agent that ships for this scenario and these weights, or back."""
         try:
             self.agent = None if self.agent else self._find_agent()
         except ValueError as error:
@@ -251,15 +295,18 @@ class Session:
         if self.scenario.name not in self.model.config.scenarios:
             self.notify(f"these weights cannot dream of {self.scenario.name}")
             return
-        self._open(self.world, MODES[(MODES.index(self.mode) + 1) % len(MODES)])
-        if self.agent and self.recording:
+        self._open(self.selected, MODES[(MODES.index(self.mode) + 1) % len(MODES)])
+        if self.recording:
             self.agent = None
 
-    def next_world(self, by: int) -> None:
-        """Go to another world that the weights know."""
-        played, self.agent, self._start = self.agent, None, None
-        self._open(self.worlds[(self.worlds.index(self.world) + by) % len(self.worlds)], self.mode)
-        if played:
+    def next_scenario(self, by: int) -> None:
+        """Go to another scenario that the weights know."""
+        agent_plays = self.agent is not None
+        self.agent = None
+        self._start = None
+        index = self.selectable.index(self.selected) + by
+        self._open(self.selectable[index % len(self.selectable)], self.mode)
+        if agent_plays:
             self.toggle_agent()
 
     def save(self) -> None:
@@ -267,16 +314,17 @@ class Session:
         if self.mode != "dream" or self._dream is None or self._dream.ended:
             self.notify("only a running dream can be saved, in mode dream")
             return
-        self._saved = self.world, self._dream.save()
+        self._saved = (self.selected, self._dream.save())
         self.notify("dream saved")
 
     def restore(self) -> None:
-        """Go back to the dream that was saved in this world."""
-        if self.mode != "dream" or self._dream is None or self._saved is None or self._saved[0] != self.world:
-            self.notify("there is no saved dream of this world to go back to, in mode dream")
+        """Go back to the dream that was saved in this scenario."""
+        if self.mode != "dream" or self._dream is None or self._saved is None or self._saved[0] != self.selected:
+            self.notify("there is no saved dream of this scenario to go back to, in mode dream")
             return
         self._dream.restore(self._saved[1])
-        self.phase, self._linger = 0, LINGER
+        self.phase = 0
+        self._linger = LINGER
         self.notify("back in the saved dream")
 
     def close(self) -> None:

@@ -6,8 +6,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class SideStatus:
-    """What is said about one picture: "dream" or "real", game variables, return, seconds since the beginning, why it has ended or ""."""
+class ViewStatus:
+    """What is said about one picture.
+
+    Attributes:
+        title: "dream" or "real".
+        variables: the scenario's game variables.
+        reward: the return so far.
+        seconds: since the episode began.
+        ended: why it has ended; "" while it goes on.
+    """
 
     title: str
     variables: dict[str, float]
@@ -21,9 +29,9 @@ class Status:
     """What is said about a session.
 
     Attributes:
-        world: name of the world, with the map in free play.
+        scenario: its name, with the map in free play.
         player: "you" or "agent".
-        sides: of what is shown, from left to right.
+        views: of what is shown, from left to right.
         temperature: of the dream; None where no dream is shown.
         drift: how far it is from the states of training, the same.
         paused: whether time stands still.
@@ -32,9 +40,9 @@ class Status:
         fps: frames that were displayed per second, where there is a display.
     """
 
-    world: str
+    scenario: str
     player: str
-    sides: tuple[SideStatus, ...]
+    views: tuple[ViewStatus, ...]
     temperature: float | None
     drift: float | None
     paused: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -35,7 +36,8 @@ def open_display() -> bool:
         pygame.display.init()
     except pygame.error:
         return False
-    if pygame.display.get_driver() == "offscreen" != os.environ.get("SDL_VIDEODRIVER"):  # what SDL falls back to unasked
+    # SDL falls back to a driver that shows nothing, unasked.
+    if pygame.display.get_driver() == "offscreen" and os.environ.get("SDL_VIDEODRIVER") != "offscreen":
         pygame.display.quit()
         return False
     return True
@@ -50,7 +52,8 @@ class Window:
         scale: size of the window: a pixel of the game is so many squared, or fewer where the screen is too small.
 
     Attributes:
-        latencies: of the last 1000 key presses and releases, s: from the event's arrival to the flip that shows a picture made with it.
+        latencies: of the last 1000 key presses and releases, s: from the event's arrival to the flip that shows a
+            picture made with it.
 
     Raises:
         OSError: if there is no display.
@@ -60,17 +63,32 @@ class Window:
         if not open_display():
             raise OSError("no display: nothing can be shown here; use `dream-doom record` to make a film instead")
         pygame.display.set_caption("DreamDoom")
-        self.session, self.out, self.scale = session, out, scale
-        self.running, self.help, self.fullscreen = True, False, False
+        self.session = session
+        self.out = out
+        self.scale = scale
+        self.running = True
+        self.help = False
+        self.fullscreen = False
         self.film: Film | None = None
         self.latencies: deque[float] = deque(maxlen=1000)
         self._flips: deque[float] = deque(maxlen=2 * TICS_PER_SECOND)
-        self._hud, self._keyboard, self._pad = hud.Hud(), Keyboard(), Pad()
+        self._hud = hud.Hud()
+        self._keyboard = Keyboard()
+        self._pad = Pad()
         self._asked: float | None = None  # when a key came whose effect is not yet to be seen
         self._looked = time.perf_counter()  # when there were no events left
         self._dropped = 0
         self._filmed: npt.NDArray[np.uint8] | None = None  # the newest frame of the film
-        self.commands: dict[int, Callable[[], None]] = {
+        self.commands = self._all_commands()
+        self._views = len(session.views)
+        self.rescale(0)
+        session.notify("F1: all keys")
+
+    def _all_commands(self) -> dict[int, Callable[[], None]]:
+        session = self.session
+        hotter = partial(session.change_temperature, 0.1)
+        calmer = partial(session.change_temperature, -0.1)
+        return {
             pygame.K_ESCAPE: self.quit,
             pygame.K_F1: self.toggle_help,
             pygame.K_h: self.toggle_help,
@@ -81,10 +99,13 @@ class Window:
             pygame.K_m: session.next_mode,
             pygame.K_F5: session.save,
             pygame.K_F9: session.restore,
-            pygame.K_PAGEUP: partial(session.next_world, -1),
-            pygame.K_PAGEDOWN: partial(session.next_world, 1),
-            **dict.fromkeys((pygame.K_PLUS, pygame.K_EQUALS, pygame.K_KP_PLUS), partial(session.change_temperature, 0.1)),
-            **dict.fromkeys((pygame.K_MINUS, pygame.K_KP_MINUS), partial(session.change_temperature, -0.1)),
+            pygame.K_PAGEUP: partial(session.next_scenario, -1),
+            pygame.K_PAGEDOWN: partial(session.next_scenario, 1),
+            pygame.K_PLUS: hotter,
+            pygame.K_EQUALS: hotter,
+            pygame.K_KP_PLUS: hotter,
+            pygame.K_MINUS: calmer,
+            pygame.K_KP_MINUS: calmer,
             pygame.K_v: self.toggle_film,
             pygame.K_c: self.screenshot,
             pygame.K_F12: self.screenshot,
@@ -92,11 +113,8 @@ class Window:
             pygame.K_LEFTBRACKET: partial(self.rescale, -1),
             pygame.K_RIGHTBRACKET: partial(self.rescale, 1),
         }
-        self._sides = len(session.sides)
-        self.rescale(0)
-        session.notify("F1: all keys")
 
-    # ---- time ------------------------------------------------------------------------------------------------------
+    # ---- time --------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Play until the window is closed."""
@@ -121,10 +139,12 @@ class Window:
 
     def frame(self, show: bool = True) -> None:
         """Go on by one tic; `show`: and display it."""
-        session, phase = self.session, self.session.phase
+        session = self.session
+        phase = session.phase
         buttons = to_buttons(self._keyboard.names | self._pad.names, session.scenario)
         session.tick(buttons)
-        if phase == (0 if session.recording else session.scenario.frame_skip - 1):  # the last tic of a step in which keys count
+        last_tic_of_keys = 0 if session.recording else session.scenario.frame_skip - 1
+        if phase == last_tic_of_keys:
             self._keyboard.end_step()
         self._dropped = 0 if show else self._dropped + 1
         if show:
@@ -135,14 +155,16 @@ class Window:
         if session.paused or session.over:
             self._asked = None
         if self.film and self._filmed is not None:
-            self._shoot(self.film, self._filmed)
+            self._add_to_film(self.film, self._filmed)
 
     def _show(self) -> None:
-        pictures, status = self.session.pictures(), self.session.status()
-        if len(pictures) != self._sides:
-            self._sides = len(pictures)
+        pictures = self.session.pictures()
+        status = self.session.status()
+        if len(pictures) != self._views:
+            self._views = len(pictures)
             self.rescale(0)
-        self._hud.draw(self._surface, pictures, replace(status, recording=self.film is not None, fps=self.fps()), self.help)
+        about_window = replace(status, recording=self.film is not None, fps=self.fps())
+        self._hud.draw(self._surface, pictures, about_window, self.help)
         pygame.display.flip()
         self._flips.append(time.perf_counter())
         if self.film:
@@ -160,7 +182,7 @@ class Window:
         """Frames displayed per second, over the last two seconds."""
         return (len(self._flips) - 1) / (self._flips[-1] - self._flips[0]) if len(self._flips) > 1 else 0.0
 
-    # ---- events ----------------------------------------------------------------------------------------------------
+    # ---- events ------------------------------------------------------------------------------------------------------
 
     def handle(self, event: pygame.Event, arrived: float) -> None:
         """Take in an event that came at a time of `time.perf_counter`."""
@@ -188,19 +210,21 @@ class Window:
 
     def rescale(self, by: int) -> None:
         """Make the window larger or smaller by whole multiples of the game's pixels."""
-        (wide, high), (width, height) = pygame.display.get_desktop_sizes()[0], hud.size(self._sides, 1)
-        self.scale = max(min(self.scale + by, wide // width, high // height), 1)
+        screen_width, screen_height = pygame.display.get_desktop_sizes()[0]
+        width, height = hud.size(self._views, 1)
+        self.scale = max(min(self.scale + by, screen_width // width, screen_height // height), 1)
         if self.fullscreen:
-            pygame.display.set_mode((wide, high), pygame.FULLSCREEN)
+            pygame.display.set_mode((screen_width, screen_height), pygame.FULLSCREEN)
         else:
-            pygame.display.set_mode(hud.size(self._sides, self.scale), pygame.RESIZABLE)
+            pygame.display.set_mode(hud.size(self._views, self.scale), pygame.RESIZABLE)
 
-    # ---- files -----------------------------------------------------------------------------------------------------
+    # ---- files -------------------------------------------------------------------------------------------------------
 
     def _new_path(self, suffix: str) -> Path:
         self.out.mkdir(parents=True, exist_ok=True)
-        stem = self.session.scenario.starts.replace(":", "-")
-        return next(path for n in range(1, 10_000) if not (path := self.out / f"{stem}-{n:03d}{suffix}").exists())
+        stem = self.session.scenario.place.replace(":", "-")
+        paths = (self.out / f"{stem}-{number:03d}{suffix}" for number in itertools.count(1))
+        return next(path for path in paths if not path.exists())
 
     def toggle_film(self) -> None:
         """Begin a film of what is played, or end it."""
@@ -215,11 +239,13 @@ class Window:
             self.session.notify(f"cannot film: {error.strerror}")
 
     def _end_film(self) -> None:
-        film, self.film, self._filmed = self.film, None, None
+        film = self.film
+        self.film = None
+        self._filmed = None
         if film:
             film.close()
 
-    def _shoot(self, film: Film, frame: npt.NDArray[np.uint8]) -> None:
+    def _add_to_film(self, film: Film, frame: npt.NDArray[np.uint8]) -> None:
         try:
             film.add(frame)
         except OSError as error:

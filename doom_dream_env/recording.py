@@ -1,0 +1,158 @@
+"""Recorded play on disk: the format and its writer. Needs pyarrow, of the extra `train`.
+
+Storage: Parquet shards, one row per step, the columnar format of the field's dataset hubs, readable from every
+language without this package. A frame is stored losslessly as one LZ4 block (`lz4_raw`) of its 120x160x3 RGB bytes:
+`pyarrow.decompress(blob, 57600, codec="lz4_raw")`. Why not video: measured on 160x120 frames, H.264 at 42 dB takes
+274 µs to write and 663 µs to read a frame where LZ4 takes 79 and 38 and loses nothing, and any frame can be read
+without its neighbours. Twice the bytes (20 kB a frame) is the price.
+
+Row t of an episode holds frame[t], the action pressed after it and what that step returned. The last row of an
+episode therefore has an action but no next frame: ViZDoom shows none. An episode that its player left ends with a row
+neither terminated nor truncated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES
+
+if TYPE_CHECKING:
+    from doom_dream_env.envs.game import Game
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError as error:
+    raise ImportError('recording play needs pyarrow: pip install "doom-dream-env[train]"') from error
+
+FORMAT_VERSION = 3
+STEPS_PER_SHARD = 1500  # A shard ends with the episode in which it reaches this length.
+FRAME_BYTES = int(np.prod(FRAME_SHAPE))
+CODEC = pa.Codec("lz4_raw")
+
+FLOAT_VECTORS = ("variables", "next_variables", "pose")
+OBJECT_FIELDS = ("name", "category", "box", "position")
+
+
+def compress_frame(frame: npt.NDArray[np.uint8]) -> bytes:
+    """One lossless LZ4 block of an RGB frame."""
+    return CODEC.compress(np.ascontiguousarray(frame), asbytes=True)
+
+
+def before_step(game: Game) -> dict[str, Any]:
+    """What a row holds of the moment before its action; for `ShardWriter.add`. The game is a privileged one."""
+    return {
+        "labels": game.state.labels,
+        "frame": compress_frame(game.frame),
+        "variables": game.variables,
+        "pose": game.pose(),
+    }
+
+
+def _fixed_size_lists(values: npt.ArrayLike, dtype: Any) -> pa.FixedSizeListArray:
+    flat = np.asarray(values, dtype)
+    width = flat.shape[-1] if flat.size else 1
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), width)
+
+
+def _column(name: str, values: list[Any]) -> pa.Array:
+    """One column of a shard, in the type that the format gives it."""
+    if name == "action":
+        return _fixed_size_lists(values, np.uint8)
+    if name in FLOAT_VECTORS:
+        return _fixed_size_lists(values, np.float32)
+    if name == "tics":
+        return pa.array(values, pa.list_(pa.large_binary()))
+    if name == "frame":
+        return pa.array(values, pa.large_binary())
+    if name == "behaviour":
+        return pa.array(values, pa.string())
+    return pa.array(np.asarray(values))
+
+
+@dataclass
+class ShardWriter:
+    """Collects the steps of whole episodes and writes them as one Parquet file, complete or not at all."""
+
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+    objects: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in OBJECT_FIELDS})
+    offsets: list[int] = field(default_factory=lambda: [0])
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def add(self, labels: Iterable[Any], **row: Any) -> None:
+        """Add one step; `labels` are ViZDoom's visible objects, `row` the other columns."""
+        for key, value in row.items():
+            self.columns.setdefault(key, []).append(value)
+        for label in labels:
+            self.objects["name"].append(label.object_name)
+            self.objects["category"].append(label.object_category)
+            self.objects["box"].append((label.x, label.y, label.width, label.height))
+            position = (label.object_position_x, label.object_position_y, label.object_position_z)
+            self.objects["position"].append(position)
+        self.offsets.append(len(self.objects["name"]))
+
+    def table(self) -> pa.Table:
+        """The steps so far as an Arrow table."""
+        boxes = np.asarray(self.objects["box"], np.int16).reshape(-1, 4)
+        positions = np.asarray(self.objects["position"], np.float32).reshape(-1, 3)
+        objects = pa.StructArray.from_arrays(
+            [
+                pa.array(self.objects["name"], pa.string()),
+                pa.array(self.objects["category"], pa.string()),
+                _fixed_size_lists(boxes, np.int16),
+                _fixed_size_lists(positions, np.float32),
+            ],
+            names=list(OBJECT_FIELDS),
+        )
+        arrays = {name: _column(name, values) for name, values in self.columns.items()}
+        arrays["objects"] = pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), objects)
+        return pa.table(arrays)
+
+    def write(self, path: Path, scenario: str, place: str) -> None:
+        """Write to a temporary name, flush to the disk, then rename.
+
+        Args:
+            path: the shard.
+            scenario: name of the scenario.
+            place: `Scenario.place`: the scenario, with its map and WAD in free play.
+
+        Raises:
+            OSError: if the disk is full or not writable; the message names the file, and no partial file stays.
+        """
+        about = {
+            "format_version": FORMAT_VERSION,
+            "scenario": scenario,
+            "place": place,
+            "frame": {"codec": "lz4_raw", "shape": FRAME_SHAPE, "dtype": "uint8", "order": "RGB"},
+            "buttons": BUTTONS,
+            "variables": VARIABLES,
+        }
+        table = self.table().replace_schema_metadata({"doom_dream_env": json.dumps(about)})
+        temporary = path.with_suffix(".partial")
+        try:
+            with open(temporary, "wb") as file:
+                # Frames are compressed already and the rest is small; looking for duplicates among frames took a tenth
+                # of the time of collecting.
+                options = {"use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
+                pq.write_table(table, file, compression="NONE", **options)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OSError(
+                error.errno,
+                f"could not write {path}: {error.strerror or error}. Finished shards are untouched; free some space "
+                "and run the same command again to go on",
+            ) from error

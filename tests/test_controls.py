@@ -1,0 +1,77 @@
+"""Promises of the figures about keys: left is told from right, and a flash from none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import make_model, random_frames
+from torch import Tensor, nn
+
+from doom_dream_env.envs.game import Game
+from doom_dream_env.scenarios import get_scenario, press
+from training.evaluation import controls
+
+N = 4
+
+
+def scene(shift: int, seed: int = 0) -> Tensor:
+    """N pictures of a rough wall that moved to the right by `shift` pixels, uint8 (N, 120, 160, 3)."""
+    wide = torch.from_numpy(random_frames(N, seed=seed))[:, :, :, :1].float()
+    wide = nn.functional.avg_pool2d(wide.permute(0, 3, 1, 2), 5, 1, 2)[:, 0]
+    return wide.roll(shift, -1)[..., None].expand(-1, -1, -1, 3).round().byte()
+
+
+@pytest.mark.parametrize("shift", [-20, -3, 0, 1, 14])
+def test_the_shift_of_a_picture_is_found(shift: int) -> None:
+    """To half a pixel, and exactly if nothing moved; grain that stands still on the moving picture hides nothing."""
+    found = controls.sideways(scene(0), scene(shift))
+    torch.testing.assert_close(found, torch.full((N,), float(shift)), atol=0.5 if shift else 0.0, rtol=0)
+    grain = torch.from_numpy(random_frames(1, seed=7)).float() / 4
+    grainy = [(0.7 * picture.float() + grain).round().byte() for picture in (scene(0), scene(shift))]
+    assert (controls.sideways(*grainy) - shift).abs().max() < 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected", "seen"),
+    [((4, -4), 1.0, 0.0), ((-4, 4), 0.0, 1.0), ((0, 0), 0.0, 0.0), ((4, 4), 0.5, 0.5)],
+)
+def test_a_picture_that_does_not_follow_the_keys_scores_nothing(
+    steps: tuple[int, int], expected: float, seen: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = steps
+    film = [[scene(one * step) for step in range(4)], [scene(3 * one + other * step) for step in range(4)]]
+    monkeypatch.setattr(controls, "dreamed_keys", lambda *_: film)
+    monkeypatch.setattr(controls, "real_keys", lambda *_: film)
+    model = make_model()
+    monkeypatch.setattr(model, "encode", lambda frames: frames.flip(3))
+    monkeypatch.setattr(model, "decode", lambda flipped: flipped)
+    scores = controls.key_scores(model, get_scenario("take_cover"), None)  # type: ignore[arg-type]
+    assert scores == {"move": expected, "move_seen": seen, "move_game": expected}
+
+
+@pytest.mark.parametrize(("name", "keys"), [("defend_the_line", "turn_game"), ("basic", "move_game")])
+def test_the_real_gun_flashes_and_the_real_picture_turns(name: str, keys: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measure itself, on the game: what it says of a dream is worth no more than this."""
+    monkeypatch.setattr(controls, "GAMES", 4)
+    monkeypatch.setattr(controls, "DREAMS", N)
+    game = Game(get_scenario(name))
+    scores = controls.key_scores(make_model(), game.scenario, game)
+    scores |= controls.flash_scores(make_model(), game.scenario, game)
+    game.close()
+    assert scores[keys] == scores["flash_game"] == 1.0, scores
+
+
+@pytest.mark.parametrize(("fires", "expected"), [(True, 1.0), (False, 0.0)])
+def test_a_flash_is_seen_where_the_gun_is(fires: bool, expected: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model()
+    button = int(press("ATTACK").argmax())
+    dark = torch.full((N, 120, 160, 3), 60, dtype=torch.uint8)
+    bright = dark.clone()
+    bright[:, 60:80, 70:90] = 200
+    monkeypatch.setattr(controls, "begin_dreams", lambda *_: list(range(N)))
+    monkeypatch.setattr(controls, "dream_on", lambda model, state, buttons: [bool(keys[0, button]) for keys in buttons])
+    still = [dark[0].numpy()] * (controls.FLASH_STEPS + 1)
+    monkeypatch.setattr(controls, "real_film", lambda game, keys, seed: still)
+    monkeypatch.setattr(model, "decode", lambda pressed: bright if pressed and fires else dark)
+    scores = controls.flash_scores(model, get_scenario("basic"), None)  # type: ignore[arg-type]
+    assert scores == {"flash": expected, "flash_game": 0.0}

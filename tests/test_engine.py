@@ -1,0 +1,268 @@
+"""Promises of the training loop and its parts: it resumes along the same curve, and stops before damage is done."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from training.engine import fit as loop
+from training.engine.checkpoint import finished_steps, load_checkpoint, save_checkpoint
+from training.engine.compute import Compute, seeded
+from training.engine.fit import Numbers, fit, prefetched
+from training.engine.logging import LOG, RunLog
+from training.engine.optim import JointOptimiser, Muon, Optimiser
+
+CPU = Compute(torch.device("cpu"), rank=0, ranks=1, bfloat16=False)
+STEPS = 6
+
+
+class Toy(nn.Module):
+    """A hidden matrix that Muon trains, and an output layer that AdamW trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = nn.ModuleList([nn.Linear(4, 8)])
+        self.out = nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.blocks[0](x).tanh())
+
+
+def fit_toy(path: Path | None, kind: str = "muon", steps: int = STEPS, **options: Any) -> Toy:
+    """Train the toy; what each step sees depends on its number alone."""
+    module = Toy()
+
+    def fetch(step: int) -> Tensor:
+        return torch.randn(16, 4, generator=seeded(1, step))
+
+    def step_loss(step: int, x: Tensor) -> tuple[Tensor, Numbers]:
+        noise = 0.1 * torch.randn(16, 1, generator=seeded(2, step))
+        loss = (module(x) - x.sum(1, keepdim=True) - noise).square().mean()
+        return loss, {"error": loss, "step_twice": 2.0 * step}
+
+    defaults: dict[str, Any] = {
+        "name": "toy",
+        "module": module,
+        "optimiser": Optimiser(module, kind, 0.05, steps),
+        "steps": steps,
+        "compute": CPU,
+        "fetch": fetch,
+        "step_loss": step_loss,
+        "path": path,
+        "about": {"seed": 3},
+        "checkpoint_every": 2,
+    }
+    fit(**(defaults | options))
+    return module
+
+
+# ---- the loop --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_killed_run_resumes_along_the_same_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    whole = tmp_path / "whole.safetensors"
+    broken = tmp_path / "broken.safetensors"
+    fit_toy(whole, kind)
+
+    def killed(path: Path, *arguments: Any) -> None:
+        save_checkpoint(path, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit_toy(broken, kind)
+    assert finished_steps(broken) == 2
+    halfway = load_file(broken)
+    fit_toy(broken, kind)
+
+    expected = load_file(whole)
+    found = load_file(broken)
+    assert expected.keys() == found.keys() and any(name.startswith("optimiser.") for name in expected)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, atol=0, rtol=0, msg=name)
+    assert not torch.allclose(halfway["module.out.weight"], expected["module.out.weight"]), "nothing was learned after"
+
+
+def test_a_finished_run_given_again_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "toy.safetensors"
+    fit_toy(path)
+    before = path.read_bytes()
+    learned = fit_toy(path)
+    assert path.read_bytes() == before
+    assert torch.equal(learned.out.weight, load_file(path)["module.out.weight"]), "a finished run is not loaded"
+
+
+def test_what_happens_after_steps_and_checkpoints(tmp_path: Path) -> None:
+    steps: list[int] = []
+    checkpoints: list[int] = []
+    path = tmp_path / "toy.safetensors"
+
+    def at_checkpoint(finished: int) -> None:
+        assert finished_steps(path) == finished
+        checkpoints.append(finished)
+
+    fit_toy(path, steps=5, after_step=steps.append, on_checkpoint=at_checkpoint)
+    assert steps == [1, 2, 3, 4, 5] and checkpoints == [2, 4, 5]
+
+
+def test_numbers_are_logged_every_so_often(tmp_path: Path) -> None:
+    fit_toy(tmp_path / "toy.safetensors", log=RunLog(tmp_path / "log", CPU), log_every=2)
+    lines = [json.loads(line) for line in (tmp_path / "log" / LOG).read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 2, 4] and [line["step_twice"] for line in lines] == [0, 4, 8]
+    assert all({"error", "loss", "gradient"} <= line.keys() for line in lines)
+    assert all(line["error"] == line["loss"] for line in lines)
+    assert list((tmp_path / "log").glob("events.*")), "nothing for TensorBoard"
+
+
+def test_a_loop_without_files_trains_all_the_same(tmp_path: Path) -> None:
+    fit_toy(tmp_path / "toy.safetensors")
+    learned = fit_toy(None)
+    assert torch.equal(learned.out.weight, load_file(tmp_path / "toy.safetensors")["module.out.weight"])
+
+
+@pytest.mark.parametrize(
+    ("poison", "what"),
+    [
+        (lambda loss: loss * math.nan, "loss is nan"),
+        (lambda loss: loss + math.inf, "loss is inf"),
+        (lambda loss: (loss * 0).sqrt(), "gradient is nan"),
+    ],
+    ids=["nan", "inf", "gradient"],
+)
+def test_a_loss_or_gradient_that_is_no_number_stops_the_run_with_the_last_checkpoint_intact(
+    tmp_path: Path, poison: Callable[[Tensor], Tensor], what: str
+) -> None:
+    path = tmp_path / "toy.safetensors"
+    module = Toy()
+
+    def step_loss(step: int, x: Tensor) -> tuple[Tensor, Numbers]:
+        loss = module(x).square().mean()
+        return (poison(loss) if step >= 3 else loss), {}
+
+    optimiser = Optimiser(module, "adamw", 0.01, STEPS)
+    with pytest.raises(FloatingPointError, match=f"{what} at step 3.*resume with a smaller --lr"):
+        fit_toy(path, module=module, optimiser=optimiser, step_loss=step_loss)
+    assert all(tensor.isfinite().all() for tensor in load_file(path).values())
+    assert finished_steps(path) == 2
+
+
+def test_prefetching_keeps_the_order_and_passes_errors_on() -> None:
+    def square(step: int) -> int:
+        if step == 40:
+            raise ValueError("step 40")
+        return step * step
+
+    assert list(prefetched(square, range(20))) == [step * step for step in range(20)]
+    results = prefetched(square, range(30, 50))
+    with pytest.raises(ValueError, match="step 40"):
+        list(results)
+
+
+def test_every_step_has_its_own_random_numbers() -> None:
+    def draw(*numbers: int) -> Tensor:
+        return torch.rand(4, generator=seeded(*numbers))
+
+    assert torch.equal(draw(1, 2), draw(1, 2))
+    drawn = torch.stack([draw(a, b) for a in range(5) for b in range(5)] + [draw(0), draw(0, 7, 3), draw(0, 3, 7)])
+    assert len(drawn.unique(dim=0)) == len(drawn)
+
+
+# ---- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+def test_checkpoints_describe_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "toy.safetensors"
+    fit_toy(path)
+    assert load_checkpoint(path, Toy()) == (STEPS, {"seed": 3})
+    assert finished_steps(path) == STEPS
+    assert finished_steps(tmp_path / "missing.safetensors") == 0
+
+
+@pytest.mark.parametrize("keep", [0, 50, -100])
+def test_a_cut_checkpoint_is_named(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "toy.safetensors"
+    fit_toy(path, steps=2)
+    path.write_bytes(path.read_bytes()[:keep])
+    for read in (fit_toy, finished_steps):
+        with pytest.raises(ValueError, match=f"checkpoint {path} is damaged"):
+            read(path)
+
+
+def test_a_checkpoint_of_another_configuration_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "toy.safetensors"
+    fit_toy(path)
+    with pytest.raises(ValueError, match=f"checkpoint {path} is damaged or of another configuration"):
+        load_checkpoint(path, nn.Linear(4, 8))
+
+
+def test_two_optimisers_are_saved_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "both.safetensors"
+    module = nn.ModuleDict({"main": Toy(), "critic": nn.Linear(4, 1)})
+
+    def joint() -> JointOptimiser:
+        main = Optimiser(module["main"], "muon", 0.01, STEPS)
+        return JointOptimiser(main, critic=Optimiser(module["critic"], "adamw", 0.01, STEPS))
+
+    saved = joint()
+    for part, optimiser in (("main", saved), ("critic", saved.critic)):
+        module[part](torch.ones(2, 4)).sum().backward()
+        optimiser.step(0, CPU)
+    save_checkpoint(path, module, saved, 1, {})
+    loaded = joint()
+    load_checkpoint(path, module, loaded)
+    expected = saved.tensors()
+    found = loaded.tensors()
+    assert found.keys() == expected.keys() and {key.split("/")[0] for key in found} == {"main", "critic"}
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+# ---- optimisers ------------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_update_leaves_the_weights_alone() -> None:
+    layer = nn.Linear(3, 2)
+    optimiser = Optimiser(layer, "adamw", 1.0, 10)
+    before = layer.weight.detach().clone()
+    (layer(torch.ones(1, 3)) * math.nan).sum().backward()
+    with pytest.raises(FloatingPointError, match="gradient is nan at step 7"):
+        optimiser.step(7, CPU)
+    assert torch.equal(layer.weight, before)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_a_tenth() -> None:
+    layer = nn.Linear(2, 2)
+    optimiser = Optimiser(layer, "adamw", 1.0, steps=1000, warmup=50)
+    rates = []
+    for step in range(1000):
+        layer(torch.ones(1, 2)).sum().backward()
+        optimiser.step(step, CPU)
+        rates.append(optimiser.optimisers[0].param_groups[0]["lr"])
+    assert rates[0] == pytest.approx(1 / 50, rel=0.01) and int(np.argmax(rates)) == 49 and rates[49] > 0.97
+    assert rates[-1] == pytest.approx(0.1, abs=0.01) and rates[50:] == sorted(rates[50:], reverse=True)
+
+
+@pytest.mark.parametrize("shape", [(24, 8), (8, 24)])
+def test_muon_updates_as_torch_does(shape: tuple[int, int]) -> None:
+    generator = seeded(0)
+    mine, theirs = (nn.Parameter(torch.randn(shape, generator=seeded(1))) for _ in range(2))
+    ours = Muon([mine], 0.01, 0.1)
+    reference = torch.optim.Muon([theirs], 0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        gradient = torch.randn(shape, generator=generator)
+        mine.grad = gradient.clone()
+        theirs.grad = gradient.clone()
+        ours.step()
+        reference.step()
+    torch.testing.assert_close(mine, theirs, atol=2e-3, rtol=0)  # torch's is computed in bfloat16

@@ -1,0 +1,62 @@
+"""Promises of the metrics: what they say of samples whose answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from training.metrics import auc, correlation, effective_rank, ks, psnr, skill, spearman
+
+D = 16
+
+
+def test_effective_rank_counts_directions() -> None:
+    z = torch.randn(20_000, D, generator=torch.Generator().manual_seed(0))
+    assert effective_rank(z) == pytest.approx(D, rel=0.01)
+    assert effective_rank(z[:, :1] * torch.arange(1.0, D + 1)) == pytest.approx(1, abs=0.01)
+    half = z * torch.tensor([1.0] * (D // 2) + [0.0] * (D // 2))
+    assert effective_rank(half) == pytest.approx(D / 2, rel=0.01)
+    assert effective_rank(z.view(200, 100, D)) == pytest.approx(effective_rank(z))
+
+
+def test_auc_by_counting_pairs() -> None:
+    scores = torch.tensor([0.1, 0.4, 0.4, 0.8])
+    labels = torch.tensor([0, 0, 1, 1])
+    assert auc(scores, labels) == pytest.approx(3.5 / 4)
+    assert auc(-scores, labels) == pytest.approx(0.5 / 4)
+    assert math.isnan(auc(scores, labels * 0))
+
+
+def test_ks_of_known_samples() -> None:
+    assert ks([1, 2, 3], [1, 2, 3]) == 0
+    assert ks([1, 2], [3, 4, 5]) == 1
+    assert ks([1, 2, 3, 4], [3, 4, 5, 6]) == pytest.approx(0.5)
+    assert ks([5, 5, 5, 9], [5, 9]) == pytest.approx(0.25)  # ties
+    rng = np.random.default_rng(0)
+    one = rng.uniform(size=20_000)
+    two = rng.uniform(size=20_000) ** 2
+    assert ks(one, two) == pytest.approx(0.25, abs=0.02)  # max √x − x
+
+
+def test_skill_is_one_when_right_and_zero_when_nothing_changes() -> None:
+    last_real = torch.zeros(3, D)
+    real = torch.ones(3, D)
+    assert skill(real, real, last_real) == 1
+    assert skill(last_real, real, last_real) == 0
+    assert skill(real / 2, real, last_real) == pytest.approx(0.75)
+
+
+def test_correlations_of_known_samples() -> None:
+    x = np.arange(10.0)
+    assert correlation(x, 3 - 2 * x) == pytest.approx(-1)
+    assert math.isnan(correlation(x, np.ones(10)))
+    assert spearman(x, np.exp(x)) == pytest.approx(1) and correlation(x, np.exp(x)) < 0.9
+    assert spearman([5.0, 1.0, 5.0, 9.0], [1.5, 0.0, 1.5, 3.0]) == pytest.approx(1), "equal values share a rank"
+
+
+def test_psnr_of_known_errors() -> None:
+    assert psnr(torch.tensor(0.01)) == pytest.approx(20)
+    assert psnr(torch.tensor(0.0)) == pytest.approx(100), "a perfect picture has a finite score"

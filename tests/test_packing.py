@@ -1,0 +1,67 @@
+"""Promises of what is taken from the data into a model: what its heads can say, and where its dreams can begin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model
+from toy_world import EPISODES, TOY_SCENARIOS
+
+from doom_dream_env.scenarios import SCENARIOS
+from training.data.dataset import Dataset
+from training.models.packing import CLIP_STEPS, store_initial_states, supports, warm_start
+
+DELTAS = ((-10.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # of the toy's health; nothing else ever changes
+
+
+@pytest.fixture(scope="module")
+def data(toy: Path) -> Dataset:
+    return Dataset(toy, TOY_SCENARIOS)
+
+
+def test_supports_hold_every_change_and_reward_of_the_data(data: Dataset) -> None:
+    deltas, rewards = supports(data)
+    assert deltas == DELTAS and rewards == (4.0, 5.0)
+
+
+def test_initial_states_are_the_first_frames_of_episodes(data: Dataset) -> None:
+    model = make_model()
+    states = torch.randn(len(data), model.config.state_width).half()
+    store_initial_states(model, data, states)
+    for index, name in enumerate(TOY_SCENARIOS):
+        rows = np.flatnonzero((data.first == np.arange(len(data))) & (data.scenario == index))
+        z, variables = model.initial_states[name]
+        assert len(rows) == EPISODES == len(z)
+        assert {tuple(row.tolist()) for row in z} == {tuple(row.tolist()) for row in states[rows].float()}
+        ammunition = 26 if "AMMO2" in SCENARIOS[name].variables else 0
+        assert (variables[:, 0] == 100).all() and (variables[:, 1] == ammunition).all()
+
+
+def test_context_clips_are_steps_in_a_row_of_one_episode(data: Dataset) -> None:
+    model = make_model()
+    states = torch.arange(len(data))[:, None].expand(-1, model.config.state_width).half()
+    store_initial_states(model, data, states)
+    for name in TOY_SCENARIOS:
+        z, actions, variables, elapsed = model.context_clips[name]
+        rows = z[:, :, 0].long()
+        first = rows[:, 0].numpy()
+        assert len(z) and rows.shape[1] == CLIP_STEPS and bool((rows.diff(dim=1) == 1).all())
+        assert (data.last[first] == data.last[rows[:, -1].numpy()]).all(), "a clip crosses the end of its episode"
+        assert torch.equal(actions, torch.from_numpy(data.actions[rows[:, :-1]]).float())
+        assert torch.equal(variables, torch.from_numpy(data.variables[rows]))
+        assert elapsed.tolist() == data.elapsed[first].tolist()
+
+
+def test_a_warm_start_takes_what_fits_and_names_the_rest(tmp_path: Path) -> None:
+    other = make_model(seed=1)
+    other.save_pretrained(tmp_path)
+    model = make_model()
+    model.dynamics.outcome = torch.nn.Linear(model.config.trunk_width, 3)  # of other deltas
+    assert warm_start(model, str(tmp_path)) == ["dynamics.outcome.bias", "dynamics.outcome.weight"]
+    expected = other.encoder.state_dict()
+    for name, tensor in model.encoder.state_dict().items():
+        if "num_batches" not in name:
+            torch.testing.assert_close(tensor, expected[name].half().float(), msg=name)

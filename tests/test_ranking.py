@@ -1,0 +1,91 @@
+"""Promises of the policy ranking: violations are those of their definition, every kind of policy plays twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from doom_dream_env.agents import Agent
+from doom_dream_env.envs import DreamBatch, RealBatch
+from doom_dream_env.evaluation import EpisodeStatistics
+from doom_dream_env.scenarios import get_scenario
+from doom_dream_env.world_model import WorldModel
+from training.config import RankingConfig
+from training.evaluation import cloning, ranking
+from training.metrics import mmrv
+
+
+def test_violations_are_weighed_by_what_they_cost() -> None:
+    real = [0.0, 10.0, 20.0, 100.0]
+    assert mmrv([1, 2, 3, 4], real) == 0
+    # The dream swaps the two in the middle: each of them is wrong by 10 of a range of 100, the others by nothing.
+    assert mmrv([1, 3, 2, 4], real) == pytest.approx((0.1 + 0.1) / 4)
+    assert mmrv([4, 3, 2, 1], real) == pytest.approx((1.0 + 0.9 + 0.8 + 1.0) / 4)
+
+
+def test_the_same_order_is_ranked_perfectly() -> None:
+    scores = {
+        str(index): {kind: EpisodeStatistics(np.full(2, value), np.ones(2, int)) for kind in ("dream", "real")}
+        for index, value in enumerate((3.0, 1.0, 2.0))
+    }
+    about = ranking.summary("take_cover", dict.fromkeys(scores, "kind"), scores)
+    assert about["spearman"] == pytest.approx(1.0) and about["mmrv"] == 0.0
+
+
+def test_held_actions_last_and_batches_are_held_apart(immortal: WorldModel) -> None:
+    policy = ranking.held_random(get_scenario("take_cover"), 5)
+    batches = [DreamBatch(count, "take_cover", weights=immortal) for count in (3, 7)]
+    for batch in batches:
+        batch.reset(seed=0)
+    played: list[list[torch.Tensor]] = [[], []]
+    for _ in range(20):
+        for seen, batch in zip(played, batches, strict=True):
+            buttons = policy(batch)
+            seen.append(buttons)
+            batch.step(buttons)
+    for seen, batch in zip(played, batches, strict=True):
+        blocks = torch.stack(seen).view(4, 5, batch.num_envs, 9)
+        assert (blocks == blocks[:, :1]).all() and len(blocks[:, 0].reshape(-1, 9).unique(dim=0)) == 3
+
+
+def test_a_clone_presses_what_the_teacher_presses(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = get_scenario("take_cover")
+    table = scenario.action_table()
+    monkeypatch.setitem(cloning.TEACHERS, "take_cover", lambda scenario, rng: lambda game: table[2])
+    agent = cloning.clone_teacher(model, scenario, 60, num_envs=2, epochs=200)
+    real = RealBatch(4, "take_cover", weights=model)
+    features = real.reset(seed=1)
+    real.close()
+    assert agent.logits(features).softmax(-1)[:, 2].min() > 0.9
+
+
+def test_all_kinds_are_ranked(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ranking.run(
+        RankingConfig(
+            weights=str(weights),
+            episodes=3,
+            out=tmp_path,
+            holds=(3,),
+            alternations=((3, 3), (6, 2)),
+            clone_steps=80,
+            agent_steps=(2048,),
+            random_networks=2,
+        )
+    )
+    about = json.loads((tmp_path / "ranking.json").read_text())
+    kinds = {row["kind"] for row in about["policies"].values()}
+    assert kinds == {"random", "blind", "clone of the teacher", "PPO in the dream", "random network"}
+    assert all(row["real"] >= 4 and row["dream"] >= 0 for row in about["policies"].values())
+    assert -1 <= about["spearman"] <= 1 and "MMRV" in capsys.readouterr().out
+    assert Image.open(tmp_path / "ranking.png").width > 300
+    assert Agent.load(tmp_path / "ppo-2048").card.hyper_parameters["steps"] == 2048
+
+
+def test_what_cannot_be_ranked_is_refused(weights: Path) -> None:
+    with pytest.raises(ValueError, match="ranking needs a scenario with an action table"):
+        ranking.run(RankingConfig(scenario="freedoom", weights=str(weights)))

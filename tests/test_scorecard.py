@@ -1,0 +1,73 @@
+"""Promises of the scorecard: it writes what it says, and its model card leaves out no figure."""
+
+# ruff: noqa: F811  (fixtures are imported, and then named again as arguments)
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from held_out_world import EPISODES, SCENARIOS, recorded  # noqa: F401
+from PIL import Image
+
+from training.config import ScorecardConfig
+from training.evaluation import picture_scores, scorecard
+from training.evaluation.card import card_tables
+
+LISTS = {"risk_predicted", "risk_observed", "risk_ratios"}  # drawn, not tabulated
+
+
+def test_scorecard_card_and_pictures_are_written(
+    weights: Path, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(picture_scores, "DREAMS", 8)
+    pixels = ("pixels", lambda real, picture: float((real.float() - picture.float()).abs().mean()))
+    monkeypatch.setattr(scorecard, "perceptual_distance", lambda: pixels)
+    config = ScorecardConfig(
+        weights=str(weights),
+        data=recorded,
+        scenarios=SCENARIOS,
+        out=tmp_path,
+        limit=200,
+        episodes=2,
+        long_dreams=4,
+        long_steps=60,
+        speed_seconds=0.02,
+    )
+    returned = scorecard.run(config)
+    written = json.loads((tmp_path / "scorecard.json").read_text())
+    assert written == returned == json.loads(capsys.readouterr().out)
+    assert list(written["worlds"]) == list(SCENARIOS)
+    assert written["perceptual_distance"] == "pixels" and written["stepping_differs_by"] < 1e-3
+    shown = {key for rows in card_tables(("HEALTH", "AMMO2")).values() for _, keys in rows for key in keys.split()}
+    for name, scores in written["worlds"].items():
+        assert set(scores) - LISTS <= shown, "the card leaves out a figure"
+        for key in (
+            "skill_16",
+            "psnr_26_still",
+            "lpips_8",
+            "position_y_r2",
+            "crosshair_auc_after_8",
+            "health_accuracy_16",
+            "reward_mae_1",
+            "death_recall",
+            "risk_ratio_max",
+            "noop_length_real",
+            "blind_ks",
+            "drift_long_max",
+            "real_steps_per_s",
+        ):
+            assert key in scores, (name, key)
+        assert scores["deaths"] == EPISODES and scores["episodes"] == 2 and scores["health_change_16_true"] < -40
+    card = (tmp_path / "README.md").read_text()
+    assert "|  | take_cover | health_gathering |" in card and "nan" not in card and "None" not in card
+    for picture in ("survival", "calibration", "skill", *(f"decoded_{name}" for name in SCENARIOS)):
+        path = tmp_path / f"{picture}.png"
+        assert path.stat().st_size < 150_000 and Image.open(path).width > 200
+        assert picture.startswith("decoded") or f"({path.name})" in card
+
+
+def test_figures_are_rounded_and_what_is_no_number_is_left_out() -> None:
+    assert scorecard.rounded(0.123456) == 0.1235 and scorecard.rounded([1.00004, 2]) == [1.0, 2]
+    assert scorecard.rounded(float("nan")) is None and scorecard.rounded(True) is True

@@ -1,0 +1,36 @@
+"""`python -m training STAGE --options`: one command for every stage, its settings from `training.config`."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from training.engine.launch import STAGES, launch
+
+USAGE = "usage: python -m training STAGE [--options]"
+
+
+def stage_list() -> str:
+    """Every stage and what it does, one line each."""
+    width = max(map(len, STAGES))
+    summaries = {name: (inspect.getdoc(stage.config) or "").partition("\n")[0] for name, stage in STAGES.items()}
+    return "\n".join(f"  {name:{width}}  {summary}" for name, summary in summaries.items())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what the command line says (default: `sys.argv`)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(f"{USAGE}\n\nstages:\n{stage_list()}\n\nOptions of a stage: python -m training STAGE --help")
+        return
+    name, *options = words
+    if name not in STAGES:
+        sys.exit(f"{USAGE}\nstage {name!r} is unknown; choose from {', '.join(STAGES)}")
+    launch(tyro.cli(STAGES[name].config, args=options, prog=f"python -m training {name}"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Every setting of every run: one frozen dataclass per stage.
+
+`python -m training STAGE --help` shows them with their defaults, the run writes them down beside what it makes
+(`STAGE.config.json`), and tests and pipelines make the same objects in code. Nothing heavy is imported here.
+"""
+
+from training.config.agents import AgentsConfig, IterateConfig
+from training.config.base import Preset, TrainingConfig
+from training.config.collect import CollectConfig, Split
+from training.config.decoder import DecoderConfig, DecoderLossWeights
+from training.config.dynamics import DynamicsConfig, DynamicsLossWeights
+from training.config.evaluation import PicturesConfig, RankingConfig, ScorecardConfig, TransferConfig
+from training.config.pipeline import PipelineConfig
+from training.config.record import record_config
+from training.config.representation import RepresentationConfig, RepresentationLossWeights
+
+__all__ = [
+    "AgentsConfig",
+    "CollectConfig",
+    "DecoderConfig",
+    "DecoderLossWeights",
+    "DynamicsConfig",
+    "DynamicsLossWeights",
+    "IterateConfig",
+    "PicturesConfig",
+    "PipelineConfig",
+    "Preset",
+    "RankingConfig",
+    "RepresentationConfig",
+    "RepresentationLossWeights",
+    "ScorecardConfig",
+    "Split",
+    "TrainingConfig",
+    "TransferConfig",
+    "record_config",
+]

@@ -1,0 +1,72 @@
+"""Settings of the stages that train agents in the dream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentsConfig:
+    """Train several agents of each scenario in the dream and keep the one that plays the real game best.
+
+    Attributes:
+        weights: name or folder of the world model's weights; None: the best that ship.
+        scenarios: None: all of the weights that have an action table.
+        seeds: agents of each scenario, of which one is kept.
+        steps: dreamed steps of each; None: those of the scenario's recipe (`doom_dream_env.agents.ppo`).
+        episodes: real and dreamed, by which they are compared.
+        workers: processes; None: one per core.
+        work: folder of all agents.
+        out: folder of the best agent of each scenario; None: the folder best below `work`.
+    """
+
+    weights: str | None = None
+    scenarios: tuple[str, ...] | None = None
+    seeds: int = 3
+    steps: int | None = None
+    episodes: int = 100
+    workers: int | None = None
+    work: Path = Path("runs/agents")
+    out: Path | None = None
+
+
+# Who plays in a round of `iterate` beside its agent.
+OTHER_PLAYERS = {"random": 0.1, "alternating": 0.1, "handover": 0.5}
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterateConfig:
+    """Close the gap between dream and game: train an agent, record what happens to it, train the dynamics on.
+
+    Attributes:
+        out: folder of a finished run of the pipeline.
+        data: folder of its dataset; None: the folder data below `out`.
+        scenarios: whose gap is to be closed.
+        rounds: agents to train; the data grow between them.
+        agent_steps: dreamed steps of each agent's training; None: those of the scenario's recipe.
+        episodes: in dream and game, for the gap.
+        data_steps: real steps that each round adds to each scenario's data.
+        agent_share: share of them that the agent plays.
+        mix: who plays the others, and the share of the steps.
+        dynamics_steps: optimiser steps that each round adds.
+        batch: windows per optimiser step.
+        scenario_weight: share of these scenarios' windows, where every other scenario has 1.
+        scripted_share: share of the episodes of scripted players that these scenarios are still taught with.
+        seed: of agents and training.
+    """
+
+    out: Path = Path("runs/nano")
+    data: Path | None = None
+    scenarios: tuple[str, ...] = ("take_cover",)
+    rounds: int = 3
+    agent_steps: int | None = None
+    episodes: int = 100
+    data_steps: int = 60_000
+    agent_share: float = 0.3
+    mix: dict[str, float] = field(default_factory=lambda: dict(OTHER_PLAYERS))
+    dynamics_steps: int = 1_000
+    batch: int = 40
+    scenario_weight: float = 3.0
+    scripted_share: float = 0.2
+    seed: int = 0

@@ -1,0 +1,58 @@
+"""Settings of data collection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from doom_dream_env.scenarios import SCENARIOS
+
+Split = Literal["train", "val", "test"]  # the keys of `doom_dream_env.seeds.SPLITS`
+
+# Who plays, and each one's share of the recorded steps (not of the episodes: good players live long).
+DEFAULT_MIX = {"random": 0.25, "alternating": 0.25, "scripted": 0.1, "perturbed": 0.15, "handover": 0.25}
+# Random play of a maze or of free play sees nothing but its beginning.
+MAZE_MIX = {"random": 0.1, "alternating": 0.1, "scripted": 0.3, "perturbed": 0.5}
+MIXES = {
+    "freedoom": MAZE_MIX,
+    "my_way_home": MAZE_MIX,
+    "health_gathering_supreme": MAZE_MIX,
+    "deadly_corridor": {"random": 0.15, "alternating": 0.1, "scripted": 0.2, "perturbed": 0.25, "handover": 0.3},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectConfig:
+    """Record gameplay of real ViZDoom.
+
+    Attributes:
+        out: folder of the dataset.
+        scenarios: names, or paths of ViZDoom configurations.
+        split: which range of seeds to play.
+        steps: of each scenario (31,500 are an hour); free play gets `free_play_factor` times as many.
+        mix: who plays, and the share of the steps: random, alternating, scripted, perturbed, handover, or an agent's
+            folder, each followed by a number. Empty: each scenario's own mix (`training.config.collect`).
+        maps: of free play; empty: ten of Freedoom, or all maps of the WAD.
+        wad: a WAD of your own for free play.
+        workers: ViZDoom processes; None: one per core.
+        tics: also store the frames of the tics between two steps.
+        benchmark: record nothing, only measure how fast collecting is beside ViZDoom alone.
+        free_play_factor: how many times the steps of other scenarios free play gets, shared by its maps.
+    """
+
+    out: Path = Path("data")
+    scenarios: tuple[str, ...] = tuple(SCENARIOS)
+    split: Split = "train"
+    steps: int = 32_000
+    mix: dict[str, float] = field(default_factory=dict)
+    maps: tuple[str, ...] = ()
+    wad: str | None = None
+    workers: int | None = None
+    tics: bool = False
+    benchmark: bool = False
+    free_play_factor: int = 3
+
+    def mix_of(self, scenario: str) -> dict[str, float]:
+        """Who plays a scenario of this name, and the share of its steps."""
+        return self.mix or MIXES.get(scenario, DEFAULT_MIX)

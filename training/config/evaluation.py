@@ -1,0 +1,118 @@
+"""Settings of what is measured. What a figure means is fixed in `training.evaluation`, not set here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorecardConfig:
+    """Measure what the weights know, on seeds that training never saw, and write scorecard and model card.
+
+    Attributes:
+        weights: name or folder; None: the best that ship.
+        data: folder of the dataset, with the splits val and test.
+        scenarios: None: all that the weights know.
+        out: where the scorecard goes; None: the weights' folder.
+        limit: use at most about so many recorded steps of each scenario and split; None: all.
+        episodes: of each fixed policy, dreamed and real; fewer in scenarios whose episodes last long.
+        long_steps: dreamed without a reset, all dreams together.
+        long_dreams: dreams that share them.
+        speed_seconds: how long each speed is measured.
+    """
+
+    weights: str | None = None
+    data: Path = Path("data")
+    scenarios: tuple[str, ...] | None = None
+    out: Path | None = None
+    limit: int | None = 4_000
+    episodes: int = 400
+    long_steps: int = 100_000
+    long_dreams: int = 100
+    speed_seconds: float = 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class PicturesConfig:
+    """Measure what a person sees who plays the dream.
+
+    Attributes:
+        weights: name or folder; None: the best that ship.
+        data: folder of the dataset, with the split test.
+        scenarios: None: all that the weights know.
+        out: folder of the report.
+        autoencoder: checkpoint of an autoencoder to compare with (stage decoder with `autoencoder`).
+        decoders: names, each followed by a checkpoint of the stage decoder, to compare on the same states.
+        limit: use at most about so many test steps of each scenario; None: all.
+    """
+
+    weights: str | None = None
+    data: Path = Path("data")
+    scenarios: tuple[str, ...] | None = None
+    out: Path = Path("runs/pictures")
+    autoencoder: Path | None = None
+    decoders: dict[str, Path] = field(default_factory=dict)
+    limit: int | None = 4_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferConfig:
+    """Measure what agents that learned in the dream are worth in the real game.
+
+    Attributes:
+        agents: names of shipped agents, agents' folders, or Stable-Baselines3 PPO archives; empty: all that ship.
+        scenario: of an archive; an agent says it.
+        weights: what they see through; None: what the agent names, else the best that ship.
+        episodes: of the agent, and of each policy that it is compared with.
+        out: folder of the reports.
+        teacher_share: share of the episodes that the scripted teacher plays: it is slow and hardly varies.
+        candidates: fixed alternations of two actions, the best of which is the score to beat.
+        first_look: episodes of each candidate.
+        finalists: candidates that are looked at again.
+        second_look: episodes of each finalist.
+    """
+
+    agents: tuple[str, ...] = ()
+    scenario: str | None = None
+    weights: str | None = None
+    episodes: int = 200
+    out: Path = Path("runs/transfer")
+    teacher_share: float = 0.2
+    candidates: int = 48
+    first_look: int = 8
+    finalists: int = 6
+    second_look: int = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingConfig:
+    """Measure whether the dream ranks policies as the real game does.
+
+    Attributes:
+        scenario: one with an action table.
+        weights: name or folder; None: the best that ship.
+        episodes: of each policy in the dream, and as many in the real game.
+        out: folder of agents and results; None: runs/ranking/SCENARIO.
+        holds: steps for which random players hold an action, one player for each number.
+        alternations: steps of action 1 and of action 2, one blind player for each pair.
+        clone_steps: recorded steps of the scripted teacher from which it is cloned.
+        clone_games: games that they are recorded from, all at once.
+        clone_epochs: passes over them.
+        clone_noise: shares of random actions, one player for each.
+        agent_steps: dreamed steps of training, one agent for each number.
+        random_networks: players that are networks of random weights.
+    """
+
+    scenario: str = "take_cover"
+    weights: str | None = None
+    episodes: int = 100
+    out: Path | None = None
+    holds: tuple[int, ...] = (3, 10, 30)
+    alternations: tuple[tuple[int, int], ...] = ((3, 3), (6, 6), (12, 12), (25, 25), (40, 40), (20, 5), (8, 24), (1, 0))
+    clone_steps: int = 8_000
+    clone_games: int = 8
+    clone_epochs: int = 30
+    clone_noise: tuple[float, ...] = (0.0, 0.15, 0.3, 0.6)
+    agent_steps: tuple[int, ...] = (8_000, 16_000, 32_000, 64_000, 128_000, 256_000)
+    random_networks: int = 6

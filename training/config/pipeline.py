@@ -1,0 +1,36 @@
+"""Settings of the whole way in one command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from doom_dream_env.scenarios import SCENARIOS
+from training.config.base import Preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig:
+    """Go the whole way: collect, representation, dynamics, decoder, scorecard.
+
+    Attributes:
+        preset: sizes of the model, and of the stages (`training.pipeline.PLANS`).
+        out: folder of the run; None: runs/PRESET.
+        data: folder of the dataset; None: the folder data below `out`.
+        scenarios: names, or paths of ViZDoom configurations.
+        data_steps: recorded steps of each scenario; None: the plan's.
+        representation_steps: optimiser steps of that stage; None: the plan's.
+        dynamics_steps: likewise.
+        decoder_steps: likewise.
+        seed: of every stage.
+    """
+
+    preset: Preset = "nano"
+    out: Path | None = None
+    data: Path | None = None
+    scenarios: tuple[str, ...] = tuple(SCENARIOS)
+    data_steps: int | None = None
+    representation_steps: int | None = None
+    dynamics_steps: int | None = None
+    decoder_steps: int | None = None
+    seed: int = 0

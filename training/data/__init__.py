@@ -1,0 +1,1 @@
+"""Recorded gameplay: collecting it, reading it, cutting it into batches, encoding it."""

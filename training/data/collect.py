@@ -1,0 +1,283 @@
+"""Record gameplay of real ViZDoom as Parquet shards (`doom_dream_env.recording`).
+
+    python -m training collect --out data                      # an hour of game time per scenario, three of free play
+    python -m training collect --out data --split val --steps 10000
+    python -m training collect --out data --scenarios take_cover --mix runs/agent 0.5 perturbed 0.5
+    python -m training collect --out data --scenarios freedoom --wad doom2.wad --maps MAP01 MAP02
+
+Each shard is one job with its own seeds: the same command gives the same data, a killed run goes on where it was
+(finished shards are kept, the one in work is made anew), and more processes change nothing but the time.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing.util import Finalize
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from doom_dream_env.envs.game import Game
+from doom_dream_env.recording import STEPS_PER_SHARD, ShardWriter, before_step, compress_frame
+from doom_dream_env.scenarios import TRAINED_MAPS, Buttons, Scenario, get_scenario
+from doom_dream_env.seeds import SPLITS
+from doom_dream_env.wads import maps_in
+from training.config import CollectConfig, Split, record_config
+from training.players.base import Player, RandomPlayer
+from training.players.handover import HandoverPlayer
+from training.players.roster import make_player
+
+EPISODES_PER_SHARD = 50  # at most; also the stride of the shards' seeds
+HEAD_START = (
+    500.0  # steps; mean of the random lead with which behaviours begin a shard, so that none always comes first
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard.
+
+    Attributes:
+        scenario: what is played.
+        split: whose seeds.
+        index: number of the shard, which says which part of the seeds.
+        mix: who plays, and the share of the steps.
+        path: where the shard goes.
+        tics: also store the frames of the tics between two steps.
+    """
+
+    scenario: Scenario
+    split: Split
+    index: int
+    mix: dict[str, float]
+    path: Path
+    tics: bool = False
+
+
+def collect(config: CollectConfig) -> int:
+    """Record about as many steps of each scenario as the settings say, or only measure how fast that goes.
+
+    Returns:
+        the number of new steps.
+
+    Raises:
+        ValueError: if a scenario, map, WAD or behaviour is unknown, or the split has too few seeds.
+        OSError: if a shard cannot be written; finished ones stay.
+    """
+    if config.benchmark:
+        for name in config.scenarios:
+            benchmark(name)
+        return 0
+    jobs = [job for name in config.scenarios for job in plan_jobs(config, name)]
+    record_config(config, config.out / f"collect-{config.split}.config.json")
+    todo = [job for job in jobs if not job.path.exists()]
+    workers = config.workers or len(os.sched_getaffinity(0))
+    total = 0
+    started = time.perf_counter()
+    context = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(min(workers, max(len(todo), 1)), mp_context=context, initializer=_leave_no_games) as pool,
+        tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="shard", desc=f"collect {config.split}") as bar,
+    ):
+        pending = {pool.submit(collect_shard, job) for job in todo}
+        while pending:
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                total += future.result()
+                bar.update()
+                bar.set_postfix_str(f"{total / (time.perf_counter() - started):.0f} steps/s")
+    return total
+
+
+def plan_jobs(config: CollectConfig, name: str) -> list[Job]:
+    """All shards of a scenario, finished or not; makes its folder, without what a killed run left half written.
+
+    Free play gets `free_play_factor` times the steps, shared out among its maps.
+    """
+    scenarios = [get_scenario(name)]
+    steps = config.steps
+    if scenarios[0].map is not None:
+        maps = config.maps or (maps_in(config.wad) if config.wad else TRAINED_MAPS)
+        scenarios = [get_scenario(name, map, config.wad) for map in maps]
+        steps *= config.free_play_factor
+    folder = config.out / scenarios[0].name
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f"{config.split}-*.partial"):
+        leftover.unlink()
+    mix = config.mix_of(scenarios[0].name)
+    shards = -(-steps // (STEPS_PER_SHARD * len(scenarios)))
+    jobs = []
+    for scenario in scenarios:
+        stem = "-".join([config.split, *scenario.place.split(":")[1:]])
+        for index in range(shards):
+            path = folder / f"{stem}-{index:05d}.parquet"
+            jobs.append(Job(scenario, config.split, index, mix, path, config.tics))
+    return jobs
+
+
+# ---- one shard, in a worker process ----------------------------------------------------------------------------------
+
+
+def collect_shard(job: Job) -> int:
+    """Play and write one shard.
+
+    Whoever is furthest behind his share of the steps plays the next episode.
+
+    Returns:
+        its number of steps.
+
+    Raises:
+        ValueError: if it needs seeds beyond those of the split.
+    """
+    game = _running_game(job.scenario)
+    seeds = SPLITS[job.split]
+    behaviours = list(job.mix)
+    shares = np.array(list(job.mix.values())) / sum(job.mix.values())
+    recorded = np.random.default_rng((seeds.start, job.index)).exponential(HEAD_START, len(shares))
+    shard = ShardWriter()
+    for number in range(EPISODES_PER_SHARD):
+        seed = seeds.start + job.index * EPISODES_PER_SHARD + number
+        if seed not in seeds:
+            raise ValueError(
+                f"shard {job.index} needs seeds beyond {seeds.stop} of split {job.split!r}; collect fewer steps"
+            )
+        turn = int(np.argmax(shares * (recorded.sum() + 1) - recorded))
+        recorded[turn] += record_episode(shard, game, behaviours[turn], seed, job.tics)
+        if len(shard) >= STEPS_PER_SHARD:
+            break
+    shard.write(job.path, job.scenario.name, job.scenario.place)
+    return len(shard)
+
+
+def record_episode(shard: ShardWriter, game: Game, behaviour: str, seed: int, tics: bool) -> int:
+    """Play one episode and add its steps to the shard.
+
+    Returns:
+        the number of steps recorded.
+    """
+    player = make_player(behaviour, game.scenario, np.random.default_rng(seed))
+    game.reset(seed)
+    skipped = player.recorded_from if isinstance(player, HandoverPlayer) else 0
+    elapsed = _play_on(game, player, skipped)
+    if elapsed < skipped:
+        return 0  # it has ended before
+    ended = False
+    while not ended:
+        before = before_step(game)
+        action = player(game)
+        between: dict[str, list[bytes]] = {}
+        if tics:
+            reward, terminated, truncated, between["tics"] = _step_by_tics(game, action)
+        else:
+            reward, terminated, truncated = game.step(action)
+        shard.add(
+            **before,
+            action=action,
+            reward=np.float32(reward),
+            terminated=terminated,
+            truncated=truncated,
+            next_variables=game.variables,
+            elapsed=elapsed,
+            episode=seed,
+            behaviour=behaviour,
+            **between,
+        )
+        elapsed += 1
+        ended = terminated or truncated
+    return elapsed - skipped
+
+
+def _play_on(game: Game, player: Player, steps: int) -> int:
+    """Let a player play without recording; returns the steps played, −1 if the episode has ended."""
+    for _ in range(steps):
+        _, terminated, truncated = game.step(player(game))
+        if terminated or truncated:
+            return -1
+    return steps
+
+
+def _step_by_tics(game: Game, action: Buttons) -> tuple[float, bool, bool, list[bytes]]:
+    """One step tic by tic: what `Game.step` returns, and the compressed frames between this step and the next."""
+    total = 0.0
+    between = []
+    terminated = truncated = False
+    for _ in range(game.scenario.frame_skip):
+        reward, terminated, truncated = game.step(action, tics=1)
+        total += reward
+        if terminated or truncated:
+            break
+        between.append(compress_frame(game.frame))
+    return total, terminated, truncated, between[: game.scenario.frame_skip - 1]
+
+
+_games: dict[Scenario, Game] = {}  # the game that this process has running: one at a time, as it takes 100 MB
+
+
+def _running_game(scenario: Scenario) -> Game:
+    if scenario not in _games:
+        _close_games()
+        _games[scenario] = Game(scenario, privileged=True)
+    return _games[scenario]
+
+
+def _close_games() -> None:
+    while _games:
+        _games.popitem()[1].close()
+
+
+def _leave_no_games() -> None:
+    """Close this worker's game when it ends, and end it when the process that started it is gone."""
+    parent = os.getppid()
+    Finalize(None, _close_games, exitpriority=10)  # worker processes run no atexit handlers
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        _close_games()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+# ---- how fast it is --------------------------------------------------------------------------------------------------
+
+
+def benchmark(name: str) -> None:
+    """Print steps/s of one process with the same random play: ViZDoom alone, with its labels buffer, and collecting."""
+    scenario = get_scenario(name)
+    games = {"alone": Game(scenario), "with labels": Game(scenario, privileged=True)}
+    rates: dict[str, list[float]] = {"alone": [], "with labels": [], "collecting": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(4):  # in turns, so that a busy machine slows all alike
+            for kind, game in games.items():
+                rates[kind].append(_game_rate(game, turn))
+            job = Job(scenario, "train", turn, {"random": 1.0}, Path(folder) / f"{turn}.parquet")
+            started = time.perf_counter()
+            rates["collecting"].append(collect_shard(job) / (time.perf_counter() - started))
+    for game in games.values():
+        game.close()
+    medians = {kind: float(np.median(values[1:])) for kind, values in rates.items()}  # the first turn warms up
+    shown = [f"{kind} {rate:.0f} steps/s ({rate / medians['alone']:.0%})" for kind, rate in medians.items()]
+    print(f"{name}: {', '.join(shown)}")
+
+
+def _game_rate(game: Game, turn: int) -> float:
+    """Steps/s of random play."""
+    player = RandomPlayer(game.scenario, np.random.default_rng(turn))
+    steps = 0
+    started = time.perf_counter()
+    while steps < STEPS_PER_SHARD:
+        game.reset(turn * EPISODES_PER_SHARD + steps)
+        ended = False
+        while not ended:
+            _, terminated, truncated = game.step(player(game))
+            ended = terminated or truncated
+            steps += 1
+    return steps / (time.perf_counter() - started)

@@ -1,0 +1,233 @@
+"""Reading the dataset: the shards of `doom_dream_env.recording`, all together in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from doom_dream_env.recording import CODEC, FORMAT_VERSION, FRAME_BYTES
+from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, get_scenario
+from training.data.annotations import PROJECTILE, Objects, nearest_object, object_maps, under_crosshair
+
+
+def read_shard(path: Path) -> pa.Table:
+    """Read one shard.
+
+    Raises:
+        ValueError: if the file is damaged or of another format version; the message names the file.
+    """
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        about = shard_metadata(table)
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); delete it and run the collector again to make it anew"
+        ) from error
+    if about["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {about['format_version']}, this code reads {FORMAT_VERSION}; collect it anew"
+        )
+    return table
+
+
+def shard_metadata(table: pa.Table) -> dict[str, Any]:
+    """What a shard says of itself: scenario, place, format version.
+
+    Raises:
+        KeyError: if it says nothing.
+    """
+    metadata: dict[str, Any] = json.loads((table.schema.metadata or {})[b"doom_dream_env"])
+    return metadata
+
+
+class Dataset:
+    """All steps of some scenarios and one split in memory, frames still compressed (or left on the disk).
+
+    Attributes (N rows, V variables):
+        scenarios: the scenarios, and `names` their names, in the order asked for.
+        shards: the files' names, in the order of the rows.
+        places: names of all places (`Scenario.place`: a scenario, or one of its maps).
+        scenario: index into `names`, (N,).
+        place: index into `places`, (N,).
+        place_names: the place itself, strings (N,).
+        first, last: first and last recorded row of the row's episode, (N,).
+        elapsed: steps since the episode began, (N,).
+        actions: buttons pressed after the frame, uint8 (N, 9).
+        rewards, terminated, truncated: what that step returned, (N,).
+        variables, next_variables: game variables before and after it, (N, V).
+        pose: x, y, z and angle of the player, (N, 4).
+        object_maps: uint8 (N, 3, 12, 16).
+        projectile: sideways offset and height of the nearest projectile, NaN without one, (N, 2).
+        crosshair: is a monster under it? (N,).
+        behaviour: who played, strings (N,).
+    """
+
+    scenario: npt.NDArray[np.int64]
+    place: npt.NDArray[np.int64]
+    place_names: npt.NDArray[np.str_]
+    first: npt.NDArray[np.int64]
+    last: npt.NDArray[np.int64]
+    elapsed: npt.NDArray[np.int64]
+    actions: npt.NDArray[np.uint8]
+    rewards: npt.NDArray[np.float32]
+    terminated: npt.NDArray[np.bool_]
+    truncated: npt.NDArray[np.bool_]
+    variables: npt.NDArray[np.float32]
+    next_variables: npt.NDArray[np.float32]
+    pose: npt.NDArray[np.float32]
+    object_maps: npt.NDArray[np.uint8]
+    projectile: npt.NDArray[np.float32]
+    crosshair: npt.NDArray[np.bool_]
+    behaviour: npt.NDArray[np.str_]
+
+    def __init__(
+        self,
+        root: Path,
+        scenarios: Sequence[str],
+        split: str = "train",
+        limit: int | None = None,
+        keep_frames: bool = True,
+    ) -> None:
+        """Load one split of some scenarios.
+
+        Args:
+            root: folder of the dataset.
+            scenarios: their names, or paths of configurations.
+            split: "train", "val" or "test".
+            limit: stop after the shard that reaches so many rows of a scenario; None: read all.
+            keep_frames: hold the compressed frames (20 kB of memory a row); otherwise `frames` reads the shards it
+                needs again.
+
+        Raises:
+            FileNotFoundError: if a scenario has no shard; the message gives the command that makes some.
+            ValueError: if a shard is damaged.
+        """
+        self.scenarios = [get_scenario(name) for name in scenarios]
+        self.names = [scenario.name for scenario in self.scenarios]
+        self.shards: list[str] = []
+        self._files: list[Path] = []
+        self._frames: list[pa.LargeBinaryArray | None] = []
+        self._begins = [0]  # first row of each shard, and the number of rows
+        columns: list[dict[str, npt.NDArray[Any]]] = []
+        for index, name in enumerate(self.names):
+            rows = 0
+            for file in shard_files(Path(root), name, split):
+                table = read_shard(file)
+                columns.append(shard_columns(table, index, self._begins[-1]))
+                self.shards.append(f"{name}/{file.stem}")
+                self._files.append(file)
+                self._frames.append(table["frame"].combine_chunks() if keep_frames else None)
+                self._begins.append(self._begins[-1] + len(table))
+                rows += len(table)
+                if limit is not None and rows >= limit:
+                    break
+        for key in columns[0]:
+            setattr(self, key, np.concatenate([part[key] for part in columns]))
+        places, self.place = np.unique(self.place_names, return_inverse=True)
+        self.places: list[str] = places.tolist()
+
+    def __len__(self) -> int:
+        return self._begins[-1]
+
+    def count_places_as(self, places: Sequence[str]) -> None:
+        """Let `place` index `places` instead: a limited or newer dataset need not have the same maps.
+
+        Raises:
+            ValueError: if the data have a place that is not among them.
+        """
+        unknown = {self.places[index] for index in np.unique(self.place)} - set(places)
+        if unknown:
+            raise ValueError(
+                f"the data have {', '.join(sorted(unknown))}, which the run did not begin with; "
+                "start a new one with --out"
+            )
+        order = {name: index for index, name in enumerate(places)}
+        self.place = np.array([order.get(name, -1) for name in self.places])[self.place]
+        self.places = list(places)
+
+    def known(self, variable: int) -> npt.NDArray[np.bool_]:
+        """Which rows are of a scenario that has the variable, (N,)."""
+        return np.array([scenario.variable_mask()[variable] for scenario in self.scenarios])[self.scenario]
+
+    def frames(self, rows: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+        """Decode the frames of the given rows, uint8 (*rows.shape, 120, 160, 3)."""
+        rows = np.asarray(rows)
+        flat = rows.reshape(-1)
+        out = np.empty((len(flat), *FRAME_SHAPE), np.uint8)
+        shards = np.searchsorted(self._begins, flat, "right") - 1
+        for shard in np.unique(shards):
+            frames = self._frames[shard]
+            if frames is None:
+                frames = read_shard(self._files[shard])["frame"].combine_chunks()
+            for i in np.flatnonzero(shards == shard):
+                blob = frames[int(flat[i] - self._begins[shard])].as_buffer()
+                out[i] = np.frombuffer(CODEC.decompress(blob, FRAME_BYTES), np.uint8).reshape(FRAME_SHAPE)
+        return out.reshape(*rows.shape, *FRAME_SHAPE)
+
+    def shard_rows(self) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+        """Every shard's name and its rows."""
+        for name, first, end in zip(self.shards, self._begins[:-1], self._begins[1:], strict=True):
+            yield name, np.arange(first, end)
+
+    def windows(self, length: int) -> npt.NDArray[np.int64]:
+        """Rows at which a window of `length` steps of one episode begins (short episodes give none)."""
+        rows = np.arange(len(self))
+        return rows[rows + length - 1 <= self.last]
+
+
+def shard_files(root: Path, name: str, split: str) -> list[Path]:
+    """A scenario's shards of a split, map by map within each number.
+
+    Raises:
+        FileNotFoundError: if there is none; the message gives the command that makes some.
+    """
+    files = sorted((root / name).glob(f"{split}-*.parquet"), key=lambda file: (file.stem.rsplit("-")[-1], file.stem))
+    if not files:
+        raise FileNotFoundError(
+            f"no {split} data of {name} in {root}; "
+            f"run: python -m training collect --out {root} --scenarios {name} --split {split}"
+        )
+    return files
+
+
+def shard_columns(table: pa.Table, scenario: int, base: int) -> dict[str, npt.NDArray[Any]]:
+    """The columns of one shard as the attributes of `Dataset`.
+
+    Args:
+        table: the shard.
+        scenario: index of its scenario.
+        base: row of the dataset at which it begins.
+    """
+    objects = Objects.of(table)
+    episode = table["episode"].to_numpy()
+    edges = np.flatnonzero(np.r_[True, episode[1:] != episode[:-1], True])
+    lengths = np.diff(edges)
+    return {
+        "scenario": np.full(len(table), scenario, np.int64),
+        "place_names": np.full(len(table), shard_metadata(table)["place"]),
+        "first": np.repeat(base + edges[:-1], lengths),
+        "last": np.repeat(base + edges[1:] - 1, lengths),
+        "elapsed": table["elapsed"].to_numpy(),
+        "actions": _matrix(table["action"], len(BUTTONS)),
+        "rewards": table["reward"].to_numpy().astype(np.float32),
+        "terminated": table["terminated"].to_numpy(),
+        "truncated": table["truncated"].to_numpy(),
+        "variables": _matrix(table["variables"], len(VARIABLES)),
+        "next_variables": _matrix(table["next_variables"], len(VARIABLES)),
+        "pose": _matrix(table["pose"], 4),
+        "object_maps": object_maps(objects),
+        "projectile": nearest_object(objects, PROJECTILE),
+        "crosshair": under_crosshair(objects),
+        "behaviour": np.array(table["behaviour"].to_pylist()),
+    }
+
+
+def _matrix(column: pa.ChunkedArray, width: int) -> npt.NDArray[Any]:
+    return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)

@@ -1,0 +1,95 @@
+"""The stages by name, and starting one: here, or in a process of its own.
+
+Stages are named by strings and imported when they run, so that `--help` is quick and no stage needs to import another.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import sys
+from dataclasses import dataclass, fields
+from typing import Any
+
+from training import config as settings
+from training.config import TrainingConfig, record_config
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One thing that `python -m training` can do.
+
+    Attributes:
+        config: class of its settings; the first line of its docstring says what the stage does.
+        module, function: what runs it, with the settings as the only argument.
+    """
+
+    config: type
+    module: str
+    function: str
+
+
+STAGES = {
+    "collect": Stage(settings.CollectConfig, "training.data.collect", "collect"),
+    "representation": Stage(settings.RepresentationConfig, "training.stages.representation", "train"),
+    "dynamics": Stage(settings.DynamicsConfig, "training.stages.dynamics", "train"),
+    "decoder": Stage(settings.DecoderConfig, "training.stages.decoder", "train"),
+    "agents": Stage(settings.AgentsConfig, "training.stages.agents", "train"),
+    "iterate": Stage(settings.IterateConfig, "training.stages.iterate", "iterate"),
+    "pipeline": Stage(settings.PipelineConfig, "training.pipeline", "run"),
+    "scorecard": Stage(settings.ScorecardConfig, "training.evaluation.scorecard", "run"),
+    "pictures": Stage(settings.PicturesConfig, "training.evaluation.pictures", "run"),
+    "transfer": Stage(settings.TransferConfig, "training.evaluation.transfer", "run"),
+    "ranking": Stage(settings.RankingConfig, "training.evaluation.ranking", "run"),
+}
+
+# What a user can put right: the message says it all, a traceback would hide it.
+USER_MISTAKES = (ValueError, OSError, FloatingPointError)
+
+
+def stage_of(config: Any) -> str:
+    """Name of the stage whose settings these are."""
+    for name, stage in STAGES.items():
+        if type(config) is stage.config:
+            return name
+    raise TypeError(f"{type(config).__name__} is of no stage; the stages are {', '.join(STAGES)}")
+
+
+def launch(config: Any) -> None:
+    """Run the stage of these settings; on a mistake of the user's print one line and exit with status 1.
+
+    A stage that trains a network has its settings written into the run's folder; the others, whose folder may depend on
+    what they find, do that themselves.
+    """
+    name = stage_of(config)
+    stage = STAGES[name]
+    main = int(os.environ.get("RANK", 0)) == 0
+    try:
+        if main and isinstance(config, TrainingConfig):
+            record_config(config, config.out / f"{name}.config.json")
+        getattr(importlib.import_module(stage.module), stage.function)(config)
+    except USER_MISTAKES as error:
+        sys.exit(f"training {name}: {error}")
+
+
+def chosen_settings(config: Any) -> str:
+    """The settings that are not the defaults, for people."""
+    defaults = type(config)()
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    return " ".join(f"{name}={value}" for name, value in values.items() if value != getattr(defaults, name))
+
+
+def run_stage(config: Any) -> None:
+    """Run a stage in a process of its own: what it leaves in memory, or on a GPU, ends with it.
+
+    Raises:
+        ChildProcessError: if it fails; it has printed why.
+    """
+    name = stage_of(config)
+    print(f"== training {name} {chosen_settings(config)}", flush=True)
+    process = multiprocessing.get_context("spawn").Process(target=launch, args=(config,))
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        raise ChildProcessError(f"stage {name} failed with exit status {process.exitcode}; its message is above")

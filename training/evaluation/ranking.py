@@ -1,0 +1,204 @@
+"""Policy ranking: does the dream rank policies as the real game does?
+
+    python -m training ranking --scenario take_cover --episodes 100
+
+Plays more than thirty policies in dream and game: random ones that hold their actions, alternating ones, clones of the
+scripted teacher with more or less noise, PPO agents that learned for longer or shorter, agents of other scenarios, and
+networks of random weights, of which no data were ever made. Writes ranking.json, ranking.md and a scatter plot
+(ranking.png) into --out; the agents that it trains stay there, so a killed run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from doom_dream_env.agents import Agent, shipped_agents
+from doom_dream_env.agents.ppo import train_in_dream
+from doom_dream_env.envs.base import EnvBatch, shared_world_model
+from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game
+from doom_dream_env.policies import AlternatingPolicy, HeldRandomPolicy, PerturbedPolicy, Policy, RandomPolicy
+from doom_dream_env.scenarios import Scenario, get_scenario
+from doom_dream_env.seeds import RANKING
+from doom_dream_env.world_model import WorldModel
+from doom_dream_env.world_model.files import write_atomically
+from training.config import RankingConfig, record_config
+from training.evaluation.cloning import clone_teacher
+from training.evaluation.figures import panels, save_figure
+from training.evaluation.tables import markdown_table, mean_and_margin
+from training.metrics import mmrv, spearman
+from training.players.roster import TEACHERS
+
+HIDDEN = 64  # units of a random network
+
+Statistics = dict[str, dict[str, EpisodeStatistics]]  # policy → "dream", "real"
+
+
+# ---- policies --------------------------------------------------------------------------------------------------------
+
+
+def held_random(scenario: Scenario, steps: int) -> Policy:
+    """Uniform actions, each held for `steps` steps."""
+    policies: dict[int, HeldRandomPolicy] = {}  # number of environments → policy: dream and game have different ones
+
+    def policy(batch: EnvBatch) -> Tensor:
+        count = batch.num_envs
+        if count not in policies:
+            policies[count] = HeldRandomPolicy(scenario, np.random.default_rng(steps), steps, steps, count)
+        return policies[count](batch)
+
+    return policy
+
+
+def random_network(model: WorldModel, actions: int, seed: int) -> Policy:
+    """The most likely action of a network of random weights."""
+    generator = torch.Generator().manual_seed(seed)
+    width = model.config.feature_width
+    one = torch.randn(HIDDEN, width, generator=generator) / width**0.5
+    two = torch.randn(actions, HIDDEN, generator=generator)
+    return lambda batch: (torch.tanh(batch.features.cpu() @ one.T) @ two.T).argmax(-1)
+
+
+def borrowed(agent: Agent, actions: int) -> Policy:
+    """An agent of another scenario; actions that this one lacks wrap around."""
+    return lambda batch: agent(batch) % actions
+
+
+def kept(folder: Path, model: WorldModel, make: Callable[[], Agent]) -> Agent:
+    """The agent in a folder, made and saved there if there is none."""
+    if not (folder / "agent.json").exists():
+        make().save(folder)
+    return Agent.load(folder, model.fingerprint)
+
+
+def train_ppo(model: WorldModel, scenario: str, steps: int) -> Agent:
+    """An agent that learned for so many steps in the dream."""
+    agent, _ = train_in_dream(model, scenario, steps, seed=steps)
+    return agent
+
+
+def ranked_policies(
+    model: WorldModel, scenario: Scenario, out: Path, config: RankingConfig
+) -> dict[str, tuple[str, Policy]]:
+    """Name → kind and policy. Trains agents where `out` has none."""
+    name = scenario.name
+    actions = len(scenario.action_table())
+    found: dict[str, tuple[str, Policy]] = {"random": ("random", RandomPolicy())}
+    for steps in config.holds:
+        found[f"random, held {steps}"] = ("random", held_random(scenario, steps))
+    for one, two in config.alternations:
+        policy = AlternatingPolicy.of_indices(scenario, ((1, one), (2 % actions, two)))
+        found[f"blind {one}, {two}"] = ("blind", policy)
+    if name in TEACHERS:
+        make = partial(clone_teacher, model, scenario, config.clone_steps, config.clone_games, config.clone_epochs)
+        clone = kept(out / "clone", model, make)
+        for share in config.clone_noise:
+            found[f"clone, noise {share}"] = ("clone of the teacher", PerturbedPolicy(clone, share, seed=1))
+    for steps in config.agent_steps:
+        agent = kept(out / f"ppo-{steps}", model, partial(train_ppo, model, name, steps))
+        found[f"PPO, {steps:,} steps"] = ("PPO in the dream", agent)
+    for other in shipped_agents(model.fingerprint):
+        agent = Agent.load(other, model.fingerprint)
+        if other == name:
+            found[f"agent of {other}"] = ("PPO in the dream", agent)
+        else:
+            found[f"agent of {other}"] = ("agent of another scenario", borrowed(agent, actions))
+    for seed in range(config.random_networks):
+        found[f"random network {seed}"] = ("random network", random_network(model, actions, seed))
+    return found
+
+
+# ---- the report ------------------------------------------------------------------------------------------------------
+
+
+def summary(scenario: str, kinds: dict[str, str], scores: Statistics) -> dict[str, Any]:
+    """Means of every policy, and how well dream and game agree on their order."""
+    dream = np.array([both["dream"].mean for both in scores.values()])
+    real = np.array([both["real"].mean for both in scores.values()])
+    policies: dict[str, dict[str, Any]] = {}
+    for name, both in scores.items():
+        policies[name] = {"kind": kinds[name]}
+        for where, statistics in both.items():
+            policies[name][where] = statistics.mean
+            policies[name][f"{where}_margin_95"] = statistics.margin
+    return {
+        "scenario": scenario,
+        "episodes": len(next(iter(scores.values()))["real"].returns),
+        "spearman": spearman(dream, real),
+        "pearson": float(np.corrcoef(dream, real)[0, 1]),
+        "mmrv": mmrv(dream, real),
+        "policies": policies,
+    }
+
+
+def ranking_table(about: dict[str, Any]) -> str:
+    """The ranking in Markdown, best real policies first."""
+    policies = about["policies"]
+    head = (
+        f"{about['scenario']}: {len(policies)} policies, {about['episodes']} episodes of each in dream and game; "
+        f"Spearman {about['spearman']:.3f}, Pearson {about['pearson']:.3f}, "
+        f"MMRV {about['mmrv']:.3f} of the range of real means.\n\n"
+    )
+    rows = []
+    for name, row in sorted(policies.items(), key=lambda item: -item[1]["real"]):
+        means = [mean_and_margin(row[kind], row[f"{kind}_margin_95"], digits=1) for kind in ("real", "dream")]
+        rows.append((name, row["kind"], *means))
+    return head + markdown_table(("policy", "kind", "real ± 95 %", "dream ± 95 %"), rows)
+
+
+def plot_ranking(about: dict[str, Any], path: Path) -> None:
+    """Real means over dreamed ones."""
+    figure, (axis,) = panels(size=(6.0, 5.0))
+    rows = list(about["policies"].values())
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        same = [row for row in rows if row["kind"] == kind]
+        axis.errorbar(
+            [row["dream"] for row in same],
+            [row["real"] for row in same],
+            xerr=[row["dream_margin_95"] for row in same],
+            yerr=[row["real_margin_95"] for row in same],
+            fmt="o",
+            ms=4,
+            lw=0.8,
+            label=kind,
+        )
+    means = [row[kind] for row in rows for kind in ("dream", "real")]
+    edges = [min(means), max(means)]
+    axis.plot(edges, edges, ":", color="grey", lw=1)
+    axis.set(xlabel="mean return in the dream", ylabel="mean return in the real game")
+    axis.set_title(f"{about['scenario']}: Spearman {about['spearman']:.2f}, MMRV {about['mmrv']:.3f}", fontsize=10)
+    axis.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def run(config: RankingConfig) -> dict[str, Any]:
+    """Play all policies and write the report.
+
+    Raises:
+        ValueError: if the scenario has no action table, or the weights do not know it.
+    """
+    scenario = get_scenario(config.scenario)
+    model = shared_world_model(config.weights)
+    if not scenario.discrete or scenario.name not in model.config.scenarios:
+        raise ValueError(
+            f"ranking needs a scenario with an action table that the weights know, {scenario.name} is none"
+        )
+    out = config.out or Path("runs") / "ranking" / scenario.name
+    record_config(config, out / "ranking.config.json")
+    found = ranked_policies(model, scenario, out, config)
+    policies = {name: policy for name, (_, policy) in found.items()}
+    kinds = {name: kind for name, (kind, _) in found.items()}
+    scores = compare_dream_and_game(model, scenario.name, policies, config.episodes, RANKING)
+    about = summary(scenario.name, kinds, scores) | {"weights": model.fingerprint}
+    write_atomically(out / "ranking.json", (json.dumps(about, indent=2) + "\n").encode())
+    write_atomically(out / "ranking.md", ranking_table(about).encode())
+    plot_ranking(about, out / "ranking.png")
+    print(ranking_table(about))
+    return about

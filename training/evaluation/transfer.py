@@ -1,0 +1,269 @@
+"""The transfer report: what agents that learned in the dream are worth in the real game.
+
+    python -m training transfer                                        # all agents that ship
+    python -m training transfer --agents dream-doom-demo/agent --episodes 1000
+    python -m training transfer --agents ppo.zip --scenario take_cover --weights nano
+
+Plays each agent in real ViZDoom through the same encoder, on seeds from 60,000 up, and beside it random play, the best
+policy that sees nothing (searched for on seeds from 40,000 up), the scripted teacher, and the agent in the dream.
+Writes transfer.json, a table (transfer.md) and plots (returns.png, survival.png) into a folder of each scenario under
+--out, and there one table and one plot of all scenarios. Reports that are there already, of as many episodes or more,
+are read, not made again.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from doom_dream_env.agents import Agent, shipped_agents
+from doom_dream_env.envs.base import EnvBatch, shared_world_model
+from doom_dream_env.envs.games import GameBatch
+from doom_dream_env.evaluation import (
+    REAL_ENVS,
+    EpisodeStatistics,
+    compare_dream_and_game,
+    evaluate_policy,
+    relative_gap,
+)
+from doom_dream_env.policies import Policy, RandomPolicy
+from doom_dream_env.scenarios import Scenario, get_scenario
+from doom_dream_env.seeds import EVALUATION
+from doom_dream_env.world_model import WorldModel
+from doom_dream_env.world_model.files import read_json, write_atomically
+from training.config import TransferConfig, record_config
+from training.evaluation.blind_search import best_blind
+from training.evaluation.figures import draw_survival, panels, save_figure
+from training.evaluation.tables import markdown_table, mean_and_margin
+from training.players.base import PlayerPolicy
+from training.players.roster import TEACHERS
+
+BINS = 30  # of the histogram of returns
+
+# Means others report for the real game; they differ in frame skip, observation and training.
+PUBLISHED = {
+    "take_cover": "1092 ± 556 (World Models, dream-trained, arXiv 1803.10122)",
+    "basic": "77 (Sample Factory)",
+    "defend_the_center": "24.7 (Sample Factory)",
+    "defend_the_line": "34.7 to 43.5 (Sample Factory)",
+    "deadly_corridor": "about 1670 (Sample Factory)",
+    "my_way_home": "0.98 (Sample Factory)",
+}
+
+Report = dict[str, Any]  # as in transfer.json
+
+
+# ---- playing ---------------------------------------------------------------------------------------------------------
+
+
+def load_policy(agent: str, scenario: str | None, weights: str | None) -> tuple[Policy, Scenario, WorldModel]:
+    """An agent as a policy, with its scenario and the weights that it sees through.
+
+    Args:
+        agent: a shipped agent's name, an agent's folder or a Stable-Baselines3 archive.
+        scenario: of an archive; an agent says it.
+        weights: None: those the agent names, else the best that ship.
+
+    Raises:
+        ValueError: if an archive comes without a scenario, or an agent belongs to another scenario or other weights.
+        FileNotFoundError: if there is neither.
+    """
+    path = Path(agent)
+    if path.is_dir() or agent in shipped_agents():
+        card = Agent.load(agent).card
+        if scenario not in (None, card.scenario):
+            raise ValueError(f"agent {agent} was trained for {card.scenario}, not for {scenario}")
+        model = shared_world_model(weights or card.weights)
+        return Agent.load(agent, model.fingerprint), get_scenario(card.scenario), model
+    if not path.is_file():
+        raise FileNotFoundError(f"{agent} is no agent's name, no agent's folder and no Stable-Baselines3 archive")
+    if scenario is None:
+        raise ValueError(f"{agent} does not say which scenario it plays: give --scenario")
+    from stable_baselines3 import PPO
+
+    network = PPO.load(path, device="cpu")
+
+    def policy(batch: EnvBatch) -> Tensor:
+        return torch.as_tensor(network.predict(batch.features.cpu().numpy())[0])
+
+    return policy, get_scenario(scenario), shared_world_model(weights)
+
+
+def play_games(
+    scenario: Scenario, policy: Policy, episodes: int, label: str, privileged: bool = False
+) -> EpisodeStatistics:
+    """Whole real episodes of a policy that looks at no features, on seeds from `EVALUATION` up."""
+    games = GameBatch(min(episodes, REAL_ENVS), scenario.name, privileged=privileged)
+    try:
+        return evaluate_policy(games, policy, episodes, EVALUATION, f"{scenario.name}, {label}")
+    finally:
+        games.close()
+
+
+def score_agent(
+    policy: Policy, scenario: Scenario, model: WorldModel, config: TransferConfig
+) -> tuple[dict[str, EpisodeStatistics], str]:
+    """Episodes of the agent, dreamed and real, and of those it is compared with; and what the best blind policy does.
+
+    Raises:
+        ValueError: if the scenario has no action table.
+    """
+    if not scenario.discrete:
+        raise ValueError(f"the report needs a scenario with an action table, {scenario.name} takes nine buttons")
+    episodes = config.episodes
+    both = compare_dream_and_game(model, scenario.name, {"agent": policy}, episodes, EVALUATION)["agent"]
+    played = {"agent": both["real"]}
+    if "dream" in both:
+        played["agent in the dream"] = both["dream"]
+    blind_name, blind = best_blind(scenario, config)
+    played["random"] = play_games(scenario, RandomPolicy(), episodes, "random")
+    played["best blind"] = play_games(scenario, blind, episodes, "best blind")
+    if scenario.name in TEACHERS:
+        make = TEACHERS[scenario.name]
+        teacher = PlayerPolicy(lambda rng: make(scenario, rng))
+        count = max(1, int(config.teacher_share * episodes))
+        played["teacher"] = play_games(scenario, teacher, count, "teacher", privileged=True)
+    return played, blind_name
+
+
+# ---- one agent's report ----------------------------------------------------------------------------------------------
+
+
+def summary(played: dict[str, EpisodeStatistics], scenario: str, blind: str) -> Report:
+    """Plain numbers of a report."""
+    agent = played["agent"]
+    best = played["best blind"]
+    about: Report = {
+        "scenario": scenario,
+        "blind": blind,
+        "scores": {
+            name: {
+                "mean": statistics.mean,
+                "sd": statistics.sd,
+                "margin_95": statistics.margin,
+                "episodes": len(statistics.returns),
+            }
+            for name, statistics in played.items()
+        },
+        "agent_minus_blind": {
+            "mean": agent.mean - best.mean,
+            "margin_95": float(np.hypot(agent.margin, best.margin)),
+        },
+    }
+    if "agent in the dream" in played:
+        about["gap"] = relative_gap({"dream": played["agent in the dream"], "real": agent})
+    return about
+
+
+def report_table(about: Report) -> str:
+    """One agent's report in Markdown."""
+    rows = []
+    for name, row in about["scores"].items():
+        label = f"{name} ({about['blind']})" if name == "best blind" else name
+        rows.append((label, mean_and_margin(row["mean"], row["margin_95"]), f"{row['sd']:.2f}", str(row["episodes"])))
+    lead = about["agent_minus_blind"]
+    rows.append(("agent − best blind", mean_and_margin(lead["mean"], lead["margin_95"]), "", ""))
+    if "gap" in about:
+        rows.append(("dream against real, share of real", f"{about['gap']:.1%}", "", ""))
+    if about["scenario"] in PUBLISHED:
+        rows.append(("published", PUBLISHED[about["scenario"]], "", ""))
+    return markdown_table((about["scenario"], "mean ± 95 %", "SD", "episodes"), rows)
+
+
+def plot_returns(played: dict[str, EpisodeStatistics], scenario: str, path: Path) -> None:
+    """Histograms of all returns."""
+    figure, (axis,) = panels(size=(6.5, 4.0))
+    returns = np.concatenate([statistics.returns for statistics in played.values()])
+    edges = np.histogram_bin_edges(returns, BINS).tolist()
+    for number, (name, statistics) in enumerate(played.items()):
+        axis.hist(statistics.returns, edges, histtype="step", density=True, color=f"C{number}", label=name)
+    axis.set(xlabel=f"return in {scenario}", ylabel="density")
+    axis.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def plot_survival(played: dict[str, EpisodeStatistics], path: Path) -> None:
+    """Share of episodes that are still running, by step."""
+    figure, (axis,) = panels(size=(6.5, 4.0))
+    for number, (name, statistics) in enumerate(played.items()):
+        draw_survival(axis, statistics.lengths, color=f"C{number}", label=name)
+    axis.set(xlabel="step", ylabel="share still alive")
+    axis.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def report_agent(agent: str, config: TransferConfig) -> Report:
+    """Report one agent into a folder of its scenario, or read the report of the same agent that is there."""
+    policy, scenario, model = load_policy(agent, config.scenario, config.weights)
+    folder = config.out / scenario.name
+    same = {"agent": agent, "weights": model.fingerprint}
+    if (folder / "transfer.json").exists():
+        found = read_json(folder / "transfer.json")
+        if same.items() <= found.items() and found["asked"] >= config.episodes:
+            return found
+    played, blind = score_agent(policy, scenario, model, config)
+    about = summary(played, scenario.name, blind) | same | {"asked": config.episodes}
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_returns(played, scenario.name, folder / "returns.png")
+    plot_survival(played, folder / "survival.png")
+    write_atomically(folder / "transfer.md", report_table(about).encode())
+    write_atomically(folder / "transfer.json", (json.dumps(about, indent=2) + "\n").encode())
+    print(report_table(about), flush=True)
+    return about
+
+
+# ---- all agents side by side -----------------------------------------------------------------------------------------
+
+
+def overview_table(reports: list[Report]) -> str:
+    """All scenarios in one Markdown table."""
+    columns = ("agent", "random", "best blind", "teacher", "agent in the dream")
+    rows = []
+    for about in reports:
+        scores = [about["scores"].get(name) for name in columns]
+        cells = [mean_and_margin(score["mean"], score["margin_95"]) if score else "" for score in scores]
+        gap = f"{about['gap']:.0%}" if "gap" in about else ""
+        rows.append((about["scenario"], *cells, gap, PUBLISHED.get(about["scenario"], "")))
+    return markdown_table(("scenario", *columns, "gap", "published"), rows)
+
+
+def plot_overview(reports: list[Report], path: Path) -> None:
+    """Every scenario's scores between random play (0) and the teacher (1)."""
+    figure, (axis,) = panels(size=(9.0, 4.0))
+    colours = {"best blind": "silver", "agent": "C3", "agent in the dream": "C0"}
+    for number, (name, colour) in enumerate(colours.items()):
+        places = []
+        heights = []
+        margins = []
+        for place, about in enumerate(reports):
+            scores = about["scores"]
+            if "teacher" not in scores or name not in scores:
+                continue
+            low = scores["random"]["mean"]
+            span = scores["teacher"]["mean"] - low
+            places.append(place + 0.27 * (number - 1))
+            heights.append((scores[name]["mean"] - low) / span)
+            margins.append(scores[name]["margin_95"] / span)
+        axis.bar(places, heights, 0.25, yerr=margins, capsize=2, label=name, color=colour)
+    axis.axhline(0, color="black", lw=0.8)
+    axis.axhline(1, color="grey", ls=":", lw=0.8)
+    axis.set_xticks(range(len(reports)), [about["scenario"].replace("_", "\n") for about in reports], fontsize=8)
+    axis.set(ylabel="0: random play, 1: scripted teacher")
+    axis.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def run(config: TransferConfig) -> list[Report]:
+    """Report all agents of the configuration."""
+    record_config(config, config.out / "transfer.config.json")
+    reports = [report_agent(agent, config) for agent in config.agents or shipped_agents()]
+    if len(reports) > 1:
+        write_atomically(config.out / "transfer.md", overview_table(reports).encode())
+        plot_overview(reports, config.out / "transfer.png")
+        print(overview_table(reports))
+    return reports

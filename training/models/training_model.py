@@ -1,0 +1,78 @@
+"""The world model with the heads that exist in training only, and how to read it from a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from doom_dream_env.world_model import WorldModel, WorldModelConfig
+from training.data.annotations import OBJECT_MAP_SHAPE
+from training.models.readouts import PrivilegedReadouts
+
+OBJECT_HEAD_WIDTH = 256
+
+
+class TrainingModel(nn.Module):
+    """What the stages representation and dynamics train.
+
+    Attributes:
+        places: maps that the readout of the pose knows.
+        readouts: linear heads for what the game knows and no frame says.
+        world_model: what is kept in the end.
+        object_head: object maps read off a state.
+        trunk_object_head: object maps read off the trunk's feature, linearly: what an agent can read at a glance.
+        posterior: probabilities of the codes for somebody who has seen the next state (see `posterior_sample`).
+    """
+
+    def __init__(self, config: WorldModelConfig, places: Sequence[str] = ()) -> None:
+        """Make a random model; without `places`, every scenario is one place."""
+        super().__init__()
+        state = config.state_width
+        trunk = config.trunk_width
+        cells = math.prod(OBJECT_MAP_SHAPE)
+        self.places = tuple(places) or config.scenarios
+        self.readouts = PrivilegedReadouts(state + trunk, len(self.places))
+        self.world_model = WorldModel(config)
+        self.object_head = nn.Sequential(
+            nn.Linear(state, OBJECT_HEAD_WIDTH), nn.GELU(), nn.Linear(OBJECT_HEAD_WIDTH, cells)
+        )
+        self.trunk_object_head = nn.Linear(trunk, cells)
+        self.posterior = nn.Sequential(
+            nn.Linear(trunk + 2 * state, config.code_width),
+            nn.GELU(),
+            nn.Linear(config.code_width, config.code_groups * config.code_size),
+        )
+
+    def about(self, seed: int) -> dict[str, object]:
+        """What a checkpoint says of itself."""
+        return {"config": self.world_model.config.to_dict(), "places": self.places, "seed": seed}
+
+
+def load_training_model(path: Path) -> TrainingModel:
+    """A model from the checkpoint of any stage, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: if the stage before has not been run.
+        ValueError: if the checkpoint is damaged; the message names it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: run the stage that writes it first (see training.pipeline)")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads(file.metadata()["about"])
+            tensors = {
+                name.removeprefix("module."): file.get_tensor(name)
+                for name in file.keys()  # noqa: SIM118
+                if name.startswith("module.")
+            }
+        model = TrainingModel(WorldModelConfig.from_dict(about["config"]), about["places"])
+        model.load_state_dict(tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"checkpoint {path} is damaged ({error}); delete it and run its stage again") from error
+    return model.eval()

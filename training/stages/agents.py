@@ -1,0 +1,85 @@
+"""Train the agents that ship: several of each scenario in the dream, of which the one that plays best for real is kept.
+
+    python -m training agents --weights nano --scenarios take_cover basic --seeds 3 --out doom_dream_env/agents
+
+Nothing is learned in the real game; it only chooses among the seeds, in games of its own, so that reports on other
+games are not flattered. What is finished is kept below `work`: a killed run goes on when the same command is given
+again.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from doom_dream_env.agents import Agent
+from doom_dream_env.scenarios import get_scenario
+from doom_dream_env.world_model import WorldModel
+from doom_dream_env.world_model.files import find_weights
+from training.config import AgentsConfig, record_config
+from training.evaluation.agent_scores import trained_agent
+
+
+@dataclass(frozen=True)
+class Job:
+    """One agent to train.
+
+    Attributes:
+        scenario: what it plays.
+        seed: of its training.
+        folder: where it is kept.
+    """
+
+    scenario: str
+    seed: int
+    folder: Path
+
+
+def train(config: AgentsConfig) -> None:
+    """Train all agents, several at a time, and keep the best of each scenario."""
+    model = WorldModel.from_pretrained(config.weights)
+    weights = find_weights(config.weights)
+    names = config.scenarios or tuple(name for name in model.config.scenarios if get_scenario(name).discrete)
+    work = config.work / model.fingerprint
+    record_config(config, work / "agents.config.json")
+    jobs = [Job(name, seed, work / name / f"seed-{seed}") for name in names for seed in range(config.seeds)]
+    workers = config.workers or len(os.sched_getaffinity(0))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=use_one_thread) as pool:
+        futures = [
+            pool.submit(trained_agent, weights, job.scenario, job.folder, config.steps, job.seed, config.episodes)
+            for job in jobs
+        ]
+        scores = [future.result() for future in tqdm(futures, desc="agents", unit="agent")]
+    for name in names:
+        played = [(job, found) for job, found in zip(jobs, scores, strict=True) if job.scenario == name]
+        keep_best(played, config.out or work / "best", model.fingerprint)
+
+
+def use_one_thread() -> None:
+    """Of many processes: small networks gain nothing from more."""
+    torch.set_num_threads(1)
+
+
+def keep_best(played: list[tuple[Job, dict[str, Any]]], out: Path, fingerprint: str) -> None:
+    """Copy the agent of one scenario that plays the real game best.
+
+    Args:
+        played: agents of one scenario and their scores.
+        out: it goes into a folder of the scenario's name below.
+        fingerprint: of the weights that all of them were trained in.
+    """
+    job, best = max(played, key=lambda pair: pair[1]["real"])
+    Agent.load(job.folder, fingerprint).save(out / job.scenario)
+    others = ", ".join(f"{found['real']:.1f}" for _, found in played)
+    print(
+        f"{job.scenario}: real {best['real']:.1f} ± {best['real_margin_95']:.1f} (all seeds: {others}), "
+        f"dream {best['dream']:.1f}"
+    )
