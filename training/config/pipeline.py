@@ -20,8 +20,8 @@ class PipelineConfig:
         scenarios: names, or paths of ViZDoom configurations.
         data_steps: recorded steps of each scenario; None: the plan's.
         representation_steps: optimiser steps of that stage; None: the plan's.
-        dynamics_steps: likewise.
-        decoder_steps: likewise.
+        dynamics_steps: optimiser steps of that stage; None: the plan's.
+        decoder_steps: optimiser steps of that stage; None: the plan's.
         seed: of every stage.
     """
 

@@ -8,17 +8,18 @@ nothing of that reaches the model, and their scores are a ceiling.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from doom_dream_env.envs.base import EnvBatch
 from doom_dream_env.envs.game import Game
-from doom_dream_env.envs.games import GameBatch
-from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.policies import AlternatingPolicy, HeldRandomPolicy, random_action
 from doom_dream_env.scenarios import Buttons, Scenario
+
+if TYPE_CHECKING:  # most players need no torch, and there is a process per core that only records what they do
+    from torch import Tensor
+
+    from doom_dream_env.envs.base import EnvBatch
 
 Player = Callable[[Game], Buttons]
 
@@ -115,6 +116,11 @@ class PlayerPolicy:
         Raises:
             TypeError: if the batch holds no games.
         """
+        import torch
+
+        from doom_dream_env.envs.games import GameBatch
+        from doom_dream_env.envs.real import RealBatch
+
         if not isinstance(batch, GameBatch | RealBatch):
             raise TypeError(f"players play real games, in a GameBatch or RealBatch, not in a {type(batch).__name__}")
         for index in (batch.steps == 0).nonzero()[:, 0].tolist():

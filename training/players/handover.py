@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from doom_dream_env.agents import Agent
 from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import Buttons, Scenario, press
-from doom_dream_env.world_model import DreamState, WorldModel
 from training.players.base import AlternatingPlayer, Player, RandomPlayer, random_alternation
+
+if TYPE_CHECKING:  # only agents need torch, and there is a process per core that records what players do
+    from doom_dream_env.agents import Agent
+    from doom_dream_env.world_model import DreamState, WorldModel
 
 CONTEXT = 16  # steps that are recorded before the handover
 EARLIEST = 8  # step of the handover
@@ -34,6 +36,8 @@ class AgentPlayer:
     """
 
     def __init__(self, folder: str, scenario: Scenario, rng: np.random.Generator) -> None:
+        import torch
+
         torch.set_num_threads(1)  # games are collected by one process per core
         self._agent, self._model = load_agent(folder)
         trained_for = self._agent.card.scenario
@@ -45,7 +49,6 @@ class AgentPlayer:
         self._pressed = self._table[0]  # since the frame that was seen last
         self.state: DreamState | None = None
 
-    @torch.inference_mode()
     def watch(self, game: Game, action: Buttons, start: bool = True) -> None:
         """Look at the newest frame, in which somebody else presses `action`.
 
@@ -54,29 +57,39 @@ class AgentPlayer:
             action: buttons (9,).
             start: whether the first frame that it sees begins the episode.
         """
-        self.state = self._model.observe(
-            game.frame[None, None],
-            None if self.state is None else self._pressed[None, None],
-            self.state,
-            game.variables[None, None],
-            self._scenario.name,
-            start,
-        )
+        import torch
+
+        before = None if self.state is None else self._pressed[None, None]
+        with torch.inference_mode():
+            self.state = self._model.observe(
+                game.frame[None, None],
+                before,
+                self.state,
+                game.variables[None, None],
+                self._scenario.name,
+                start,
+            )
         self._pressed = action
 
-    @torch.inference_mode()
     def __call__(self, game: Game) -> Buttons:
         """Look at the newest frame, choose an action."""
+        import torch
+
         self.watch(game, self._pressed)
         assert self.state is not None
-        features = self._model.features(self.state)
-        self._pressed = self._table[int(self._agent.act(features, generator=self._generator)[0])]
+        with torch.inference_mode():
+            features = self._model.features(self.state)
+            chosen = self._agent.act(features, generator=self._generator)
+        self._pressed = self._table[int(chosen[0])]
         return self._pressed
 
 
 @functools.lru_cache(maxsize=8)
 def load_agent(folder: str) -> tuple[Agent, WorldModel]:
     """An agent and the world model it was trained in, loaded once per process."""
+    from doom_dream_env.agents import Agent
+    from doom_dream_env.world_model import WorldModel
+
     model = WorldModel.from_pretrained(Agent.load(folder).card.weights)
     return Agent.load(folder, model.fingerprint), model
 
