@@ -1,4 +1,4 @@
-"""Promises of the weights that ship: they predict the real game, they listen to the keys, agents and people can use them."""
+"""Promises of the weights that ship: they predict the real game, listen to the keys, and can be used."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from doom_dream_env import WorldModel
 from doom_dream_env.envs import DreamBatch
 from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import get_scenario
+from doom_dream_env.seeds import SHIPPED_TESTS
 from doom_dream_env.world_model import files
 from doom_dream_env.world_model.files import shipped
 
 pytestmark = pytest.mark.skipif(not shipped(), reason="no weights in this checkout")
 
-EPISODES, SEED = 4, 80_000
-WORLDS = files.read_json(files.find_weights(None) / files.CONFIG)["scenarios"] if shipped() else []
-CONTEXT, AHEAD = 11, 8  # real steps that the dream has seen, steps it dreams
+EPISODES = 4
+KNOWN = files.read_json(files.find_weights(None) / files.CONFIG)["scenarios"] if shipped() else []
+CONTEXT = 11  # real steps that the dream has seen
+AHEAD = 8  # steps that it dreams
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +33,15 @@ def model() -> WorldModel:
 
 
 def skills(model: WorldModel, name: str) -> tuple[float, float]:
-    """Latent skill after AHEAD steps of fresh real episodes of held random actions, with the true and with shuffled actions."""
+    """Latent skill after AHEAD steps, with the true and with shuffled actions.
+
+    Measured on fresh real episodes in which random actions are held.
+    """
     scenario, rng = get_scenario(name), np.random.default_rng(0)
     game, table = Game(scenario), scenario.action_table()
     error, shuffled_error, still = 0.0, 0.0, 0.0
     for episode in range(EPISODES):
-        game.reset(SEED + episode)
+        game.reset(SHIPPED_TESTS + episode)
         frames, variables, actions = [game.frame], [game.variables], []
         while len(frames) < 60:
             action = actions[-1] if len(frames) % 5 and actions else table[rng.integers(len(table))]
@@ -52,8 +57,9 @@ def skills(model: WorldModel, name: str) -> tuple[float, float]:
             for now in range(CONTEXT, len(frames) - AHEAD, 4):
                 seen = slice(now - CONTEXT, now + 1)
                 past = torch.from_numpy(np.stack(actions[seen])).float()[:-1]
-                world, age = model.scenario_index(name, 1), torch.tensor([now - CONTEXT])
-                state = model.recall(z[seen][None], past[None], values[seen][None], world, age)
+                index = model.scenario_index(name, 1)
+                elapsed = torch.tensor([now - CONTEXT])
+                state = model.prefill(z[seen][None], past[None], values[seen][None], index, elapsed)
                 true = wrong = state
                 for t in range(now, now + AHEAD):
                     true, _, _ = model.imagine(true, actions[t][None], temperature=0.0)
@@ -72,7 +78,7 @@ def test_predicts_the_real_game_and_listens_to_the_keys(model: WorldModel, name:
     assert wrong <= 0.5 * true
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", KNOWN)
 def test_shipped_dreams_pass_gymnasiums_checks(name: str, recwarn: pytest.WarningsRecorder) -> None:
     check_env(gym.make("DreamDoom-v0", scenario=name).unwrapped, skip_render_check=True)
     assert not [warning for warning in recwarn if "gymnasium" in str(warning.filename)]
@@ -95,19 +101,21 @@ def test_episodes_of_the_dream_end_as_in_the_game(model: WorldModel) -> None:
 
 
 @pytest.mark.slow
-def test_a_million_random_steps_in_256_lanes(model: WorldModel) -> None:
-    lanes, peak = DreamBatch(256, "take_cover", weights=model), 0
-    lanes.reset(seed=0)
-    steps, resets = -(-1_000_000 // lanes.num_envs), 0
+def test_a_million_random_steps_in_256_environments(model: WorldModel) -> None:
+    batch = DreamBatch(256, "take_cover", weights=model)
+    batch.reset(seed=0)
+    steps = -(-1_000_000 // batch.num_envs)
+    resets = 0
+    peak = 0
     for step in range(steps):
-        features, reward, _, _ = lanes.step(torch.randint(len(lanes.table), (lanes.num_envs,)))
+        features, reward, _, _ = batch.step(torch.randint(len(batch.action_table), (batch.num_envs,)))
         assert bool(features.isfinite().all()) and bool(reward.isfinite().all())
-        if bool(lanes.done.any()):
-            ended = lanes.done.clone()
-            fresh = lanes.reset(ended)
+        if bool(batch.done.any()):
+            ended = batch.done.clone()
+            fresh = batch.reset(ended)
             resets += int(ended.sum())
-            assert not bool(lanes.done.any()) and not bool(lanes.steps[ended].any()) and bool(lanes.steps[~ended].all())
-            assert bool((lanes.variables[ended, 0] == 100).all()) and bool(fresh.isfinite().all())
+            assert not bool(batch.done.any()) and not bool(batch.steps[ended].any()) and bool(batch.steps[~ended].all())
+            assert bool((batch.variables[ended, 0] == 100).all()) and bool(fresh.isfinite().all())
         if step == steps // 10:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert resets > 5000
