@@ -9,15 +9,19 @@ Legend: N environments, n actions of the scenario; buttons are nine 0/1 values.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from doom_dream_env.envs.base import EnvBatch
 from doom_dream_env.scenarios import BUTTONS, Buttons, Scenario, press
+
+# Torch is imported where it is used: a process that only records what these policies press needs none, and takes
+# 74 MB instead of 736.
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from doom_dream_env.envs.base import EnvBatch
 
 ManyButtons = npt.NDArray[np.uint8]  # (N, 9)
 
@@ -49,6 +53,8 @@ class NoopPolicy:
 
     def __call__(self, batch: EnvBatch) -> Tensor:
         """No buttons, (N, 9)."""
+        import torch
+
         return torch.zeros(batch.num_envs, len(BUTTONS))
 
 
@@ -60,10 +66,14 @@ class RandomPolicy:
     """
 
     def __init__(self, seed: int = 0) -> None:
+        import torch
+
         self.generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, batch: EnvBatch) -> Tensor:
         """Indices (N,), or buttons (N, 9) in free play."""
+        import torch
+
         if batch.scenario.discrete:
             return torch.randint(len(batch.action_table), (batch.num_envs,), generator=self.generator)
         return torch.randint(2, (batch.num_envs, len(BUTTONS)), generator=self.generator)
@@ -94,6 +104,8 @@ class AlternatingPolicy:
 
     def __call__(self, batch: EnvBatch) -> Tensor:
         """Buttons (N, 9)."""
+        import torch
+
         return torch.from_numpy(self.buttons_at(batch.steps.cpu().numpy()))
 
 
@@ -142,6 +154,8 @@ class HeldRandomPolicy:
 
     def __call__(self, batch: EnvBatch) -> Tensor:
         """Buttons (N, 9); an episode that has just begun gets a new action. Plays in batches of any size."""
+        import torch
+
         if len(self._left) != batch.num_envs:
             self._resize(batch.num_envs)
         self.restart(batch.steps.cpu().numpy() == 0)
@@ -164,6 +178,8 @@ class PerturbedPolicy:
 
     def __call__(self, batch: EnvBatch) -> Tensor:
         """Buttons (N, 9)."""
+        import torch
+
         replaced = torch.rand(batch.num_envs, generator=self._random.generator) < self.share
         others = batch.buttons(self._random(batch))
         return torch.where(replaced[:, None].to(batch.device), others, batch.buttons(self.policy(batch)))

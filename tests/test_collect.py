@@ -325,3 +325,9 @@ def test_a_configuration_of_ones_own_is_a_scenario(small: None, tmp_path: Path) 
         get_scenario(own)
     with pytest.raises(ValueError, match="no configuration"):
         get_scenario(tmp_path / "missing.cfg")
+
+
+def test_a_collectors_process_needs_no_torch() -> None:
+    """There is one for each core, and torch would take nine tenths of its memory."""
+    code = "import sys, training.data.collect; assert not {'torch', 'stable_baselines3'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
