@@ -85,21 +85,26 @@ def evaluate_policy(
     batch.reset(seed=seeds(playing) if batch.per_episode_seeds else first_seed)
     with tqdm(total=episodes, desc=label, unit="episode", disable=label is None, leave=False) as bar:
         while (playing < episodes).any():
-            _, reward, _, _ = batch.step(policy(batch))
+            _, reward, _, _ = batch.step(policy(batch), allow_ended=True)
             total += reward.cpu().double()
-            done = batch.done.cpu().numpy()
-            if not done.any():
+            counts = playing < episodes
+            ended = batch.done.cpu().numpy() & (counts | (not batch.per_episode_seeds))
+            if not ended.any():
                 continue
-            counted = done & (playing < episodes)
+            counted = ended & counts
             returns[playing[counted]] = total.numpy()[counted]
             lengths[playing[counted]] = batch.steps.cpu().numpy()[counted]
             bar.update(int(counted.sum()))
-            total[torch.from_numpy(done)] = 0.0
-            count = int(done.sum())
-            playing[done] = np.arange(begun, begun + count)
+            total[torch.from_numpy(ended)] = 0.0
+            count = int(ended.sum())
+            playing[ended] = np.arange(begun, begun + count)
             begun += count
-            # Those without an episode to play are reset too: in a batch they cost nothing beside the others.
-            batch.reset(batch.done, seed=seeds(playing[done]) if batch.per_episode_seeds else None)
+            # A game without an episode to play stands still, because it would cost as much as the others. A dream goes
+            # on, because all of a batch cost the same and share one stream of random numbers.
+            again = ended & (playing < episodes) if batch.per_episode_seeds else ended
+            if again.any():
+                mask = torch.from_numpy(again).to(batch.device)
+                batch.reset(mask, seed=seeds(playing[again]) if batch.per_episode_seeds else None)
     return EpisodeStatistics(returns, lengths)
 
 

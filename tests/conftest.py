@@ -18,7 +18,7 @@ import torch  # noqa: E402
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLE_SCALES  # noqa: E402
 from doom_dream_env.world_model import PRESETS, DreamState, WorldModel  # noqa: E402
 
-pytest_plugins = ("playroom", "toy_world")  # their fixtures are everybody's
+pytest_plugins = ("playroom", "toy_world", "held_out_world")  # their fixtures are everybody's
 
 INITIAL_STATES = 12  # of each scenario
 CLIP_STEPS = 4

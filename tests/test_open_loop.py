@@ -1,7 +1,5 @@
 """Promises of open-loop figures: dreams have a context and a future, and who knows the future has skill one."""
 
-# ruff: noqa: F811  (fixtures are imported, and then named again as arguments)
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from held_out_world import EPISODES, LENGTH, SCENARIOS, held_out, recorded, write_data  # noqa: F401
+from held_out_world import EPISODES, LENGTH, SCENARIOS, write_data
 
 from doom_dream_env.world_model import WorldModel
 from training.data.dataset import Dataset

@@ -1,12 +1,9 @@
 """Promises of the probes: they find what is linear, nothing in noise, and are fitted only to what varies."""
 
-# ruff: noqa: F811  (fixtures are imported, and then named again as arguments)
-
 from __future__ import annotations
 
 import numpy as np
 import torch
-from held_out_world import held_out, recorded  # noqa: F401
 
 from training.data.dataset import Dataset
 from training.evaluation import probes

@@ -1,14 +1,12 @@
 """Promises of the scorecard: it writes what it says, and its model card leaves out no figure."""
 
-# ruff: noqa: F811  (fixtures are imported, and then named again as arguments)
-
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
 import pytest
-from held_out_world import EPISODES, SCENARIOS, recorded  # noqa: F401
+from held_out_world import EPISODES, SCENARIOS
 from PIL import Image
 
 from training.config import ScorecardConfig

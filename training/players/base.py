@@ -14,7 +14,7 @@ import numpy as np
 
 from doom_dream_env.envs.game import Game
 from doom_dream_env.policies import AlternatingPolicy, HeldRandomPolicy, random_action
-from doom_dream_env.scenarios import Buttons, Scenario
+from doom_dream_env.scenarios import Buttons, Scenario, press
 
 if TYPE_CHECKING:  # most players need no torch, and there is a process per core that only records what they do
     from torch import Tensor
@@ -111,7 +111,7 @@ class PlayerPolicy:
         self._players: dict[int, Player] = {}  # of each environment
 
     def __call__(self, batch: EnvBatch) -> Tensor:
-        """Buttons (N, 9).
+        """Buttons (N, 9); none where the episode has ended.
 
         Raises:
             TypeError: if the batch holds no games.
@@ -125,5 +125,6 @@ class PlayerPolicy:
             raise TypeError(f"players play real games, in a GameBatch or RealBatch, not in a {type(batch).__name__}")
         for index in (batch.steps == 0).nonzero()[:, 0].tolist():
             self._players[index] = self._make(np.random.default_rng(batch.seeds[index]))
-        buttons = [self._players[index](game) for index, game in enumerate(batch.games)]
+        ended = batch.done.tolist()
+        buttons = [press() if ended[index] else self._players[index](game) for index, game in enumerate(batch.games)]
         return torch.from_numpy(np.stack(buttons))
