@@ -108,10 +108,34 @@ def evaluate_policy(
     return EpisodeStatistics(returns, lengths)
 
 
+def evaluate_policies(
+    batches: Mapping[str, EnvBatch], policies: Mapping[str, Policy], episodes: int, first_seed: int, label: str = ""
+) -> dict[str, dict[str, EpisodeStatistics]]:
+    """Play the same policies in several batches, as `evaluate_policy` does.
+
+    Args:
+        batches: where to play, by name.
+        policies: who plays, by name.
+        episodes: how many each plays in each batch.
+        first_seed: as for `evaluate_policy`.
+        label: what the progress bars say in front of the names.
+
+    Returns:
+        name of a policy → name of a batch → episodes.
+    """
+    return {
+        policy_name: {
+            name: evaluate_policy(batch, policy, episodes, first_seed, f"{label}{policy_name}, {name}")
+            for name, batch in batches.items()
+        }
+        for policy_name, policy in policies.items()
+    }
+
+
 def compare_dream_and_game(
     model: WorldModel, scenario: str, policies: Mapping[str, Policy], episodes: int, first_seed: int
 ) -> dict[str, dict[str, EpisodeStatistics]]:
-    """Play the same policies in the dream and in the real game, as `evaluate_policy` does.
+    """Play the same policies in the dream and in the real game.
 
     Returns:
         name → {"dream": ..., "real": ...}; no "dream" where the weights do not know the scenario.
@@ -121,13 +145,7 @@ def compare_dream_and_game(
         batches["dream"] = DreamBatch(min(episodes, DREAM_ENVS), scenario, weights=model)
     real = batches["real"] = RealBatch(min(episodes, REAL_ENVS), scenario, weights=model)
     try:
-        return {
-            name: {
-                kind: evaluate_policy(batch, policy, episodes, first_seed, f"{name}, {kind}")
-                for kind, batch in batches.items()
-            }
-            for name, policy in policies.items()
-        }
+        return evaluate_policies(batches, policies, episodes, first_seed)
     finally:
         real.close()
 

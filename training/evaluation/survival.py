@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.games import GameBatch
-from doom_dream_env.evaluation import REAL_ENVS, EpisodeStatistics, evaluate_policy
+from doom_dream_env.evaluation import REAL_ENVS, EpisodeStatistics, evaluate_policies
 from doom_dream_env.policies import RandomPolicy, fixed_policies
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.seeds import EVALUATION
@@ -43,13 +43,7 @@ def survival_scores(model: WorldModel, name: str, episodes: int) -> tuple[Scores
     games = GameBatch(min(count, REAL_ENVS), name)  # no frame is encoded: whoever sees nothing needs none
     batches = {"dream": DreamBatch(min(count, DREAMS_AT_ONCE), name, weights=model), "real": games}
     try:
-        played = {
-            label: {
-                kind: evaluate_policy(batch, policy, count, EVALUATION, f"{name}, {label}, {kind}")
-                for kind, batch in batches.items()
-            }
-            for label, policy in policies.items()
-        }
+        played = evaluate_policies(batches, policies, count, EVALUATION, f"{name}, ")
     finally:
         games.close()
     scores: Scores = {"episodes": count}
