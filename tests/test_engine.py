@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from doom_dream_env.world_model import PRESETS, WorldModel
 from training.engine import fit as loop
 from training.engine.checkpoint import finished_steps, load_checkpoint, save_checkpoint
-from training.engine.compute import Compute, seeded
+from training.engine.compute import Compute, compute_init, seeded
 from training.engine.fit import Numbers, fit, prefetched
 from training.engine.logging import LOG, RunLog
 from training.engine.optim import JointOptimiser, Muon, Optimiser
@@ -266,3 +267,11 @@ def test_muon_updates_as_torch_does(shape: tuple[int, int]) -> None:
         ours.step()
         reference.step()
     torch.testing.assert_close(mine, theirs, atol=2e-3, rtol=0)  # torch's is computed in bfloat16
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_attention_is_fused_unless_it_is_bfloat16_on_a_cpu(pays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.engine.compute.bfloat16_pays", lambda: pays)
+    compute_init("cpu", threads=1)
+    block = WorldModel(PRESETS["tiny"]).encoder.vit.blocks[0]
+    assert block.attn.fused_attn is not pays

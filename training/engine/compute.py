@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from timm.layers import set_fused_attn
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Compute:
 
 
 def compute_init(device: str = "auto", threads: int | None = None) -> Compute:
-    """Decide device, threads and ranks; joins the process group when started by `torchrun`."""
+    """Decide device, threads, ranks and attention; joins the process group when started by `torchrun`."""
     rank = int(os.environ.get("RANK", 0))
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
@@ -50,7 +51,11 @@ def compute_init(device: str = "auto", threads: int | None = None) -> Compute:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    return Compute(chosen, rank, ranks, bfloat16=chosen.type != "cpu" or bfloat16_pays())
+    compute = Compute(chosen, rank, ranks, bfloat16=chosen.type != "cpu" or bfloat16_pays())
+    # Models that are made from now on: torch's fused attention is slow in bfloat16 on CPUs. Two matrix products and a
+    # softmax halve the time of the encoder (measured: 120 frames forward and backward, 0.80 s before, 0.43 s after).
+    set_fused_attn(not (chosen.type == "cpu" and compute.bfloat16))
+    return compute
 
 
 def bfloat16_pays() -> bool:
