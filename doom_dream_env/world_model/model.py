@@ -31,7 +31,11 @@ class WorldModel(nn.Module):
 
     Attributes:
         config: all sizes, scenarios and supports.
-        encoder, trunk, dynamics, manifold, decoder: its parts.
+        encoder: frames to states.
+        trunk: what it remembers of the last steps.
+        dynamics: what an action brings.
+        manifold: where real states are.
+        decoder: states to pictures.
         initial_states: states and variables of first frames, to begin dreams from, by `Scenario.place`.
         context_clips: a dozen steps each from anywhere in an episode, to begin dreams in the middle, likewise.
         fingerprint: tells weights apart; agents name the one they were trained in.
