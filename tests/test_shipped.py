@@ -14,6 +14,7 @@ import doom_dream_env  # noqa: F401
 from doom_dream_env import WorldModel
 from doom_dream_env.envs import DreamBatch
 from doom_dream_env.envs.game import Game
+from doom_dream_env.policies import HeldRandomPolicy
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.seeds import SHIPPED_TESTS
 from doom_dream_env.world_model import files
@@ -69,6 +70,39 @@ def skills(model: WorldModel, name: str) -> tuple[float, float]:
                 still += float((z[now] - z[now + AHEAD]).square().sum())
     game.close()
     return 1 - error / still, 1 - shuffled_error / still
+
+
+# What the game's rules allow in a step: rewards (scenario configuration: living reward, penalty of death, prizes), and
+# the greatest value of each of `VARIABLES`.
+RULES: dict[str, tuple[tuple[float, float], tuple[float, float, float, float]]] = {
+    "take_cover": ((0, 4), (100, 0, 0, 0)),
+    "basic": ((-9, 101), (0, 50, 0, 0)),
+    "defend_the_center": ((-1, 2), (100, 26, 0, 0)),
+    "defend_the_line": ((-1, 3), (100, 200, 0, 0)),
+    "health_gathering": ((-100, 4), (100, 0, 0, 0)),
+    "health_gathering_supreme": ((-100, 4), (100, 0, 0, 0)),
+    "deadly_corridor": ((-150, 1200), (100, 0, 0, 0)),
+    "my_way_home": ((-0.0005, 1), (0, 0, 0, 0)),
+    "predict_position": ((-0.005, 1), (0, 0, 0, 0)),
+    "freedoom": ((-10, 10), (200, 0, 600, 200)),
+}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_dream_pays_and_counts_only_what_the_game_can(model: WorldModel, name: str, temperature: float) -> None:
+    (least, most), greatest = RULES[name]
+    batch = DreamBatch(16, name, weights=model, temperature=temperature)
+    batch.reset(seed=1)
+    policy = HeldRandomPolicy(get_scenario(name), np.random.default_rng(0), 1, 12)
+    for _ in range(60):
+        _, reward, _, _ = batch.step(policy(batch))
+        assert least <= float(reward.min())
+        assert float(reward.max()) <= most
+        assert bool((batch.variables >= 0).all())
+        assert bool((batch.variables <= torch.tensor(greatest)).all())
+        if bool(batch.done.any()):
+            batch.reset(batch.done)
 
 
 @pytest.mark.parametrize("name", ["defend_the_center", "take_cover", "health_gathering"])

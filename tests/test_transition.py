@@ -129,19 +129,19 @@ def test_a_window_is_its_steps(model: WorldModel) -> None:
     scenario = model.scenario_index(["take_cover", "defend_the_center", "freedoom"], B)
     dynamics = model.dynamics
     window = dynamics.transition(h, action, scenario[:, None], most_likely)
-    change = dynamics.variable_change(window.outcome, scenario[:, None])
-    continues, reward = dynamics.continue_and_reward(window.condition, variables + change, scenario[:, None])
+    after = dynamics.changed_variables(variables, window.outcome, scenario[:, None])
+    continues, reward = dynamics.continue_and_reward(window.condition, after, scenario[:, None])
     risk = dynamics.termination_probability(h, action, variables, scenario[:, None])
     assert [part.shape for part in window.outcome] == [(B, T)] * len(VARIABLE_SCALES)
     for t in range(T):
         step = dynamics.transition(h[:, t], action[:, t], scenario, most_likely)
-        moved = dynamics.variable_change(step.outcome, scenario)
-        expected = dynamics.continue_and_reward(step.condition, variables[:, t] + moved, scenario)
+        moved = dynamics.changed_variables(variables[:, t], step.outcome, scenario)
+        expected = dynamics.continue_and_reward(step.condition, moved, scenario)
         risky = dynamics.termination_probability(h[:, t], action[:, t], variables[:, t], scenario)
         torch.testing.assert_close(window.condition[:, t], step.condition, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close((continues[:, t], reward[:, t]), expected, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(risk[:, t], risky, atol=1e-5, rtol=1e-5)
-        assert torch.equal(change[:, t], moved)
+        assert torch.equal(after[:, t], moved)
 
 
 def test_a_window_with_a_scenario_that_does_not_broadcast_over_time_is_refused(model: WorldModel) -> None:

@@ -69,6 +69,7 @@ class Game:
         game.set_screen_resolution(vzd.ScreenResolution.RES_160X120)
         game.set_screen_format(vzd.ScreenFormat.RGB24)
         game.set_window_visible(False)
+        game.set_render_messages(False)  # They covered a third of the picture whenever something was picked up.
         game.set_mode(vzd.Mode.PLAYER)
         if not game.get_episode_timeout() or scenario.map is not None:
             game.set_episode_timeout(scenario.time_limit * scenario.frame_skip)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLE_SCALES
-from doom_dream_env.world_model.config import WorldModelConfig
+from doom_dream_env.world_model.config import ScenarioLimits, WorldModelConfig
 
 UNIMIX = 0.01  # share of every posterior in training that is uniform, so that the KL divergence stays finite
 
@@ -174,6 +174,9 @@ class Dynamics(nn.Module):
     variable_mask: Tensor  # float32 (scenarios + 1, V): 1 where the scenario has the variable
     ends_only_by_death: Tensor  # bool (scenarios + 1,)
     goal_rewards: Tensor  # float32 (scenarios + 1,): see `Scenario.goal_reward`
+    possible_rewards: Tensor  # bool (scenarios + 1, R): see `ScenarioLimits`, as the next two
+    least_variables: Tensor  # float32 (scenarios + 1, V)
+    greatest_variables: Tensor
 
     def _register_constants(self, config: WorldModelConfig) -> None:
         """Constants that follow from the configuration and the scenarios; they are not saved with the weights."""
@@ -190,12 +193,25 @@ class Dynamics(nn.Module):
         constant("ends_only_by_death", torch.tensor([*only_by_death, False]))
         goals = [torch.inf if scenario is None else scenario.goal_reward for scenario in known]
         constant("goal_rewards", torch.tensor([*goals, torch.inf]))
+        anything = ScenarioLimits(
+            rewards=config.rewards,
+            changes=((-torch.inf, torch.inf),) * len(config.variables),
+            variables=((-torch.inf, torch.inf),) * len(config.variables),
+        )
+        limits = [*(config.limits or (anything,) * len(config.scenarios)), anything]  # the last one: unknown
+        pays = [[reward in limit.rewards for reward in config.rewards] for limit in limits]
+        constant("possible_rewards", torch.tensor(pays))
+        variables = torch.tensor([limit.variables for limit in limits])
+        constant("least_variables", variables[..., 0])
+        constant("greatest_variables", variables[..., 1])
         for index, values in enumerate(config.deltas):
             changes = torch.tensor(values, dtype=torch.float32)
             still = changes.abs() == changes.abs().min()
+            least, greatest = torch.tensor([limit.changes[index] for limit in limits]).T[..., None]
+            within = (changes >= least) & (changes <= greatest)
             constant(f"deltas_{index}", changes)
             # A variable that a scenario lacks does not change; nothing teaches the logits to say so.
-            constant(f"possible_{index}", (self.variable_mask[:, index, None] > 0) | still)
+            constant(f"possible_{index}", ((self.variable_mask[:, index, None] > 0) & within) | still)
 
     def deltas(self, index: int) -> Tensor:
         """The changes per step that variable `index` can make, in the game's units, (S,)."""
@@ -261,10 +277,17 @@ class Dynamics(nn.Module):
             condition = condition + code
         return z + self.central(torch.cat([condition, z], -1))
 
-    def variable_change(self, outcome: list[Tensor], scenario: Tensor) -> Tensor:
-        """Change of the game variables in the game's units, (..., V), of an outcome; 0 where the scenario lacks one."""
+    def changed_variables(self, variables: Tensor, outcome: list[Tensor], scenario: Tensor) -> Tensor:
+        """Game variables after a step, in the game's units, (..., V), kept where the game keeps them.
+
+        Args:
+            variables: before the step, (..., V).
+            outcome: per variable, index of its change (...).
+            scenario: index, (...). What it lacks does not change.
+        """
         changes = torch.stack([self.deltas(i)[index] for i, index in enumerate(outcome)], -1)
-        return changes * self.variable_mask[scenario]
+        after = variables + changes * self.variable_mask[scenario]
+        return torch.minimum(torch.maximum(after, self.least_variables[scenario]), self.greatest_variables[scenario])
 
     def termination_logits(self, condition: Tensor, scaled_variables: Tensor) -> tuple[Tensor, Tensor]:
         """What the heads say of the end of a step, as training needs it.
@@ -284,9 +307,10 @@ class Dynamics(nn.Module):
     def continue_and_reward(self, condition: Tensor, variables: Tensor, scenario: Tensor) -> tuple[Tensor, Tensor]:
         """Probability that the episode goes on, and expected reward, both (...).
 
-        Two rules of the game hold whatever the heads say. In some scenarios nothing but death ends an episode, so
-        whoever has health left goes on. In others reaching the goal ends it, so an end is at least as likely as the
-        goal's reward: without this rule a dream pays that reward again and again.
+        Three rules of the game hold whatever the heads say. Rewards that the scenario never pays have no probability
+        (`ScenarioLimits`). In some scenarios nothing but death ends an episode, so whoever has health left goes on. In
+        others reaching the goal ends it, so an end is at least as likely as the goal's reward: without this rule a
+        dream pays that reward again and again.
 
         Args:
             condition: (..., E).
@@ -294,7 +318,7 @@ class Dynamics(nn.Module):
             scenario: index, (...).
         """
         continue_logit, reward_logits = self.termination_logits(condition, variables / self.scales)
-        probabilities = reward_logits.softmax(-1)
+        probabilities = reward_logits.masked_fill(~self.possible_rewards[scenario], -torch.inf).softmax(-1)
         goal = (probabilities * (self.rewards > self.goal_rewards[scenario][..., None])).sum(-1)
         continues = torch.minimum(continue_logit.sigmoid(), 1 - goal)
         alive = self.ends_only_by_death[scenario] & (variables[..., 0] > 0)
@@ -311,7 +335,7 @@ class Dynamics(nn.Module):
         """
         each = scenario[..., None]  # the changes are a dimension of their own, in front of the last one
         step = self.transition(h[..., None, :], action[..., None, :], each, _every_change_of_the_first)
-        after = variables[..., None, :] + self.variable_change(step.outcome, each)
+        after = self.changed_variables(variables[..., None, :], step.outcome, each)
         continues, _ = self.continue_and_reward(step.condition, after, each)
         probabilities = step.outcome_logits[0].squeeze(-2).softmax(-1)
         return (probabilities * (1 - continues)).sum(-1)

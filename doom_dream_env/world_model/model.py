@@ -294,7 +294,7 @@ class WorldModel(nn.Module):
         dynamics = self.dynamics
         choose = sampled(generator) if temperature > 0 else most_likely
         step = dynamics.transition(state.h, buttons, state.scenario, choose)
-        variables = state.variables + dynamics.variable_change(step.outcome, state.scenario)
+        variables = dynamics.changed_variables(state.variables, step.outcome, state.scenario)
         continues, reward = dynamics.continue_and_reward(step.condition, variables, state.scenario)
         code = None
         if temperature > 0:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.world_model import PRESETS, WorldModel, files
+from doom_dream_env.world_model.config import ScenarioLimits
 from doom_dream_env.world_model.manifold import Manifold
 from training.data.dataset import Dataset
 from training.models.training_model import TrainingModel
@@ -40,6 +41,7 @@ def new_training_model(preset: str, data: Dataset, seed: int, init: str | None) 
         known=tuple(tuple(map(bool, scenario.variable_mask())) for scenario in data.scenarios),
         deltas=deltas,
         rewards=rewards,
+        limits=tuple(scenario_limits(data, scenario, rewards) for scenario in range(len(data.names))),
     )
     torch.manual_seed(seed)
     model = TrainingModel(config, data.places)
@@ -96,6 +98,29 @@ def reward_support(rewards: np.ndarray) -> list[np.ndarray]:
     if not len(rest):
         return [common]
     return [common, np.quantile(rest, np.linspace(0, 1, REWARD_QUANTILES)).round(2)]
+
+
+def scenario_limits(data: Dataset, scenario: int, support: tuple[float, ...]) -> ScenarioLimits:
+    """What the game did in the recorded play of one scenario (index).
+
+    A scenario with few different rewards pays just those. Where they vary freely, every value of the support between
+    the least and the greatest one is possible: a two-hot code of a reward lies on its two neighbours.
+    """
+    here = data.scenario == scenario
+    found = np.unique(data.rewards[here].round(4))
+    values = np.array(support)
+    if len(found) <= FREQUENT_REWARDS:
+        possible = np.unique([np.abs(values - reward).argmin() for reward in found])
+    else:
+        first = max(np.searchsorted(values, found[0], "right") - 1, 0)
+        possible = np.arange(first, min(np.searchsorted(values, found[-1]), len(values) - 1) + 1)
+    change = data.next_variables[here] - data.variables[here]
+    both = np.concatenate([data.variables[here], data.next_variables[here]])
+    return ScenarioLimits(
+        rewards=tuple(support[index] for index in possible),
+        changes=tuple(zip(change.min(0).tolist(), change.max(0).tolist(), strict=True)),
+        variables=tuple(zip(both.min(0).tolist(), both.max(0).tolist(), strict=True)),
+    )
 
 
 def frequent(values: np.ndarray, most: int) -> np.ndarray:

@@ -26,7 +26,7 @@ Player = Callable[[Game], Buttons]
 LONGEST_HOLD = 20  # steps; the longest that random play holds an action
 ALTERNATION = (2, 60)  # steps; the shortest and the longest that an alternating player holds one
 DISTURBANCE = (0.02, 0.3)  # how often a perturbed player is interrupted: bursts per step, drawn for each episode
-LONGEST_BURST = 7  # steps of one interruption
+BURST = (2, 12)  # steps; the shortest and the longest interruption
 
 
 class RandomPlayer:
@@ -91,7 +91,8 @@ class PerturbedPlayer:
         """Choose an action; the other player is asked in every step, so that it knows where it is."""
         buttons = self._player(game)
         if self._left == 0 and self._rng.random() < self._rate:
-            self._left = int(self._rng.integers(1, LONGEST_BURST + 1))
+            shortest, longest = BURST
+            self._left = int(self._rng.integers(shortest, longest + 1))
             self._random.restart()
         if self._left > 0:
             self._left -= 1
