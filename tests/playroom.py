@@ -16,6 +16,7 @@ from torch import nn
 import doom_dream_env  # noqa: F401
 from doom_dream_env.agents import Agent, AgentCard, agent
 from doom_dream_env.envs import DreamBatch
+from doom_dream_env.play.film import STEPS_PER_SECOND, Film
 from doom_dream_env.play.session import PlayScenario, Session
 from doom_dream_env.play.window import Window
 from doom_dream_env.scenarios import SCENARIOS, press
@@ -25,6 +26,7 @@ NOTHING = press()
 LEFT = press("MOVE_LEFT")
 RIGHT = press("MOVE_RIGHT")
 STEP = 4  # tics
+BRIGHTER = 12  # a frame of a film is so much brighter than the one before
 TAKE_COVER = PlayScenario("take_cover")
 FREEDOOM = PlayScenario("freedoom")
 
@@ -109,3 +111,26 @@ def video(path: Path) -> list[np.ndarray]:
     """The frames of a film."""
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+# ---- films -----------------------------------------------------------------------------------------------------------
+
+
+def grey(t: int, height: int = 120, width: int = 160) -> np.ndarray:
+    """Frame t: black left, grey right, the brighter the later."""
+    frame = np.zeros((height, width, 3), np.uint8)
+    frame[:, width // 2 :] = BRIGHTER * t
+    return frame
+
+
+def shoot(path: Path, frames: int, rate: float = STEPS_PER_SECOND, scale: int = 1) -> Path:
+    """A film of so many grey frames."""
+    with Film(path, rate, scale) as film:
+        for t in range(frames):
+            film.add(grey(t))
+    return path
+
+
+def brightness(frames: np.ndarray) -> np.ndarray:
+    """Which t each frame shows, (T,)."""
+    return frames[:, 10:100, frames.shape[2] // 2 + 10 : -10].mean((1, 2, 3)) / BRIGHTER

@@ -1,4 +1,4 @@
-"""Promises of films and of clips to dream on from: readable by others, at the right speed, whole whatever happens."""
+"""Promises of films: readable by others, at the right speed, whole whatever happens or not there at all."""
 
 from __future__ import annotations
 
@@ -12,26 +12,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
+from playroom import brightness, grey, shoot
 
 from doom_dream_env.demo import write_clip
-from doom_dream_env.play import film
-from doom_dream_env.play.film import START_STEPS, STEPS_PER_SECOND, Film, read_start
-
-STEP = 12  # a frame is this much brighter than the one before
-
-
-def grey(t: int, height: int = 120, width: int = 160) -> np.ndarray:
-    """Frame t: black left, grey right, the brighter the later."""
-    frame = np.zeros((height, width, 3), np.uint8)
-    frame[:, width // 2 :] = STEP * t
-    return frame
-
-
-def shoot(path: Path, frames: int, rate: float = STEPS_PER_SECOND, scale: int = 1) -> Path:
-    with Film(path, rate, scale) as film:
-        for t in range(frames):
-            film.add(grey(t))
-    return path
+from doom_dream_env.play.film import STEPS_PER_SECOND, Film
 
 
 def played(path: Path) -> tuple[np.ndarray, list[float]]:
@@ -52,14 +36,6 @@ def played(path: Path) -> tuple[np.ndarray, list[float]]:
             frames.append(frame.to_ndarray(format="rgb24"))
             times.append(float(frame.time))
     return np.stack(frames), times
-
-
-def brightness(frames: np.ndarray) -> np.ndarray:
-    """Which t each frame shows, (T,)."""
-    return frames[:, 10:100, frames.shape[2] // 2 + 10 : -10].mean((1, 2, 3)) / STEP
-
-
-# ---- films -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rate", [STEPS_PER_SECOND, 35])
@@ -155,6 +131,22 @@ def test_what_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.mp4"]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_of_a_film_that_the_disk_has_no_room_for_nothing_is_left(tmp_path: Path, suffix: str) -> None:
+    """A limit on the size of files, which is reported as a full disk is."""
+    code = (
+        "import resource, sys, numpy as np\nfrom pathlib import Path\nfrom doom_dream_env.play.film import Film\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\nrng = np.random.default_rng(0)\n"
+        "try:\n"
+        f"    with Film(Path({str(tmp_path)!r}) / 'a{suffix}', 35) as film:\n"
+        "        for _ in range(100): film.add(rng.integers(0, 256, (120, 160, 3), np.uint8))\n"
+        "except OSError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=100, capture_output=True, text=True)
+    assert done.stdout.endswith(f"cannot film to {tmp_path}/a{suffix}: File too large\n") and not done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_film_replaces_an_older_one_only_when_it_is_whole(tmp_path: Path) -> None:
     path = shoot(tmp_path / "a.mp4", 3)
     with Film(path, 35) as film:
@@ -170,84 +162,3 @@ def test_the_demo_films_dream_and_game_twice_enlarged(tmp_path: Path) -> None:
     for path in paths:
         frames, times = played(path)
         assert frames.shape == (6, 240, 656, 3) and times[5] == pytest.approx(5 * 4 / 35, abs=0.006)
-
-
-# ---- beginnings of the user's own ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
-def test_a_picture_is_one_frame(tmp_path: Path, suffix: str) -> None:
-    Image.fromarray(grey(10)).save(tmp_path / f"a{suffix}")
-    frames = read_start(tmp_path / f"a{suffix}")
-    assert frames.shape == (1, 120, 160, 3) and frames.dtype == np.uint8
-    np.testing.assert_allclose(frames[0], grey(10), atol=0 if suffix == ".png" else 40)
-
-
-def test_a_picture_is_cropped_around_the_centre_and_averaged(tmp_path: Path) -> None:
-    stripes = np.zeros((240, 520, 3), np.uint8)
-    stripes[:, ::2] = 200
-    stripes[:, :100] = stripes[:, 420:] = (255, 0, 0)  # 16:9 and more: the sides go
-    Image.fromarray(stripes).save(tmp_path / "wide.png")
-    assert (read_start(tmp_path / "wide.png") == 100).all()
-    Image.fromarray(grey(5, 500, 160)).convert("L").save(tmp_path / "tall.png")
-    np.testing.assert_array_equal(read_start(tmp_path / "tall.png")[0], grey(5))
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
-@pytest.mark.parametrize(("frames", "expected"), [(5, range(5)), (20, range(4, 20))])
-def test_a_clip_at_the_games_own_speed_comes_back_step_by_step(
-    tmp_path: Path, suffix: str, frames: int, expected: range
-) -> None:
-    start = read_start(shoot(tmp_path / f"a{suffix}", frames, scale=2))
-    np.testing.assert_allclose(brightness(start), expected, atol=0.3)
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
-def test_a_clip_of_another_speed_is_sampled_by_its_time_stamps(tmp_path: Path, suffix: str) -> None:
-    fast = read_start(shoot(tmp_path / f"fast{suffix}", 20, rate=35))
-    np.testing.assert_allclose(brightness(fast), [3, 7, 11, 15, 19], atol=0.3)
-    slow = read_start(shoot(tmp_path / f"slow{suffix}", 5, rate=STEPS_PER_SECOND / 2))
-    assert len(slow) == 9
-    np.testing.assert_allclose(brightness(slow)[::2], range(5), atol=0.3)
-
-
-def test_of_a_long_clip_only_the_end_is_read(tmp_path: Path) -> None:
-    with Film(tmp_path / "long.mp4", 2 * STEPS_PER_SECOND) as clip:
-        for t in range(400):
-            clip.add(np.full((120, 160, 3), t // 2, np.uint8))
-    np.testing.assert_allclose(read_start(tmp_path / "long.mp4").mean((1, 2, 3)), range(200 - START_STEPS, 200), atol=1)
-    assert len(list(film._timed_frames(tmp_path / "long.mp4"))) < 210, "the beginning was read, too"
-
-
-def test_what_is_neither_picture_nor_clip_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"no file .*missing.png; expected a picture \(png, jpg, ...\) or a clip"
-    ):
-        read_start(tmp_path / "missing.png")
-    with pytest.raises(FileNotFoundError, match="no file"):
-        read_start(tmp_path)
-    shoot(tmp_path / "good.mp4", 20)
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)).save(tmp_path / "good.png")
-    contents = {
-        "text.mp4": b"this is no film",
-        "text.txt": b"this is no film",
-        "empty.png": b"",
-        "noise.gif": np.random.default_rng(0).bytes(5000),
-        "cut.png": (tmp_path / "good.png").read_bytes()[:5000],
-        "cut.mp4": (tmp_path / "good.mp4").read_bytes()[:500],
-    }
-    for name, content in contents.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=f"cannot read .*{name}: .*; expected a picture"):
-            read_start(tmp_path / name)
-
-
-def test_sound_alone_is_no_clip(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "a.wav"), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
-        sound.rate = 8000
-        container.mux(stream.encode(sound))
-        container.mux(stream.encode())
-    with pytest.raises(ValueError, match="cannot read .*a.wav: there is no video in it"):
-        read_start(tmp_path / "a.wav")

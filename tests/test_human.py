@@ -5,7 +5,9 @@ Real ViZDoom; a fixed rule is the person.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from conftest import ROOT
 
 from doom_dream_env import recording
 from doom_dream_env.envs.game import Game
+from doom_dream_env.play import human
 from doom_dream_env.play.human import HumanRecorder
 from doom_dream_env.scenarios import SCENARIOS, get_scenario, press
 from training.config import DynamicsConfig
@@ -60,7 +63,6 @@ def play(recorder: HumanRecorder, seed: int, steps: int = 10**6) -> tuple[list[n
 def test_two_episodes_are_recorded_as_they_were_played(game: Game, tmp_path: Path) -> None:
     recorder = HumanRecorder(tmp_path, SCENARIO, game)
     episodes = [play(recorder, seed) for seed in (7, 8)]
-    assert not list(tmp_path.rglob("*.parquet"))
     recorder.close()
     recorder.close()
     written = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")]
@@ -170,6 +172,40 @@ def test_a_long_session_is_written_at_the_ends_of_episodes(
     assert len(list(tmp_path.rglob("*.parquet"))) == 1
 
 
+def test_a_killed_program_loses_no_more_than_a_minute(
+    game: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody calls `close` here."""
+    recorder = HumanRecorder(tmp_path, SCENARIO, game)
+    _, rewards, ended = play(recorder, 7)
+    (shard,) = (tmp_path / "take_cover").iterdir()
+    assert ended and len(read_shard(shard)) == len(rewards), "an episode that has ended is not on the disk"
+    monkeypatch.setattr(human, "LOSS", 5 * SCENARIO.seconds_per_step)
+    play(recorder, 8, steps=13)
+    assert len(read_shard(shard)) == len(rewards) + 10, "of a long episode, all but the last minute"
+    recorder.begin(9)
+    assert len(read_shard(shard)) == len(rewards) + 13, "an episode that was left"
+    assert list((tmp_path / "take_cover").iterdir()) == [shard]
+    assert Dataset(tmp_path, ["take_cover"]).elapsed[-13:].tolist() == list(range(13))
+
+
+def test_a_full_disk_leaves_what_was_written_before(
+    game: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = HumanRecorder(tmp_path, SCENARIO, game)
+    _, rewards, _ = play(recorder, 7)
+    (shard,) = (tmp_path / "take_cover").iterdir()
+    monkeypatch.setattr(recording.os, "replace", full_disk)
+    with pytest.raises(OSError, match=f"could not write {shard}: No space left"):
+        play(recorder, 8)
+    monkeypatch.undo()
+    assert len(read_shard(shard)) == len(rewards) and list((tmp_path / "take_cover").iterdir()) == [shard]
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_free_play_is_named_after_its_map(tmp_path: Path) -> None:
     scenario = get_scenario("freedoom", map="MAP02")
     game = Game(scenario, privileged=True)
@@ -217,4 +253,4 @@ def test_without_pyarrow_the_error_names_the_command() -> None:
         "except ImportError as error: print(error, Path('nowhere').exists())"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert 'pip install "doom-dream-env[train]" False' in done.stdout, done.stderr
+    assert f'pip install -e "{ROOT}[train]" False' in done.stdout, done.stderr

@@ -12,7 +12,7 @@ import pygame
 import pytest
 
 import doom_dream_env  # noqa: F401
-from doom_dream_env.play.keys import KEYS, Keyboard, Pad, keys_to_action, parse, to_buttons
+from doom_dream_env.play.keys import KEYS, Keyboard, Pad, keys_to_action, parse, presses, to_buttons
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, press
 from doom_dream_env.world_model import WorldModel
 
@@ -68,6 +68,72 @@ def test_a_tap_counts_until_the_step_ends_and_lost_focus_releases_all() -> None:
     assert keys.names == {"MOUSE"}
     assert not keys.handle(pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=3))
     assert not keys.handle(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_F1))
+
+
+def key(kind: int, code: int, scancode: int) -> pygame.Event:
+    return pygame.event.Event(kind, key=code, scancode=scancode)
+
+
+@pytest.mark.parametrize(
+    ("layout", "letters"),
+    [("azerty", "zqsdae"), ("qwerty", "wasdqe"), ("colemak", "warsqf"), ("dvorak", ",aoe'.")],
+)
+def test_the_hand_lies_where_it_does_on_every_keyboard(layout: str, letters: str) -> None:
+    places = (pygame.KSCAN_W, pygame.KSCAN_A, pygame.KSCAN_S, pygame.KSCAN_D, pygame.KSCAN_Q, pygame.KSCAN_E)
+    for letter, place, name in zip(letters, places, "WASDQE", strict=True):
+        keys = Keyboard()
+        assert keys.handle(key(pygame.KEYDOWN, ord(letter), place)) == name
+        assert keys.names == {name}
+        keys.handle(key(pygame.KEYUP, ord(letter), place))
+        keys.end_step()
+        assert not keys.names
+
+
+def test_a_letter_in_another_place_is_another_key() -> None:
+    """The W of a French keyboard is where the Z is; its J and its arrows are what they say."""
+    keys = Keyboard()
+    assert keys.handle(key(pygame.KEYDOWN, pygame.K_w, pygame.KSCAN_Z)) is None and not keys.names
+    assert keys.handle(key(pygame.KEYDOWN, pygame.K_j, pygame.KSCAN_C)) == "J"
+    assert keys.handle(key(pygame.KEYDOWN, pygame.K_UP, pygame.KSCAN_UP)) == "UP"
+    assert keys.handle(key(pygame.KEYDOWN, pygame.K_w, 0)) == "W", "a remote keyboard has no scan codes"
+
+
+def test_of_two_keys_for_one_button_one_may_be_released() -> None:
+    keys = Keyboard()
+    keys.handle(key(pygame.KEYDOWN, pygame.K_LCTRL, pygame.KSCAN_LCTRL))
+    keys.handle(key(pygame.KEYDOWN, pygame.K_RCTRL, pygame.KSCAN_RCTRL))
+    keys.handle(key(pygame.KEYDOWN, pygame.K_LCTRL, pygame.KSCAN_LCTRL))  # repeated
+    keys.handle(key(pygame.KEYUP, pygame.K_LCTRL, pygame.KSCAN_LCTRL))
+    keys.end_step()
+    assert keys.names == {"CTRL"}
+    keys.handle(key(pygame.KEYUP, pygame.K_RCTRL, pygame.KSCAN_RCTRL))
+    keys.handle(key(pygame.KEYUP, pygame.K_RCTRL, pygame.KSCAN_RCTRL))
+    assert not keys.names
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_it_is_known_which_keys_do_something(name: str) -> None:
+    scenario = SCENARIOS[name]
+    for one in KEYS:
+        does = {BUTTONS[i] for i in np.flatnonzero(to_buttons([one], scenario))}
+        if one == "ALT":
+            with_alt = to_buttons(["ALT", "LEFT"], scenario).tolist()
+            assert bool(presses(one, scenario)) == (with_alt != to_buttons(["LEFT"], scenario).tolist())
+        else:
+            assert presses(one, scenario) == does
+
+
+def test_a_pad_that_comes_and_goes_at_once_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pad = Pad()
+
+    def gone(index: int) -> None:
+        raise pygame.error("Invalid device index")
+
+    monkeypatch.setattr("doom_dream_env.play.keys.controller.get_count", lambda: 1)
+    monkeypatch.setattr("doom_dream_env.play.keys.controller.is_controller", lambda index: True)
+    monkeypatch.setattr("doom_dream_env.play.keys.controller.Controller", gone)
+    pad.handle(pygame.event.Event(pygame.CONTROLLERDEVICEADDED, device_index=0))
+    assert pad.names == set()
 
 
 def test_a_game_pad_presses_buttons_and_may_be_missing() -> None:

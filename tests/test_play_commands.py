@@ -5,21 +5,38 @@ Legend: a step is four ticks of 1/35 s.
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from conftest import ROOT
 from playroom import LEFT, STEP, ticks, video
 
 from doom_dream_env.agents import Agent
 from doom_dream_env.cli import main
-from doom_dream_env.play import hud
+from doom_dream_env.play import commands, hud
+from doom_dream_env.play.film import Film
 from doom_dream_env.play.session import PlayScenario, Session
 from doom_dream_env.play.window import Window
 from doom_dream_env.scenarios import press
 from doom_dream_env.world_model import WorldModel
+
+
+def status(words: list[str]) -> int:
+    """The exit status of a command."""
+    try:
+        return main(words)
+    except SystemExit as end:
+        assert isinstance(end.code, int)
+        return end.code
 
 
 @pytest.fixture
@@ -86,22 +103,28 @@ def test_a_film_of_dream_and_real_game_shows_both(shipped: Agent, immortal: Worl
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["play", "--scenario", "take_covr"], "scenario 'take_covr' is unknown"),
-        (["play", "--wad", "nowhere.wad"], "cannot read the WAD nowhere.wad"),
+        (["play", "--scenario", "take_covr"], "'take_covr' is unknown"),
+        (["play", "--wad", "nowhere.wad"], "'nowhere.wad' does not exist"),
         (["play", "--map", "MAP99"], "no map 'MAP99'"),
         (["play", "--start", "nowhere.png"], "nowhere.png"),
         (["play", "--start", "broken.png"], "broken.png"),
         (["play", "--out", "broken.png/films"], "cannot write to broken.png/films"),
+        (["play", "--real", "--save", "broken.png/data"], "cannot write to broken.png/data"),
         (["play", "--agent"], "no agent ships for take_cover"),
         (["play", "--save", "data"], "only real play is recorded"),
-        (["play", "--temperature", "3"], "temperature must be in 0…2"),
+        (["play", "--temperature", "3"], "--temperature: must be a number from 0 to 2"),
         (["autoplay", "--map", "MAP01"], "no agent ships for freedoom"),
         (["record", "--out", "film.avi", "--keys", "A"], "must end in .mp4 or .gif"),
         (["record", "--out", "broken.png/film.mp4", "--keys", "A"], "cannot write to broken.png"),
         (["record", "--keys", "JUMP*3"], "'JUMP'"),
         (["record", "--keys", ""], "nothing to film"),
         (["record", "--keys", "A", "--seconds", "-1"], "nothing to film"),
-        (["record", "--keys", "A", "--scale", "0"], "--scale must be 1 or more"),
+        (["record", "--keys", "A", "--scale", "0"], "--scale must be 1 to 24"),
+        (["record", "--keys", "A", "--scale", "300"], "--scale must be 1 to 24"),
+        (["play", "--scale", "-1"], "--scale must be 1 to 24"),
+        (["record", "--keys", "A", "--seconds", "0"], "nothing to film"),
+        (["record", "--keys", "A", "--seconds", "nan"], "nothing to film"),
+        (["record", "--keys", "A", "--seconds", "inf"], "nothing to film"),
         (["record"], "no agent ships for take_cover"),
         (["play"], "no display"),
     ],
@@ -116,6 +139,77 @@ def test_mistakes_are_one_clear_line(
     Path("broken.png").write_bytes(b"no picture")
     if message == "no display":
         monkeypatch.setenv("SDL_VIDEODRIVER", "nonsense")
-    assert main([*arguments, "--weights", str(weights)]) == 1
+    assert status([*arguments, "--weights", str(weights)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("dream-doom: ") and message in error and error.count("\n") == 1
+    assert (
+        error.startswith(("dream-doom: ", f"dream-doom {arguments[0]}: "))
+        and message in error
+        and error.count("\n") == 1
+    )
+
+
+# ---- programs that are ended from outside ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_program_that_is_told_to_end_finishes_its_film_first(name: str) -> None:
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as ended, commands.ending_properly(), Film(Path("a.mp4"), 35) as film:
+        for _ in range(10):
+            film.add(np.zeros((120, 160, 3), np.uint8))
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+    assert ended.value.code == 128 + number and signal.getsignal(number) == before
+    assert len(video(Path("a.mp4"))) == 10 and [path.name for path in Path().iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_recorded_play_survives_the_program(weights: Path, name: str) -> None:
+    """A real program in a window that nobody sees; the file it leaves is read, and no game goes on."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    words = ["play", "--real", "--scenario", "basic", "--weights", str(weights), "--save", "data", "--scale", "1"]
+    program = subprocess.Popen([sys.executable, "-m", "doom_dream_env.cli", *words])
+    until = time.monotonic() + 120
+    while not list(Path("data").rglob("*.parquet")):  # an episode of ten seconds has ended
+        assert program.poll() is None and time.monotonic() < until
+        time.sleep(0.2)
+    program.send_signal(getattr(signal, name))
+    assert program.wait(30) == (128 + signal.SIGTERM if name == "SIGTERM" else -signal.SIGKILL)
+    (shard,) = Path("data").rglob("*.parquet")
+    assert len(parquet.read_table(shard)) >= 50
+    assert not list(Path("data").rglob("*.partial"))
+
+
+def test_nothing_is_left_of_a_film_that_the_disk_has_no_room_for(
+    weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Film, image: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Film, "_encode", full)
+    command = ["record", "--weights", str(weights), "--keys", "A*3", "--scale", "1", "--out", "films/one.mp4"]
+    assert status(command) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "cannot film to films/one.mp4: No space left on device" in error and not list(Path("films").iterdir())
+
+
+def test_a_mistake_is_named_before_anything_is_loaded_or_made(
+    weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (
+        ["--out", "new/a.avi"],
+        ["--out", "new/a.mp4", "--scale", "99"],
+        ["--out", "new/a.gif", "--keys", "?"],
+    ):
+        assert status(["record", "--keys", "A", "--weights", str(weights), *words]) == 2
+        assert capsys.readouterr().err and not Path("new").exists()
+    code = "import sys, doom_dream_env.play.commands; sys.exit('torch' in sys.modules or 'vizdoom' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=100).returncode == 0
+
+
+def test_capitals_in_the_name_of_a_film_are_no_mistake(weights: Path) -> None:
+    for name in ("A:b %d.MP4", "A.Gif"):
+        assert main(["record", "--weights", str(weights), "--keys", "A", "--scale", "1", "--out", name]) == 0
+        assert Path(name).is_file()

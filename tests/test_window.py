@@ -17,7 +17,8 @@ from playroom import FREEDOOM, NOTHING, STEP, press_key, video
 
 import doom_dream_env  # noqa: F401
 from doom_dream_env.agents import Agent
-from doom_dream_env.play import hud
+from doom_dream_env.play import display, hud
+from doom_dream_env.play.overlay import Overlay
 from doom_dream_env.play.session import PlayScenario, Session
 from doom_dream_env.play.window import Window
 from doom_dream_env.scenarios import press
@@ -59,6 +60,17 @@ def test_a_tap_between_two_frames_is_not_lost(open_window: Callable[..., Window]
         window.frame()
     held = range(STEP, 2 * STEP) if record else range(1, STEP)  # recorded keys count for whole steps
     assert [tick for tick, down in enumerate(pressed) if down] == list(held)
+
+
+def test_a_tap_while_time_stands_still_is_not_for_later(open_window: Callable[..., Window]) -> None:
+    window = open_window()
+    window.frame()
+    press_key(window, pygame.K_p)
+    press_key(window, pygame.K_a)
+    press_key(window, pygame.K_a, down=False)
+    window.frame()
+    press_key(window, pygame.K_p)
+    assert window.session.pressed.tolist() == NOTHING.tolist()
 
 
 def test_late_frames_are_dropped_but_no_steps(
@@ -132,6 +144,18 @@ def test_films_are_numbered_and_say_where_they_are(open_window: Callable[..., Wi
     assert window.session.status().notice.endswith("freedoom-MAP01-002.mp4") and window.film is None
 
 
+def test_two_windows_film_to_files_of_their_own(open_window: Callable[..., Window], tmp_path: Path) -> None:
+    one, other = open_window(), open_window()
+    for window in (one, other):
+        press_key(window, pygame.K_v)
+    one.frame()
+    for window in (one, other):
+        press_key(window, pygame.K_v)
+    films = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert films == ["take_cover-001.mp4", "take_cover-002.mp4"]
+    assert [len(video(tmp_path / "out" / name)) for name in films] == [2, 1]
+
+
 def test_a_screenshot_is_what_the_window_shows(open_window: Callable[..., Window], tmp_path: Path) -> None:
     window = open_window()
     window.frame()
@@ -143,31 +167,85 @@ def test_a_screenshot_is_what_the_window_shows(open_window: Callable[..., Window
     assert (tmp_path / "out" / "take_cover-002.png").is_file()
 
 
-def test_help_covers_the_window_and_names_every_command(open_window: Callable[..., Window]) -> None:
+def test_the_pointer_is_hidden_while_one_aims(open_window: Callable[..., Window]) -> None:
     window = open_window()
-    press_key(window, pygame.K_p)
+    window.frame()
+    assert not pygame.mouse.get_visible()
     press_key(window, pygame.K_F1)
-    covered = hud.to_frame(pygame.display.get_surface())
-    press_key(window, pygame.K_h)
+    assert pygame.mouse.get_visible()
+    press_key(window, pygame.K_F1)
+    assert not pygame.mouse.get_visible()
+    press_key(window, pygame.K_p)
+    assert pygame.mouse.get_visible()
+
+
+def test_a_window_that_is_minimised_stops_time_and_a_lost_focus_releases_the_keys(
+    open_window: Callable[..., Window],
+) -> None:
+    window = open_window()
+    press_key(window, pygame.K_a)
+    pygame.event.post(pygame.event.Event(pygame.WINDOWFOCUSLOST))
+    pygame.event.post(pygame.event.Event(pygame.WINDOWMINIMIZED))
+    window.wait(0)
+    window._keyboard.end_step()
+    assert window.session.paused and not window._keyboard.names
+
+
+def test_a_slow_computer_slows_the_dream_and_keys_stay_fresh(
+    open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every tic takes three times as long as it may: time slows, and a key is seen in the next tic."""
+    window = open_window()
+    clock = Clock()
+    monkeypatch.setattr("doom_dream_env.play.window.time.perf_counter", clock)
+    pressed: list[bool] = []
+    shown: list[bool] = []
+    frame = window.frame
+
+    def slow(show: bool) -> None:
+        if len(pressed) in (10, 20):
+            pygame.event.post(pygame.event.Event((pygame.KEYDOWN, pygame.KEYUP)[len(pressed) // 20], key=pygame.K_a))
+            window.wait(0)
+        frame(show)
+        clock.sleep(3 / 35)
+        shown.append(show)
+        pressed.append(bool(window.session.pressed.any()))
+        window.running = len(pressed) < 30
+
+    monkeypatch.setattr(window, "frame", slow)
+    window.run()
+    assert window.session._time == 30 and clock.now == pytest.approx(30 * 3 / 35, rel=0.05)
+    assert pressed.index(True) == 10 and not any(pressed[20 + STEP :])
+    assert any(shown[start : start + 9] == [False] * 7 + [True] + [False] for start in range(20)) and sum(shown) >= 3
+
+
+def test_a_resized_window_stays_as_it_is(open_window: Callable[..., Window]) -> None:
+    window = open_window()
+    pygame.display.set_mode((700, 333), pygame.RESIZABLE)
+    press_key(window, pygame.K_m)
+    press_key(window, pygame.K_m)
+    assert len(window.session.pictures()) == 2 and pygame.display.get_window_size() == (700, 333)
+
+
+def test_the_window_says_that_it_is_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    say = hud.Hud.say
+    monkeypatch.setattr(hud.Hud, "say", lambda self, surface, text: [said.append(text), say(self, surface, text)][1])
+    pygame.display.quit()
+    display.open_window(2)
+    assert said == ["loading …"] and pygame.display.get_window_size() == hud.size(1, 2)
     shown = hud.to_frame(pygame.display.get_surface())
-    assert (covered == hud.TEXT).all(-1).sum() > 4 * (shown == hud.TEXT).all(-1).sum()
-    spelled = {"+": "plus", "[": "leftbracket", "]": "rightbracket"}
-    text = " ".join(keys for keys, _ in hud.HELP)
-    for sign, word in spelled.items():
-        text = text.replace(sign, word)
-    words = text.lower().replace("-", " - ").split()
-    keypad = {"escape": "esc", "[-]": "-", "[+]": "+", "=": "+", " ": ""}
-    for key in window.commands:
-        name = pygame.key.name(key)
-        for written, meant in keypad.items():
-            name = name.replace(written, meant)
-        assert spelled.get(name, name).lower() in words, f"help says nothing of {name}"
+    assert (shown == hud.TEXT).all(-1).any()
+    pygame.display.quit()
 
 
 def test_every_command_works(open_window: Callable[..., Window], shipped: Agent) -> None:
     window = open_window()
     for key in window.commands:
         press_key(window, key)
+        if window.overlay:
+            press_key(window, key)
+        assert window.overlay is None or key == pygame.K_h
         window.running = True
     assert window.session.status().scenario == "take_cover" and window.film is not None
     assert pygame.mixer.get_init() is None, "a machine without sound could not play"
@@ -184,7 +262,7 @@ def test_the_window_fits_its_pictures_and_the_screen(open_window: Callable[..., 
     width, height = pygame.display.get_window_size()
     assert width <= screen_width and height <= screen_height
     for surface in (pygame.Surface((900, 200)), pygame.Surface((100, 300)), pygame.Surface((41, 13))):
-        hud.Hud().draw(surface, window.session.pictures(), window.session.status(), help=True)
+        hud.Hud().draw(surface, window.session.pictures(), window.session.status(), Overlay("", [("a", "b")], 0))
     wide_surface = pygame.Surface((900, 272))
     hud.Hud().draw(wide_surface, window.session.pictures(), window.session.status())
     frame = hud.to_frame(wide_surface)

@@ -1,30 +1,46 @@
-"""What `dream-doom play`, `autoplay` and `record` do with their arguments."""
+"""What `dream-doom play`, `autoplay` and `record` do with their arguments.
+
+Torch is loaded when there is a window that says so, and when no argument is wrong.
+"""
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import pygame
-import torch
 from tqdm import trange
 
-from doom_dream_env.envs.base import shared_world_model
 from doom_dream_env.play import hud
-from doom_dream_env.play.film import Film, read_start
+from doom_dream_env.play.clip import read_start
+from doom_dream_env.play.display import open_window
+from doom_dream_env.play.film import Film, check_name
 from doom_dream_env.play.keys import parse
-from doom_dream_env.play.session import PlayScenario, Session
-from doom_dream_env.play.window import Window
-from doom_dream_env.scenarios import TICS_PER_SECOND, press
+from doom_dream_env.scenarios import TICS_PER_SECOND, Buttons, Scenario, get_scenario, press
+
+if TYPE_CHECKING:
+    from doom_dream_env.play.session import Session
 
 SECONDS = 10.0  # of a film for which no keys are given
+LARGEST = 24  # scale of a film; two pictures are 7776x3264 then, which H.264 just allows
+ENDING = ("SIGTERM", "SIGHUP")  # what is sent to a program that shall end, and when its terminal is closed
 
 
-def play_scenario(args: argparse.Namespace) -> PlayScenario:
-    """The scenario that is asked for: free play if it is only a map or a WAD."""
+# ---- arguments -------------------------------------------------------------------------------------------------------
+
+
+def selected(args: argparse.Namespace) -> tuple[str, str | None, str | None]:
+    """Arguments of `get_scenario`: free play if it is only a map or a WAD that is asked for."""
     free_play = args.map is not None or args.wad is not None
-    return PlayScenario(args.scenario or ("freedoom" if free_play else "take_cover"), args.map, args.wad)
+    return args.scenario or ("freedoom" if free_play else "take_cover"), args.map, args.wad
 
 
 def check_folder(folder: Path) -> None:
@@ -38,87 +54,126 @@ def check_folder(folder: Path) -> None:
         raise OSError(f"cannot write to {folder}: {there} is {'read-only' if there.is_dir() else 'not a folder'}")
 
 
+def check_scale(scale: int) -> None:
+    """Are pictures of that size possible?
+
+    Raises:
+        ValueError: if not.
+    """
+    if not 1 <= scale <= LARGEST:
+        raise ValueError(f"--scale must be 1 to {LARGEST}, got {scale}")
+
+
+def film_frames(args: argparse.Namespace, steps: list[Buttons], scenario: Scenario) -> int:
+    """Frames of the film that is asked for.
+
+    Raises:
+        ValueError: if it would have none, or no end.
+    """
+    planned = SECONDS if args.keys is None else len(steps) * scenario.seconds_per_step
+    seconds = planned if args.seconds is None else args.seconds
+    frames = round(seconds * TICS_PER_SECOND) if math.isfinite(seconds) else 0
+    if frames < 1:
+        raise ValueError("there is nothing to film: give --seconds of more than 0, or --keys for a step or more")
+    return frames
+
+
+# ---- commands --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def ending_properly() -> Iterator[None]:
+    """Whoever is told to end (`kill`, a closed terminal) closes the window, the film and the game first."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for name in ENDING:
+            signal.signal(getattr(signal, name), signal.SIG_IGN)  # closing is not to be disturbed
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only that one is told
+        return
+    before = {name: signal.signal(getattr(signal, name), end) for name in ENDING if hasattr(signal, name)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def make_session(args: argparse.Namespace, start: Any, **more: Any) -> Session:
+    """A session of what is asked for; this loads torch and the weights, and starts the game if one is played."""
+    import torch
+
+    from doom_dream_env.envs.base import shared_world_model
+    from doom_dream_env.play.session import PlayScenario, Session
+
+    torch.set_num_threads(1)  # one dream at a time is too little work for more
+    model = shared_world_model(args.weights)
+    return Session(
+        PlayScenario(*selected(args)), model, temperature=args.temperature, seed=args.seed, start=start, **more
+    )
+
+
 def play(args: argparse.Namespace) -> None:
     """Open a window and let a person play."""
-    torch.set_num_threads(1)  # one dream at a time is too little work for more
-    check_folder(args.out)
-    session = Session(
-        play_scenario(args),
-        start=read_start(args.start) if args.start else None,
-        model=shared_world_model(args.weights),
-        mode=args.mode,
-        temperature=args.temperature,
-        seed=args.seed,
-        agent=args.agent,
-        save=args.save,
-    )
-    show(session, args)
+    show(args, mode=args.mode, agent=args.agent, save=args.save)
 
 
 def autoplay(args: argparse.Namespace) -> None:
     """Open a window in which an agent plays the real game, with the dream beside it."""
-    torch.set_num_threads(1)
+    args.start = None
+    show(args, mode="both", agent=True, resync=args.resync)
+
+
+def show(args: argparse.Namespace, **more: Any) -> None:
+    """Run a window until it is closed; `more` are arguments of the session."""
+    get_scenario(*selected(args))
     check_folder(args.out)
-    session = Session(
-        play_scenario(args),
-        model=shared_world_model(args.weights),
-        mode="both",
-        temperature=args.temperature,
-        seed=args.seed,
-        agent=True,
-        resync=args.resync,
-    )
-    show(session, args)
+    if more.get("save"):
+        check_folder(more["save"])
+    check_scale(args.scale)
+    start = read_start(args.start) if args.start else None
+    with ending_properly():
+        try:
+            open_window(args.scale, pictures=2 if more["mode"] == "both" else 1)
+            session = make_session(args, start, **more)
+            try:
+                from doom_dream_env.play.window import Window
 
-
-def show(session: Session, args: argparse.Namespace) -> None:
-    """Run a window until it is closed."""
-    try:
-        Window(session, args.out, args.scale).run()
-    finally:
-        session.close()
+                Window(session, args.out, args.scale).run()
+            finally:
+                session.close()
+        finally:
+            pygame.display.quit()
 
 
 def record(args: argparse.Namespace) -> None:
     """Film a session without a display, and print where the film is."""
-    torch.set_num_threads(1)
-    if args.scale < 1:
-        raise ValueError(f"--scale must be 1 or more, got {args.scale}")
+    scenario = get_scenario(*selected(args))
+    steps = parse(args.keys or "", scenario)
+    frames = film_frames(args, steps, scenario)
+    check_name(args.out)
+    check_scale(args.scale)
     check_folder(args.out.parent)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    session = Session(
-        play_scenario(args),
-        start=read_start(args.start) if args.start else None,
-        model=shared_world_model(args.weights),
-        mode=args.mode,
-        temperature=args.temperature,
-        seed=args.seed,
-        agent=args.keys is None,
-        resync=args.resync,
-    )
-    try:
-        film(session, args)
-    finally:
-        session.close()
+    start = read_start(args.start) if args.start else None
+    with ending_properly():
+        session = make_session(args, start, mode=args.mode, agent=args.keys is None, resync=args.resync)
+        try:
+            film(session, args.out, args.scale, steps, frames)
+        finally:
+            session.close()
     print(args.out.resolve())
 
 
-def film(session: Session, args: argparse.Namespace) -> None:
-    """Press the keys that are given, or let the agent play, and film it.
-
-    Raises:
-        ValueError: on keys that mean nothing, or if the film would have no frame.
-    """
-    steps = parse(args.keys or "", session.scenario)
-    planned = SECONDS if args.keys is None else len(steps) * session.scenario.seconds_per_step
-    frames = round((args.seconds or planned) * TICS_PER_SECOND)
-    if frames < 1:
-        raise ValueError("there is nothing to film: give --seconds of more than 0, or --keys for a step or more")
+def film(session: Session, out: Path, scale: int, steps: list[Buttons], frames: int) -> None:
+    """Press keys step by step and then nothing, or let the agent play, and film it."""
     coming = iter(steps)
     buttons = press()
     drawing = hud.Hud()
-    surface = pygame.Surface(hud.size(len(session.views), args.scale))
-    with Film(args.out, TICS_PER_SECOND) as output:
+    surface = pygame.Surface(hud.size(len(session.views), scale))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with Film(out, TICS_PER_SECOND) as output:
         for _ in trange(frames, unit="frame", disable=None):
             if session.phase == 0 and not session.over:
                 buttons = next(coming, press())

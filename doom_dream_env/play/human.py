@@ -13,14 +13,17 @@ from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import BUTTONS, Buttons, Scenario, press
 from doom_dream_env.seeds import TRAINING
 
+LOSS = 60.0  # s of play, at most, that a killed program takes with it
+
 
 class HumanRecorder:
     """Plays the real game for a person, tic by tic, and records it step by step.
 
     The buttons of a step's first tic are held for all of it, as every other player holds them: the frames between two
     steps are only to be looked at. Shards are `folder/<scenario>/train-human-00000.parquet` and on, in free play
-    `train-human-MAP01-00000.parquet`; none is overwritten. One is written when an episode ends after 1500 steps or
-    more, and on `close`.
+    `train-human-MAP01-00000.parquet`; none of an earlier session is overwritten. The newest is written again, whole,
+    whenever an episode ends, every minute of a longer one, and on `close`: a program that is killed loses no more than
+    that. The next one begins with the episode after 1500 steps.
 
     Args:
         folder: of the dataset; made if it is missing.
@@ -48,6 +51,8 @@ class HumanRecorder:
         self._before: dict[str, Any] = {}  # what its row holds of the moment before it
         self._action: Buttons = press()
         self._reward = 0.0
+        self._path: Path | None = None  # of the newest shard, once it is written
+        self._unsaved = 0  # steps that are not in it yet
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.folder).close()
@@ -64,6 +69,7 @@ class HumanRecorder:
             raise ValueError(f"recorded play is for training, so its seeds are 0 to {TRAINING[-1]}, not {seed}")
         if seed == self._seed:
             self.close()  # within a shard, episodes are told apart by their seeds
+        self._save()
         self.game.reset(seed)
         self._seed = seed
         self._elapsed = 0
@@ -110,7 +116,10 @@ class HumanRecorder:
             behaviour="human",
         )
         self._elapsed += 1
+        self._unsaved += 1
         self._tics = 0
+        if self._ended or self._unsaved * self.scenario.seconds_per_step >= LOSS:
+            self._save()
         if self._ended and len(self._shard) >= self._recording.STEPS_PER_SHARD:
             self.close()
 
@@ -126,12 +135,23 @@ class HumanRecorder:
                 break
         return total, terminated, truncated
 
-    def close(self) -> None:
-        """Write the steps since the last shard; of an episode that has not ended, whole ones. Playing may go on."""
-        if not len(self._shard):
+    def _save(self) -> None:
+        """Write the newest shard again, if there are steps that it lacks."""
+        if not self._unsaved:
             return
-        stem = "-".join(["train", "human", *self.scenario.place.split(":")[1:]])
-        numbers = [int(path.stem.rpartition("-")[2]) for path in self.folder.glob(f"{stem}-*.parquet")]
-        path = self.folder / f"{stem}-{max(numbers, default=-1) + 1:05d}.parquet"
-        self._shard.write(path, self.scenario.name, self.scenario.place)
+        if self._path is None:
+            stem = "-".join(["train", "human", *self.scenario.place.split(":")[1:]])
+            numbers = [int(path.stem.rpartition("-")[2]) for path in self.folder.glob(f"{stem}-*.parquet")]
+            self._path = self.folder / f"{stem}-{max(numbers, default=-1) + 1:05d}.parquet"
+        self._shard.write(self._path, self.scenario.name, self.scenario.place)
+        self._unsaved = 0
+
+    def close(self) -> None:
+        """Finish the newest shard; of an episode that has not ended, whole steps. Playing may go on in another one.
+
+        Raises:
+            OSError: if it cannot be written; what was written before stays.
+        """
+        self._save()
+        self._path = None
         self._shard = self._recording.ShardWriter()

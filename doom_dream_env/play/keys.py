@@ -36,6 +36,15 @@ KEYS: dict[str, tuple[tuple[int, ...], str]] = {
     "ALT": ((pygame.K_LALT, pygame.K_RALT), STRAFE),
 }
 NAMES = {code: name for name, (codes, _) in KEYS.items() for code in codes}
+# Keys that belong where they are on a keyboard from the US, whatever letter is printed there, by their scan codes.
+PLACES = {
+    pygame.KSCAN_W: "W",
+    pygame.KSCAN_A: "A",
+    pygame.KSCAN_S: "S",
+    pygame.KSCAN_D: "D",
+    pygame.KSCAN_Q: "Q",
+    pygame.KSCAN_E: "E",
+}
 SIDEWAYS = {"TURN_LEFT": "MOVE_LEFT", "TURN_RIGHT": "MOVE_RIGHT"}
 # In a scenario that lacks a button, the one that comes nearest to it.
 INSTEAD = {"USE": "ATTACK", **SIDEWAYS, **{move: turn for turn, move in SIDEWAYS.items()}}
@@ -57,6 +66,14 @@ def to_buttons(names: Iterable[str], scenario: Scenario) -> Buttons:
         if pair <= wanted:
             wanted -= pair
     return press(*wanted.intersection(scenario.buttons))
+
+
+def presses(name: str, scenario: Scenario) -> set[str]:
+    """Which buttons a key presses in a scenario, none if it does nothing; of Alt, what it makes of the arrows."""
+    if KEYS[name][1] != STRAFE:
+        return {BUTTONS[index] for index in np.flatnonzero(to_buttons([name], scenario))}
+    both = set(SIDEWAYS) & set(scenario.buttons) and set(SIDEWAYS.values()) & set(scenario.buttons)
+    return both or set()
 
 
 def parse(text: str, scenario: Scenario) -> list[Buttons]:
@@ -99,6 +116,17 @@ def keys_to_action(scenario: Scenario) -> dict[tuple[int, ...], Any]:
     return actions
 
 
+def key_name(event: pygame.Event) -> str | None:
+    """What `KEYS` calls the key or mouse button of an event; None if it is none of them."""
+    if event.type in (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP):
+        return NAMES[MOUSE] if event.button == pygame.BUTTON_LEFT else None
+    if event.type not in (pygame.KEYDOWN, pygame.KEYUP):
+        return None
+    scancode = getattr(event, "scancode", 0)  # remote keyboards may have none
+    name = PLACES.get(scancode, NAMES.get(event.key))
+    return None if scancode and scancode not in PLACES and name in PLACES.values() else name
+
+
 class Keyboard:
     """Which keys are down, the left mouse button among them.
 
@@ -106,25 +134,24 @@ class Keyboard:
     """
 
     def __init__(self) -> None:
-        self._down: set[int] = set()
-        self._tapped: set[int] = set()
+        self._down: dict[int, str] = {}  # name by scan code
+        self._tapped: set[str] = set()
 
-    def handle(self, event: pygame.Event) -> bool:
-        """Take in an event; was it one of these keys?"""
+    def handle(self, event: pygame.Event) -> str | None:
+        """Take in an event; which of the keys was it?"""
         if event.type == pygame.WINDOWFOCUSLOST:
             self._down.clear()  # whatever is released elsewhere is not reported
-        if event.type in (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP) and event.button == pygame.BUTTON_LEFT:
-            code = MOUSE
-        elif event.type in (pygame.KEYDOWN, pygame.KEYUP) and event.key in NAMES:
-            code = event.key
-        else:
-            return False
+        name = key_name(event)
+        if name is None:
+            return None
+        code = MOUSE if event.type in (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP) else event.key
+        code = getattr(event, "scancode", 0) or code
         if event.type in (pygame.KEYDOWN, pygame.MOUSEBUTTONDOWN):
-            self._down.add(code)
-            self._tapped.add(code)
+            self._down[code] = name
+            self._tapped.add(name)
         else:
-            self._down.discard(code)
-        return True
+            self._down.pop(code, None)
+        return name
 
     def end_step(self) -> None:
         """Forget the taps."""
@@ -133,7 +160,7 @@ class Keyboard:
     @property
     def names(self) -> set[str]:
         """Names of the keys that are down, or were tapped in this step."""
-        return {NAMES[code] for code in self._down | self._tapped}
+        return {*self._down.values(), *self._tapped}
 
 
 class Pad:
@@ -170,7 +197,10 @@ class Pad:
 
     def _find(self) -> None:
         known = [index for index in range(controller.get_count()) if controller.is_controller(index)]
-        self._pad = controller.Controller(known[0]) if known else None
+        try:
+            self._pad = controller.Controller(known[0]) if known else None
+        except pygame.error:
+            self._pad = None  # pulled out again at once
 
     def handle(self, event: pygame.Event) -> None:
         """Take in that a pad has come or gone."""

@@ -14,8 +14,8 @@ import torch
 
 from doom_dream_env.agents import Agent, shipped_agents
 from doom_dream_env.envs.batch import DreamBatch
-from doom_dream_env.play.status import Status, ViewStatus
-from doom_dream_env.play.views import Clip, DreamView, Picture, RealView, View
+from doom_dream_env.play.status import Picture, Status, ViewStatus
+from doom_dream_env.play.views import Clip, DreamView, RealView, View
 from doom_dream_env.scenarios import TICS_PER_SECOND, Buttons, get_scenario, press
 from doom_dream_env.seeds import TRAINING
 from doom_dream_env.world_model import WorldModel
@@ -268,6 +268,9 @@ class Session:
 
     def change_temperature(self, by: float) -> None:
         """Make dreams wilder or calmer, from the next step on."""
+        if self.mode == "real":
+            self.notify("only a dream has a temperature")
+            return
         self.temperature = round(min(max(self.temperature + by, 0.0), MAX_TEMPERATURE), 1)
         if self._dream:
             self._dream.batch.temperature = self.temperature
@@ -277,11 +280,15 @@ class Session:
         if self.recording:
             raise ValueError("a person's play is being recorded: the agent keeps out of it")
         name = self.scenario.name
-        known = shipped_agents(self.model.fingerprint)
-        if name not in known:
-            others = ", ".join(known) or "no scenario"
+        if not self.can_hand_over:
+            others = ", ".join(shipped_agents(self.model.fingerprint)) or "no scenario"
             raise ValueError(f"no agent ships for {name} and these weights; one does for {others}")
         return Agent.load(name, self.model.fingerprint)
+
+    @property
+    def can_hand_over(self) -> bool:
+        """May an agent play this, or does one?"""
+        return not self.recording and self.scenario.name in shipped_agents(self.model.fingerprint)
 
     def toggle_agent(self) -> None:
         """Hand over to the agent that ships for this scenario and these weights, or back."""
@@ -290,9 +297,14 @@ class Session:
         except ValueError as error:
             self.notify(str(error))
 
+    @property
+    def dreams(self) -> bool:
+        """Can these weights dream of what is played?"""
+        return self.scenario.name in self.model.config.scenarios
+
     def next_mode(self) -> None:
         """Dream, real game, both, and again."""
-        if self.scenario.name not in self.model.config.scenarios:
+        if not self.dreams:
             self.notify(f"these weights cannot dream of {self.scenario.name}")
             return
         self._open(self.selected, MODES[(MODES.index(self.mode) + 1) % len(MODES)])
@@ -301,11 +313,15 @@ class Session:
 
     def next_scenario(self, by: int) -> None:
         """Go to another scenario that the weights know."""
+        index = self.selectable.index(self.selected) + by
+        self.choose(self.selectable[index % len(self.selectable)])
+
+    def choose(self, selected: PlayScenario) -> None:
+        """Go to one of `selectable`."""
         agent_plays = self.agent is not None
         self.agent = None
         self._start = None
-        index = self.selectable.index(self.selected) + by
-        self._open(self.selectable[index % len(self.selectable)], self.mode)
+        self._open(selected, self.mode)
         if agent_plays:
             self.toggle_agent()
 
@@ -329,6 +345,6 @@ class Session:
 
     def close(self) -> None:
         """Stop the real game, if there is one, and write what was recorded."""
-        if self._real:
-            self._real.close()
-            self._real = None
+        real, self._real = self._real, None
+        if real:
+            real.close()

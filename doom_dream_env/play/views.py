@@ -19,10 +19,10 @@ from doom_dream_env.envs.base import FEATURE_LIMIT
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.game import Game
 from doom_dream_env.play.human import HumanRecorder
+from doom_dream_env.play.status import Picture
 from doom_dream_env.scenarios import VARIABLES, Buttons, Scenario, press
 from doom_dream_env.world_model import DreamState, WorldModel
 
-Picture = npt.NDArray[np.uint8]  # (120, 160, 3)
 Clip = dict[str, Any]  # options of `DreamBatch.reset`
 
 
@@ -246,6 +246,8 @@ class RealView(View):
 
     def close(self) -> None:
         """Stop the game, write what was recorded."""
-        if self.recorder:
-            self.recorder.close()
-        self.game.close()
+        try:
+            if self.recorder:
+                self.recorder.close()
+        finally:
+            self.game.close()

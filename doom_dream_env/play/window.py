@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,8 +15,12 @@ import numpy.typing as npt
 import pygame
 
 from doom_dream_env.play import hud
-from doom_dream_env.play.film import Film
-from doom_dream_env.play.keys import Keyboard, Pad, to_buttons
+from doom_dream_env.play.display import announce, largest_scale, open_window
+from doom_dream_env.play.film import Film, partial_name
+from doom_dream_env.play.help import help_rows
+from doom_dream_env.play.keys import Keyboard, Pad, presses, to_buttons
+from doom_dream_env.play.menu import world_rows
+from doom_dream_env.play.overlay import Overlay
 from doom_dream_env.play.session import Session
 from doom_dream_env.scenarios import TICS_PER_SECOND
 
@@ -26,21 +28,6 @@ PERIOD = 1 / TICS_PER_SECOND
 MOST_DROPPED = 7  # frames in a row, however slow the computer is
 MOST_LATE = 0.25  # s; time that is lost beyond that is not caught up with
 FILM_SCALE = 4
-
-
-def open_display() -> bool:
-    """Initialise the display, and nothing else of pygame (a machine may have no sound); is there one?"""
-    if sys.platform == "linux" and not {"SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
-        return False
-    try:
-        pygame.display.init()
-    except pygame.error:
-        return False
-    # SDL falls back to a driver that shows nothing, unasked.
-    if pygame.display.get_driver() == "offscreen" and os.environ.get("SDL_VIDEODRIVER") != "offscreen":
-        pygame.display.quit()
-        return False
-    return True
 
 
 class Window:
@@ -60,14 +47,15 @@ class Window:
     """
 
     def __init__(self, session: Session, out: Path, scale: int = 4) -> None:
-        if not open_display():
-            raise OSError("no display: nothing can be shown here; use `dream-doom record` to make a film instead")
-        pygame.display.set_caption("DreamDoom")
+        self._pictures = len(session.views)
+        if not pygame.display.get_init() or pygame.display.get_surface() is None:
+            open_window(scale, self._pictures)
+        pygame.key.stop_text_input()  # an input method would keep letters to itself, to ask which one was meant
         self.session = session
         self.out = out
         self.scale = scale
         self.running = True
-        self.help = False
+        self.overlay: Overlay | None = None  # while there is one, time stands still
         self.fullscreen = False
         self.film: Film | None = None
         self.latencies: deque[float] = deque(maxlen=1000)
@@ -79,8 +67,8 @@ class Window:
         self._looked = time.perf_counter()  # when there were no events left
         self._dropped = 0
         self._filmed: npt.NDArray[np.uint8] | None = None  # the newest frame of the film
+        self._choose: Callable[[int], None] | None = None  # what follows a choice in the overlay
         self.commands = self._all_commands()
-        self._views = len(session.views)
         self.rescale(0)
         session.notify("F1: all keys")
 
@@ -90,17 +78,18 @@ class Window:
         calmer = partial(session.change_temperature, -0.1)
         return {
             pygame.K_ESCAPE: self.quit,
-            pygame.K_F1: self.toggle_help,
-            pygame.K_h: self.toggle_help,
+            pygame.K_F1: self.open_help,
+            pygame.K_h: self.open_help,
+            pygame.K_F2: self.open_menu,
             pygame.K_p: session.pause,
             pygame.K_n: session.single_step,
             pygame.K_r: session.reset,
             pygame.K_TAB: session.toggle_agent,
-            pygame.K_m: session.next_mode,
+            pygame.K_m: self._announced(session.next_mode),
             pygame.K_F5: session.save,
             pygame.K_F9: session.restore,
-            pygame.K_PAGEUP: partial(session.next_scenario, -1),
-            pygame.K_PAGEDOWN: partial(session.next_scenario, 1),
+            pygame.K_PAGEUP: self._announced(partial(session.next_scenario, -1)),
+            pygame.K_PAGEDOWN: self._announced(partial(session.next_scenario, 1)),
             pygame.K_PLUS: hotter,
             pygame.K_EQUALS: hotter,
             pygame.K_KP_PLUS: hotter,
@@ -113,6 +102,16 @@ class Window:
             pygame.K_LEFTBRACKET: partial(self.rescale, -1),
             pygame.K_RIGHTBRACKET: partial(self.rescale, 1),
         }
+
+    @staticmethod
+    def _announced(command: Callable[[], None]) -> Callable[[], None]:
+        """A command that may start a game: the window says that it takes a moment."""
+
+        def run() -> None:
+            announce("loading …")
+            command()
+
+        return run
 
     # ---- time --------------------------------------------------------------------------------------------------------
 
@@ -138,13 +137,15 @@ class Window:
         self._looked = time.perf_counter()
 
     def frame(self, show: bool = True) -> None:
-        """Go on by one tic; `show`: and display it."""
+        """Go on by one tic, unless there is an overlay; `show`: and display it."""
         session = self.session
         phase = session.phase
         buttons = to_buttons(self._keyboard.names | self._pad.names, session.scenario)
-        session.tick(buttons)
+        if not self.overlay:
+            session.tick(buttons)
         last_tic_of_keys = 0 if session.recording else session.scenario.frame_skip - 1
-        if phase == last_tic_of_keys:
+        stands_still = session.phase == phase  # what is tapped meanwhile is not for later
+        if phase == last_tic_of_keys or stands_still:
             self._keyboard.end_step()
         self._dropped = 0 if show else self._dropped + 1
         if show:
@@ -152,19 +153,22 @@ class Window:
             if self._asked is not None and np.array_equal(session.pressed, buttons):
                 self.latencies.append(self._flips[-1] - self._asked)
                 self._asked = None
-        if session.paused or session.over:
+        if session.paused or session.over or self.overlay:
             self._asked = None
-        if self.film and self._filmed is not None:
+        if self.film and self._filmed is not None and not self.overlay:
             self._add_to_film(self.film, self._filmed)
 
     def _show(self) -> None:
         pictures = self.session.pictures()
         status = self.session.status()
-        if len(pictures) != self._views:
-            self._views = len(pictures)
-            self.rescale(0)
+        pygame.mouse.set_visible(status.paused or self.overlay is not None)  # else it hides what one aims at
+        if len(pictures) != self._pictures:
+            as_it_was_made = pygame.display.get_window_size() == hud.size(self._pictures, self.scale)
+            self._pictures = len(pictures)
+            if as_it_was_made:
+                self.rescale(0)
         about_window = replace(status, recording=self.film is not None, fps=self.fps())
-        self._hud.draw(self._surface, pictures, about_window, self.help)
+        self._hud.draw(self._surface, pictures, about_window, self.overlay)
         pygame.display.flip()
         self._flips.append(time.perf_counter())
         if self.film:
@@ -187,21 +191,68 @@ class Window:
     def handle(self, event: pygame.Event, arrived: float) -> None:
         """Take in an event that came at a time of `time.perf_counter`."""
         self._pad.handle(event)
+        pressed = event.type in (pygame.KEYDOWN, pygame.MOUSEBUTTONDOWN)
         if event.type == pygame.QUIT:
             self.quit()
-        elif self._keyboard.handle(event):
+        elif event.type == pygame.WINDOWMINIMIZED:
+            if not self.session.agent and not self.session.paused:
+                self.session.pause()
+        elif self.overlay and (pressed or event.type == pygame.MOUSEWHEEL):
+            self._handle_overlay(self.overlay, event)
+        elif name := self._keyboard.handle(event):
             if self._asked is None and not self.session.agent:
                 self._asked = arrived
+            if pressed:
+                self._explain(name)
         elif event.type == pygame.KEYDOWN and event.key in self.commands:
             self.commands[event.key]()
+
+    def _explain(self, name: str) -> None:
+        """Say why a key does nothing, if so."""
+        if self.session.agent:
+            self.session.notify("the agent plays; Tab: you")
+        elif not presses(name, self.session.scenario):
+            self.session.notify(f"{name.capitalize()} does nothing in {self.session.scenario.name}; F1: all keys")
+
+    def _handle_overlay(self, overlay: Overlay, event: pygame.Event) -> None:
+        closing = (pygame.K_ESCAPE, pygame.K_F1, pygame.K_F2) + (() if overlay.for_choice else (pygame.K_h,))
+        if event.type == pygame.KEYDOWN and event.key in closing:
+            self._close_overlay()
+            return
+        chosen = overlay.handle(event)
+        if chosen is not None and self._choose:
+            choose = self._choose
+            self._close_overlay()
+            choose(chosen)
+
+    def _open_overlay(self, overlay: Overlay, choose: Callable[[int], None] | None = None) -> None:
+        self.overlay = overlay
+        self._choose = choose
+        if overlay.for_choice:
+            pygame.key.start_text_input()
+
+    def _close_overlay(self) -> None:
+        self.overlay = self._choose = None
+        pygame.key.stop_text_input()
 
     def quit(self) -> None:
         """End after this frame."""
         self.running = False
 
-    def toggle_help(self) -> None:
-        """Show which keys there are, or no longer."""
-        self.help = not self.help
+    def open_help(self) -> None:
+        """Show which keys there are."""
+        title = f"{self.session.status().scenario}, mode {self.session.mode}"
+        self._open_overlay(Overlay(title, help_rows(self.session)))
+
+    def open_menu(self) -> None:
+        """Show all worlds, to choose one."""
+        session = self.session
+        here = session.selectable.index(session.selected)
+
+        def choose(index: int) -> None:
+            self._announced(partial(session.choose, session.selectable[index]))()
+
+        self._open_overlay(Overlay("Type or choose a world", world_rows(session), here), choose)
 
     def toggle_fullscreen(self) -> None:
         """Fill the screen, or no longer."""
@@ -210,13 +261,11 @@ class Window:
 
     def rescale(self, by: int) -> None:
         """Make the window larger or smaller by whole multiples of the game's pixels."""
-        screen_width, screen_height = pygame.display.get_desktop_sizes()[0]
-        width, height = hud.size(self._views, 1)
-        self.scale = max(min(self.scale + by, screen_width // width, screen_height // height), 1)
+        self.scale = max(min(self.scale + by, largest_scale(self._pictures)), 1)
         if self.fullscreen:
-            pygame.display.set_mode((screen_width, screen_height), pygame.FULLSCREEN)
+            pygame.display.set_mode(pygame.display.get_desktop_sizes()[0], pygame.FULLSCREEN)
         else:
-            pygame.display.set_mode(hud.size(self._views, self.scale), pygame.RESIZABLE)
+            pygame.display.set_mode(hud.size(self._pictures, self.scale), pygame.RESIZABLE)
 
     # ---- files -------------------------------------------------------------------------------------------------------
 
@@ -224,7 +273,8 @@ class Window:
         self.out.mkdir(parents=True, exist_ok=True)
         stem = self.session.scenario.place.replace(":", "-")
         paths = (self.out / f"{stem}-{number:03d}{suffix}" for number in itertools.count(1))
-        return next(path for path in paths if not path.exists())
+        # Another window may be filming now, or a program that was killed may have left a film.
+        return next(path for path in paths if not path.exists() and not partial_name(path).exists())
 
     def toggle_film(self) -> None:
         """Begin a film of what is played, or end it."""
@@ -264,5 +314,7 @@ class Window:
 
     def close(self) -> None:
         """End the film, if one is being made, and close the window."""
-        self._end_film()
-        pygame.display.quit()
+        try:
+            self._end_film()
+        finally:
+            pygame.display.quit()
