@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from doom_dream_env.configurations import load_configuration
 from doom_dream_env.wads import maps_in, shipped_wad
 
 FRAME_SHAPE = (120, 160, 3)
@@ -213,20 +214,14 @@ def from_config(path: str | Path) -> Scenario:
     Buttons that the model does not have are never pressed; variables that it does not know are left out.
 
     Raises:
-        ValueError: if ViZDoom cannot read the file, or if it has none of the nine buttons.
+        ValueError: as for `load_configuration`, or if it has none of the nine buttons.
     """
-    import vizdoom as vzd
-
-    game = vzd.DoomGame()
     path = Path(path)
     if path.stem in SCENARIOS:
         raise ValueError(
             f"{path} has the name of the scenario {path.stem!r} that comes with the package; give the file another one"
         )
-    try:
-        game.load_config(str(path))
-    except Exception as error:  # ViZDoom's exceptions share no base class but this
-        raise ValueError(f"ViZDoom cannot read the configuration {path}: {error}") from error
+    game = load_configuration(path.resolve())
     buttons = tuple(button.name for button in game.get_available_buttons() if button.name in BUTTONS)
     if not buttons:
         raise ValueError(f"{path} has none of the buttons {', '.join(BUTTONS)}; add some to available_buttons")
@@ -255,8 +250,6 @@ def get_scenario(name: str | Path, map: str | None = None, wad: str | Path | Non
         ValueError: if there is no such scenario, map or WAD; the message lists what exists.
     """
     if isinstance(name, (str, Path)) and str(name).endswith(".cfg"):
-        if not Path(name).is_file():
-            raise ValueError(f"there is no configuration {str(name)!r}")
         scenario = from_config(name)
     else:
         try:

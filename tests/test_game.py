@@ -35,22 +35,6 @@ def test_frames_are_rgb_not_bgr() -> None:
     planes.close()
 
 
-def test_engines_that_start_together_find_their_folder_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Left to make it themselves, one of them now and then dies of the other having been quicker."""
-    import vizdoom as vzd
-
-    found = []
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(vzd.DoomGame, "init", lambda game: found.append(Path("_vizdoom").is_dir()))
-    for _ in range(2):
-        Game(SCENARIOS["basic"])
-    assert found == [True, True]
-    (tmp_path / "_vizdoom").rmdir()
-    (tmp_path / "_vizdoom").write_text("in the way")
-    with pytest.raises(OSError, match="start from a folder that can be written"):
-        Game(SCENARIOS["basic"])
-
-
 def test_an_ended_game_keeps_its_last_frame_and_tells_the_final_variables() -> None:
     game = Game(SCENARIOS["health_gathering"])
     game.reset(0)
@@ -110,6 +94,9 @@ def test_a_wad_of_ones_own_is_played_as_a_whole_game_or_as_an_addition(tmp_path:
         (b"", "only 0 bytes"),
         (b"ZIP!" + bytes(20), "begins with"),
         (b"PWAD" + bytes([9, 0, 0, 0, 12, 0, 0, 0]), "cut off"),
+        (b"PWAD\xff\xff\xff\x7f" + (12).to_bytes(4, "little"), "directory of 2147483647 entries"),
+        (b"PWAD\xff\xff\xff\xff" + (12).to_bytes(4, "little"), "directory of -1 entries"),
+        (b"PWAD\x01\0\0\0" + (12).to_bytes(4, "little") + b"\0\0\0\x40\x09\0\0\0MAP01\0\0\0", "'MAP01' lies outside"),
     ],
 )
 def test_what_is_no_wad_is_refused_by_name(tmp_path: Path, content: bytes, message: str) -> None:

@@ -9,7 +9,6 @@ Every stage resumes where it was: give the same command again after a kill. Weig
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from training.config import (
@@ -62,7 +61,7 @@ PLANS = {
 def stage_configs(config: PipelineConfig) -> list[Any]:
     """Settings of every stage, in the order in which they run."""
     plan = PLANS[config.preset]
-    out = config.out or Path("runs") / config.preset
+    out = config.folder
     data = config.data or out / "data"
 
     def steps(wanted: int | None, planned: int) -> int:
@@ -90,8 +89,8 @@ def stage_configs(config: PipelineConfig) -> list[Any]:
 
 
 def run(config: PipelineConfig) -> None:
-    """Run every stage in a process of its own."""
-    out = config.out or Path("runs") / config.preset
+    """Run every stage in a process of its own, which ends with this one."""
+    out = config.folder
     record_config(config, out / "pipeline.config.json")
     for stage in stage_configs(config):
         run_stage(stage)

@@ -6,32 +6,15 @@ RGB frames of 160x120, nine buttons, terminated or truncated but never both.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from doom_dream_env.configurations import load_configuration
+from doom_dream_env.envs.engine import LOG_VARIABLE, Engine, EngineError
+from doom_dream_env.envs.rehearsal import rehearse
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, Scenario
-from doom_dream_env.wads import is_iwad, shipped_wad
-
-
-def make_engine_folder() -> None:
-    """Make the folder that the engine wants in the working folder.
-
-    The engine makes it itself, but dies of finding it there if another engine was quicker by a moment.
-
-    Raises:
-        OSError: the working folder cannot be written.
-    """
-    folder = Path("_vizdoom")
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"ViZDoom keeps its files in {folder.absolute()}, which cannot be made ({error}); "
-            "start from a folder that can be written"
-        ) from error
 
 
 class Game:
@@ -40,25 +23,41 @@ class Game:
     Args:
         scenario: what is played.
         privileged: also expose what a player cannot know (`state.labels`, `state.objects`); used for data only.
+        rehearsed: it is known that this scenario starts; otherwise, a scenario of the user's own is tried first.
 
     Attributes:
         frame: the newest frame, uint8 (120, 160, 3). When an episode has ended there is no new one (ViZDoom has none):
             this keeps the last.
         variables: values of `VARIABLES`, float32 (V,), zero where the scenario hides them; final ones after the end.
         state: ViZDoom's own state; None after the end.
+
+    Raises:
+        ValueError: if the configuration, WAD or map cannot be played.
+        EngineError: if the game does not start.
+        OSError: if there is no room for its files.
     """
 
-    def __init__(self, scenario: Scenario, privileged: bool = False) -> None:
+    def __init__(self, scenario: Scenario, privileged: bool = False, *, rehearsed: bool = False) -> None:
         import vizdoom as vzd
 
         self.scenario = scenario
+        self.privileged = privileged
         self.frame: npt.NDArray[np.uint8] = np.zeros(FRAME_SHAPE, np.uint8)
         self.variables: npt.NDArray[np.float32] = np.zeros(len(VARIABLES), np.float32)
         self.state: Any = None
         self._vizdoom = vzd
-        self._game = game = vzd.DoomGame()
-        game.load_config(os.path.join(vzd.scenarios_path, scenario.config))  # an absolute path stays as it is
-        self._choose_map()
+        self._readers = [getattr(vzd.GameVariable, name) if name in scenario.variables else None for name in VARIABLES]
+        self._closed = False
+        game = self._configured()
+        if not rehearsed:
+            rehearse(scenario)
+        self._start(game)
+
+    def _configured(self) -> Any:
+        """A `DoomGame` with all settings, not yet started."""
+        vzd = self._vizdoom
+        scenario = self.scenario
+        game = load_configuration(scenario.config, scenario.map, scenario.wad)
         for name, value in scenario.rewards:
             getattr(game, f"set_{name}")(value)
         names = [button.name for button in game.get_available_buttons()]
@@ -73,27 +72,17 @@ class Game:
         game.set_mode(vzd.Mode.PLAYER)
         if not game.get_episode_timeout() or scenario.map is not None:
             game.set_episode_timeout(scenario.time_limit * scenario.frame_skip)
-        for name in ("automap", "audio", "depth"):
+        for name in ("automap", "audio", "depth", "notifications"):
             getattr(game, f"set_{name}_buffer_enabled")(False)  # nobody looks
-        game.set_labels_buffer_enabled(privileged)
-        game.set_objects_info_enabled(privileged)
-        self._readers = [getattr(vzd.GameVariable, name) if name in scenario.variables else None for name in VARIABLES]
-        make_engine_folder()
-        game.init()
+        game.set_sound_enabled(False)  # nobody listens, and not every machine can
+        game.set_console_enabled(LOG_VARIABLE in os.environ)
+        game.set_labels_buffer_enabled(self.privileged)
+        game.set_objects_info_enabled(self.privileged)
+        return game
 
-    def _choose_map(self) -> None:
-        """Load the scenario's map and WAD, where it names any: a whole game, or an addition to one."""
-        scenario = self.scenario
-        if scenario.map is None:
-            return
-        if scenario.wad is None:
-            self._game.set_doom_game_path(str(shipped_wad(scenario.map)))
-        elif is_iwad(scenario.wad):
-            self._game.set_doom_game_path(scenario.wad)
-        else:
-            self._game.set_doom_game_path(str(shipped_wad(scenario.map)))
-            self._game.set_doom_scenario_path(scenario.wad)
-        self._game.set_doom_map(scenario.map)
+    def _start(self, game: Any) -> None:
+        self._game = game
+        self._engine = Engine(game)
 
     def _observe(self) -> None:
         get = self._game.get_game_variable
@@ -105,10 +94,25 @@ class Game:
             self.frame = np.array(self.state.screen_buffer, np.uint8)
 
     def reset(self, seed: int) -> None:
-        """Start a new episode that the seed determines."""
-        self._game.set_seed(int(seed) % 2**32)
-        self._game.new_episode()
+        """Start a new episode that the seed determines; with a new engine, if the old one has failed.
+
+        Raises:
+            EngineError: if the game is closed, or the new engine fails, too.
+        """
+        number = int(seed) % 2**32
+        try:
+            self._engine.call(self._begin, number)
+        except EngineError:
+            if self._closed or not self._engine.is_ours():
+                raise
+            self._engine.close()
+            self._start(self._configured())
+            self._engine.call(self._begin, number)
         self._observe()
+
+    def _begin(self, seed: int) -> None:
+        self._game.set_seed(seed)
+        self._game.new_episode()
 
     def step(self, buttons: npt.ArrayLike, tics: int | None = None) -> tuple[float, bool, bool]:
         """Hold the nine 0/1 `buttons` for one step.
@@ -119,10 +123,13 @@ class Game:
 
         Returns:
             reward, terminated (the player died or the scenario ended), truncated (time ran out).
+
+        Raises:
+            EngineError: if the game is closed, or the engine fails; after a failure the game can be reset.
         """
         pressed = np.asarray(buttons)
         action = [0 if index < 0 else int(pressed[index]) for index in self._buttons]
-        reward = self._game.make_action(action, tics or self.scenario.frame_skip)
+        reward = self._engine.call(self._game.make_action, action, tics or self.scenario.frame_skip)
         finished = self._game.is_episode_finished()
         truncated = finished and self._game.is_episode_timeout_reached() and not self._game.is_player_dead()
         self._observe()
@@ -132,8 +139,9 @@ class Game:
         """Player's x, y, z (map units) and angle (degrees)."""
         variable = self._vizdoom.GameVariable
         wanted = (variable.POSITION_X, variable.POSITION_Y, variable.POSITION_Z, variable.ANGLE)
-        return np.array([self._game.get_game_variable(reader) for reader in wanted], np.float32)
+        return np.array([self._engine.call(self._game.get_game_variable, reader) for reader in wanted], np.float32)
 
     def close(self) -> None:
         """Stop the game."""
-        self._game.close()
+        self._closed = True
+        self._engine.close()

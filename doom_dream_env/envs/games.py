@@ -41,7 +41,13 @@ class GameBatch(EnvBatch):
         wad: str | Path | None = None,
     ) -> None:
         super().__init__(num_envs, scenario, device=device, max_episode_steps=max_episode_steps, map=map, wad=wad)
-        self.games = [Game(self.scenario, privileged) for _ in range(num_envs)]
+        self.games: list[Game] = []
+        try:
+            for _ in range(num_envs):
+                self.games.append(Game(self.scenario, privileged))
+        except BaseException:
+            self._stop()
+            raise
         self._threads = ThreadPoolExecutor(num_envs) if num_envs > 1 else None
         self._rng = np.random.default_rng()
 
@@ -97,7 +103,10 @@ class GameBatch(EnvBatch):
 
     def close(self) -> None:
         """Stop all games."""
+        if self._threads:
+            self._threads.shutdown()  # first: a step that was interrupted may still be under way
+        self._stop()
+
+    def _stop(self) -> None:
         for game in self.games:
             game.close()
-        if self._threads:
-            self._threads.shutdown()

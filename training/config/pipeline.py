@@ -34,3 +34,8 @@ class PipelineConfig:
     dynamics_steps: int | None = None
     decoder_steps: int | None = None
     seed: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self.out or Path("runs") / self.preset

@@ -14,17 +14,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing.util import Finalize
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from doom_dream_env.envs.game import Game
+from doom_dream_env.progress import progress
 from doom_dream_env.recording import STEPS_PER_SHARD, ShardWriter, before_step, compress_frame
 from doom_dream_env.scenarios import TRAINED_MAPS, Buttons, Scenario, get_scenario
 from doom_dream_env.seeds import SPLITS
@@ -33,6 +32,7 @@ from training.config import CollectConfig, Split, record_config
 from training.players.base import Player, RandomPlayer
 from training.players.handover import HandoverPlayer
 from training.players.roster import make_player
+from training.processes import end_with_parent, sole_writer
 
 EPISODES_PER_SHARD = 50  # at most; also the stride of the shards' seeds
 HEAD_START = (
@@ -69,12 +69,20 @@ def collect(config: CollectConfig) -> int:
 
     Raises:
         ValueError: if a scenario, map, WAD or behaviour is unknown, or the split has too few seeds.
-        OSError: if a shard cannot be written; finished ones stay.
+        OSError: if a shard cannot be written; finished ones stay. If another collector is at work on the same scenario
+            and split: the message says which.
     """
     if config.benchmark:
         for name in config.scenarios:
             benchmark(name)
         return 0
+    with ExitStack() as writers:
+        for name in dict.fromkeys(config.scenarios):
+            writers.enter_context(sole_writer(config.out / get_scenario(name).name, config.split))
+        return _collect(config)
+
+
+def _collect(config: CollectConfig) -> int:
     jobs = [job for name in config.scenarios for job in plan_jobs(config, name)]
     record_config(config, config.out / f"collect-{config.split}.config.json")
     todo = [job for job in jobs if not job.path.exists()]
@@ -83,8 +91,8 @@ def collect(config: CollectConfig) -> int:
     started = time.perf_counter()
     context = multiprocessing.get_context("spawn")
     with (
-        ProcessPoolExecutor(min(workers, max(len(todo), 1)), mp_context=context, initializer=_leave_no_games) as pool,
-        tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="shard", desc=f"collect {config.split}") as bar,
+        ProcessPoolExecutor(min(workers, max(len(todo), 1)), mp_context=context, initializer=end_with_parent) as pool,
+        progress(total=len(jobs), initial=len(jobs) - len(todo), unit="shard", desc=f"collect {config.split}") as bar,
     ):
         pending = {pool.submit(collect_shard, job) for job in todo}
         while pending:
@@ -230,20 +238,6 @@ def _running_game(scenario: Scenario) -> Game:
 def _close_games() -> None:
     while _games:
         _games.popitem()[1].close()
-
-
-def _leave_no_games() -> None:
-    """Close this worker's game when it ends, and end it when the process that started it is gone."""
-    parent = os.getppid()
-    Finalize(None, _close_games, exitpriority=10)  # worker processes run no atexit handlers
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        _close_games()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 # ---- how fast it is --------------------------------------------------------------------------------------------------

@@ -8,12 +8,15 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
-import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
+from doom_dream_env.mistakes import in_one_line
 from training import config as settings
 from training.config import TrainingConfig, record_config
+from training.processes import end_with_parent, sole_writer
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,6 @@ STAGES = {
     "ranking": Stage(settings.RankingConfig, "training.evaluation.ranking", "run"),
 }
 
-# What a user can put right: the message says it all, a traceback would hide it.
-USER_MISTAKES = (ValueError, OSError, FloatingPointError)
-
 
 def stage_of(config: Any) -> str:
     """Name of the stage whose settings these are."""
@@ -57,20 +57,30 @@ def stage_of(config: Any) -> str:
 
 
 def launch(config: Any) -> None:
-    """Run the stage of these settings; on a mistake of the user's print one line and exit with status 1.
+    """Run the stage of these settings; on a mistake of the user's print one line and exit with status 2.
 
     A stage that trains a network has its settings written into the run's folder; the others, whose folder may depend on
-    what they find, do that themselves.
+    what they find, do that themselves. Nobody else can write to a run's folder meanwhile.
     """
     name = stage_of(config)
     stage = STAGES[name]
     main = int(os.environ.get("RANK", 0)) == 0
-    try:
+    folder = run_folder(config)
+    with in_one_line(f"training {name}"), sole_writer(folder) if main and folder is not None else nullcontext():
         if main and isinstance(config, TrainingConfig):
             record_config(config, config.out / f"{name}.config.json")
         getattr(importlib.import_module(stage.module), stage.function)(config)
-    except USER_MISTAKES as error:
-        sys.exit(f"training {name}: {error}")
+
+
+def run_folder(config: Any) -> Path | None:
+    """The folder of a run that a stage goes on with, and that it must have for itself; None: it has none."""
+    if isinstance(config, settings.PipelineConfig):
+        return config.folder
+    if isinstance(config, settings.AgentsConfig):
+        return config.work
+    if isinstance(config, (TrainingConfig, settings.IterateConfig)):
+        return config.out
+    return None
 
 
 def chosen_settings(config: Any) -> str:
@@ -80,15 +90,22 @@ def chosen_settings(config: Any) -> str:
     return " ".join(f"{name}={value}" for name, value in values.items() if value != getattr(defaults, name))
 
 
+def _launch_for_parent(config: Any) -> None:
+    end_with_parent()
+    launch(config)
+
+
 def run_stage(config: Any) -> None:
     """Run a stage in a process of its own: what it leaves in memory, or on a GPU, ends with it.
+
+    It ends when this process does, so that the same command given again finds nobody at work.
 
     Raises:
         ChildProcessError: if it fails; it has printed why.
     """
     name = stage_of(config)
     print(f"== training {name} {chosen_settings(config)}", flush=True)
-    process = multiprocessing.get_context("spawn").Process(target=launch, args=(config,))
+    process = multiprocessing.get_context("spawn").Process(target=_launch_for_parent, args=(config,))
     process.start()
     process.join()
     if process.exitcode != 0:

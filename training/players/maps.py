@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from doom_dream_env.wads import wad_directory
+from doom_dream_env.wads import map_lumps
 
 Array = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 
 NO_SIDE = 0xFFFF  # what a line has instead of the number of a side
-LUMPS = 10  # a map's lumps follow its name
 
 
 @dataclass
@@ -46,14 +45,18 @@ class MapGeometry:
 
 
 def read_map(wad: Path, name: str) -> MapGeometry:
-    """Read one map of a WAD. Specials of a map in text mean something else and are left out."""
-    data = wad.read_bytes()
-    directory = wad_directory(wad)
-    first = [lump for lump, _, _ in directory].index(name.upper())
-    lumps = {lump: data[offset : offset + size] for lump, offset, size in directory[first + LUMPS : first : -1]}
-    if directory[first + 1][0] == "TEXTMAP":
-        return _from_text(lumps["TEXTMAP"].decode("latin-1"))
-    return _from_lumps(lumps)
+    """Read one map of a WAD. Specials of a map in text mean something else and are left out.
+
+    Raises:
+        ValueError: if the WAD or the map is missing, damaged, or in Hexen's format.
+    """
+    lumps = map_lumps(wad, name)
+    if "TEXTMAP" not in lumps and "BEHAVIOR" in lumps:
+        raise ValueError(f"map {name} of {wad} is in Hexen's format, which players cannot read")
+    try:
+        return _from_text(lumps["TEXTMAP"].decode("latin-1")) if "TEXTMAP" in lumps else _from_lumps(lumps)
+    except (ValueError, IndexError, KeyError) as error:
+        raise ValueError(f"map {name} of {wad} is damaged: {error}") from error
 
 
 def _from_lumps(lumps: dict[str, bytes]) -> MapGeometry:

@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from doom_dream_env.agents import Agent
+from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import find_weights
 from training.config import AgentsConfig, record_config
 from training.evaluation.agent_scores import trained_agent
+from training.processes import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,20 @@ def train(config: AgentsConfig) -> None:
     jobs = [Job(name, seed, work / name / f"seed-{seed}") for name in names for seed in range(config.seeds)]
     workers = config.workers or len(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=use_one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker) as pool:
         futures = [
             pool.submit(trained_agent, weights, job.scenario, job.folder, config.steps, job.seed, config.episodes)
             for job in jobs
         ]
-        scores = [future.result() for future in tqdm(futures, desc="agents", unit="agent")]
+        scores = [future.result() for future in progress(futures, desc="agents", unit="agent")]
     for name in names:
         played = [(job, found) for job, found in zip(jobs, scores, strict=True) if job.scenario == name]
         keep_best(played, config.out or work / "best", model.fingerprint)
 
 
-def use_one_thread() -> None:
-    """Of many processes: small networks gain nothing from more."""
+def begin_worker() -> None:
+    """One of many processes: it ends with the stage, and uses one thread, as small networks gain nothing from more."""
+    end_with_parent()
     torch.set_num_threads(1)
 
 

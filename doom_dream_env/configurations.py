@@ -1,0 +1,102 @@
+"""ViZDoom configurations, with everything checked that its engine would answer by hanging, or by crashing Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from doom_dream_env.wads import has_player_start, is_iwad, is_pk3, maps_in, shipped_wad
+
+OVERRIDE = "_vizdoom.cfg"  # ViZDoom lets a file of this name in the working folder overrule every configuration
+# Arguments of the engine that make it wait for other players, play something else, or find other files.
+NETWORK_ARGUMENTS = ("-host", "-join", "-port", "-netmode", "-dup", "-extratic", "-deathmatch", "-altdeath", "-timer")
+OTHER_ARGUMENTS = ("-iwad", "-file", "-config", "-record", "-playdemo", "-timedemo", "-loadgame", "-warp", "-norun")
+OTHER_COMMANDS = ("+map", "+exec", "+quit", "+viz_")
+
+
+def load_configuration(config: str | Path, map: str | None = None, wad: str | None = None) -> Any:
+    """A `vizdoom.DoomGame` with the settings of a configuration, not started; all its files exist.
+
+    The main WAD is the one that the configuration names, or else Freedoom 2: what lies in the working folder does not
+    matter.
+
+    Args:
+        config: file name of a configuration that ships with ViZDoom, or a path.
+        map: map to play instead of the configuration's own.
+        wad: with `map`: the WAD that has it, a whole game or an addition to one; None: what ships with ViZDoom.
+
+    Raises:
+        ValueError: if there is no such configuration, map or WAD, if one of them is damaged, or if the configuration
+            asks for what cannot be played here.
+    """
+    import vizdoom as vzd
+
+    path = Path(vzd.scenarios_path) / config  # an absolute path stays as it is
+    if not path.is_file():
+        raise ValueError(f"there is no configuration {str(path)!r}")
+    if Path(OVERRIDE).exists():
+        raise ValueError(f"{Path(OVERRIDE).absolute()} would overrule {path.name}: ViZDoom reads it; move it away")
+    game = vzd.DoomGame()
+    try:
+        game.load_config(str(path))
+    except Exception as error:  # ViZDoom's exceptions share no base class but this
+        raise ValueError(f"ViZDoom cannot read the configuration {path}: {error}") from error
+    _check_arguments(game.get_game_args().split(), path)
+    if map is not None:
+        main = wad if wad is not None and is_iwad(wad) else str(shipped_wad(map))
+        game.set_doom_game_path(main)
+        if wad is not None and wad != main:
+            game.set_doom_scenario_path(wad)
+        game.set_doom_map(map)
+    _settle_files(game, path)
+    return game
+
+
+def _check_arguments(arguments: Sequence[str], path: Path) -> None:
+    """Refuse arguments of the engine that cannot work here."""
+    for argument in arguments:
+        name = argument.lower()
+        if name in NETWORK_ARGUMENTS:
+            raise ValueError(
+                f"{path} is for several players: its game_args have {argument}, and the game would wait for the "
+                "others; take that out"
+            )
+        if name in OTHER_ARGUMENTS or name.startswith(OTHER_COMMANDS):
+            raise ValueError(f"{path} has {argument} in its game_args, which this environment decides; take that out")
+
+
+def _settle_files(game: Any, path: Path) -> None:
+    """Give the game absolute paths of WADs that exist, are whole, and have its map."""
+    main = _find(game.get_doom_game_path() or str(shipped_wad("MAP01")), path)
+    wads = [main]
+    game.set_doom_game_path(str(main))
+    if addition := game.get_doom_scenario_path():
+        wads.append(_find(addition, path))
+        game.set_doom_scenario_path(str(wads[-1]))
+    wanted = game.get_doom_map().upper()
+    maps = {name: wad for wad in wads for name in maps_in(wad)}  # an addition's maps replace those of the game
+    if wanted not in maps:
+        raise ValueError(
+            f"{path} plays the map {wanted}, which is not in {' or '.join(wad.name for wad in wads)}; choose another "
+            f"one with doom_map = NAME from {', '.join(maps) or 'a WAD that has some'}"
+        )
+    if not is_pk3(maps[wanted]) and not has_player_start(maps[wanted], wanted):
+        raise ValueError(
+            f"{path} plays the map {wanted} of {maps[wanted].name}, which has no place where a single player begins: "
+            "it is for several players, or damaged"
+        )
+
+
+def _find(named: str, path: Path) -> Path:
+    """A WAD where ViZDoom looks for it: where it is said to be, in the working folder, beside the engine."""
+    import vizdoom as vzd
+
+    name = Path(named).name
+    places = [Path(named), Path(name), Path(vzd.root_path) / name]
+    if not Path(name).suffix:
+        places = [place for bare in places for place in (bare, bare.with_suffix(".wad"))]
+    for place in places:
+        if place.is_file():
+            return place.absolute()
+    raise ValueError(f"{path} needs the WAD {named}, which does not exist; put it there")

@@ -1,0 +1,67 @@
+"""A first start of what the user has brought, in a process that may crash.
+
+ViZDoom 1.3 crashes Python (a segmentation fault, no exception) when its engine starts and then cannot play what it was
+given: a damaged map, say, or one without a place for a single player. What ships with ViZDoom, and is played here, can.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from doom_dream_env.envs.engine import LOG_VARIABLE, PATIENCE, EngineError
+from doom_dream_env.scenarios import SCENARIOS, Scenario
+
+PLAY = """
+import pickle, sys
+sys.path[:] = pickle.load(sys.stdin.buffer)
+from doom_dream_env.envs.game import Game
+game = Game(pickle.load(sys.stdin.buffer), rehearsed=True)
+game.reset(0)
+game.step([0] * 9)
+game.close()
+"""
+
+
+def rehearse(scenario: Scenario) -> None:
+    """Start a scenario of the user's own once in another process; the first time only.
+
+    Raises:
+        ValueError: if ViZDoom cannot play it; the message has the engine's last words.
+    """
+    if scenario.wad is not None or scenario.config not in {known.config for known in SCENARIOS.values()}:
+        _rehearse(scenario)
+
+
+@functools.cache
+def _rehearse(scenario: Scenario) -> None:
+    with tempfile.TemporaryDirectory(prefix="dream-doom-") as folder:
+        log = Path(folder) / "log"
+        try:
+            played = subprocess.run(
+                [sys.executable, "-c", PLAY],
+                input=pickle.dumps(sys.path) + pickle.dumps(scenario),
+                capture_output=True,
+                timeout=3 * PATIENCE,
+                env=os.environ | {LOG_VARIABLE: str(log)},
+            )
+        except subprocess.TimeoutExpired as error:
+            raise EngineError(f"{_what(scenario)} did not start within {3 * PATIENCE} seconds") from error
+        if played.returncode == 0:
+            return
+        words = log.read_text(errors="replace") if log.exists() else ""
+    said = [line.strip() for line in words.splitlines() if line.strip()]
+    complaint = played.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    raise ValueError(
+        f"ViZDoom cannot play {_what(scenario)}; its engine said last: "
+        f"{said[-1] if said else complaint or f'nothing (exit status {played.returncode})'}"
+    )
+
+
+def _what(scenario: Scenario) -> str:
+    return scenario.config if scenario.wad is None else f"{scenario.map} of {scenario.wad}"

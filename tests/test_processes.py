@@ -1,0 +1,104 @@
+"""Promises about processes: one writer to a folder, and nothing goes on when the command that started it is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from training.__main__ import main
+from training.config import CollectConfig, DynamicsConfig, PipelineConfig
+from training.data import collect
+from training.engine.launch import run_folder
+from training.processes import sole_writer
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from training.processes import sole_writer
+with sole_writer(Path(sys.argv[1])):
+    print("holds", flush=True)
+    time.sleep(600)
+"""
+
+
+def python(*arguments: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_a_second_writer_is_told_who_the_first_is_until_that_is_killed(tmp_path: Path) -> None:
+    holder = python("-c", HOLD, str(tmp_path))
+    assert holder.stdout and holder.stdout.readline() == "holds\n"
+    message = rf"{tmp_path} is being written by process {holder.pid} since 20\d\d-.* \(.*python.*\); wait for"
+    with pytest.raises(BlockingIOError, match=message), sole_writer(tmp_path):
+        pass
+    holder.kill()
+    holder.communicate()
+    with sole_writer(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir()), "the lock's file stays"
+
+
+def test_a_stage_may_write_to_the_folder_of_the_pipeline_that_started_it(tmp_path: Path) -> None:
+    with sole_writer(tmp_path):
+        child = python("-c", HOLD.replace("600", "0"), str(tmp_path))
+        assert child.communicate(timeout=60)[0] == "holds\n"
+        with pytest.raises(BlockingIOError, match=f"process {os.getpid()}"), sole_writer(tmp_path):
+            pass
+
+
+def test_one_part_of_a_folder_is_written_while_another_is(tmp_path: Path) -> None:
+    with sole_writer(tmp_path, "train"), sole_writer(tmp_path, "val"):
+        assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_two_collectors_of_one_split_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    collected: list[CollectConfig] = []
+    monkeypatch.setattr(collect, "_collect", lambda config: collected.append(config) or 0)
+    words = ["collect", "--out", str(tmp_path), "--scenarios", "basic", "take_cover"]
+    with sole_writer(tmp_path / "basic", "train"):
+        with pytest.raises(SystemExit):
+            main(words)
+        assert "basic is being written by process" in capsys.readouterr().err
+        main([*words, "--split", "val"])
+    assert [config.split for config in collected] == ["val"]
+
+
+def test_two_stages_of_one_run_do_not_meet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_folder(PipelineConfig(preset="tiny")) == Path("runs/tiny")
+    assert run_folder(DynamicsConfig(out=tmp_path)) == run_folder(PipelineConfig(out=tmp_path)) == tmp_path
+    with sole_writer(tmp_path), pytest.raises(SystemExit):
+        main(["dynamics", "--out", str(tmp_path)])
+    assert "training dynamics: " in (error := capsys.readouterr().err) and "is being written by process" in error
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stage_ends_with_the_pipeline_that_started_it(tmp_path: Path, how: signal.Signals) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys, time\n"
+        "from training.engine import launch\n"
+        "from training.config import PicturesConfig\n"
+        "def work(config):\n"
+        "    print('at work', flush=True)\n"
+        "    time.sleep(600)\n"
+        "launch.launch = work\n"
+        "if __name__ == '__main__':\n"
+        "    launch.run_stage(PicturesConfig())\n"
+    )
+    pipeline = python(str(script))
+    assert pipeline.stdout
+    assert "training pictures" in pipeline.stdout.readline() and pipeline.stdout.readline() == "at work\n"
+    started = time.monotonic()
+    pipeline.send_signal(how)
+    pipeline.communicate(timeout=60)  # until the stage, too, has let go of standard output
+    assert time.monotonic() - started < 60
