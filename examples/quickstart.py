@@ -23,7 +23,7 @@ def main() -> None:
     env = gym.make("DreamDoom-v0", scenario=args.scenario, render_mode="rgb_array", weights=args.weights)
     env.action_space.seed(args.seed)
     observation, info = env.reset(seed=args.seed)
-    print(f"observation {observation.shape}, actions {env.action_space}, game variables {info['variables']}")
+    print(f"observation {observation.shape}, actions {env.action_space}, health {info.get('HEALTH', 'unknown')}")
 
     episodes = 1
     total = 0.0

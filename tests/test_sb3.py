@@ -11,10 +11,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from conftest import random_frames
 from env_tools import NUM_ENVS, actions, dreams, is_start
 from stable_baselines3.common.vec_env import VecMonitor
 
-from doom_dream_env.envs import DreamDoomVecEnv
+from doom_dream_env.envs import DreamBatch, DreamDoomVecEnv
 from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.world_model import WorldModel
 
@@ -98,14 +99,118 @@ def test_vector_and_sb3_dreams_are_one_engine(immortal: WorldModel) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
 
 
-def test_helpers_answer_for_every_environment(model: WorldModel) -> None:
-    env = DreamDoomVecEnv(N, weights=model)
+# ---- environments one by one -----------------------------------------------------------------------------------------
+
+
+def test_attributes_are_those_of_the_environments_asked_for(model: WorldModel) -> None:
+    env = DreamDoomVecEnv(N, weights=model, temperature=0.5)
     env.reset()
     assert env.get_attr("observation") == ["features"] * N and env.env_is_wrapped(gym.Wrapper, [0, 2]) == [False] * 2
+    assert env.get_attr("temperature", indices=1) == [0.5] and env.get_attr("time_limit") == [525] * N
+    assert env.get_attr("scenario", [0])[0].name == "take_cover" and env.get_attr("render_mode") == ["rgb_array"] * N
+    assert env.get_attr("action_space") == [env.action_space] * N
+    env.env_method("reset", indices=[0, 2])
+    env.step(actions(0))
+    env.env_method("reset", indices=[2])
+    assert [int(steps) for steps in env.get_attr("steps")] == [1, 1, 0, 1] == env.batch.steps.tolist()
+    assert torch.equal(env.get_attr("variables", indices=-1)[0], env.batch.variables[N - 1])
     assert len(env.get_images()) == N and env.get_images()[0].shape == (120, 160, 3)
+    assert env.has_attr("temperature") and env.has_attr("reset")
+    for name in ("action_masks", "speed", "_begun", "set_state", "games"):
+        assert not env.has_attr(name)
+        with pytest.raises(AttributeError, match="in its .batch"):
+            env.env_method(name)
+    with pytest.raises(IndexError, match="are not all of 0…3"):
+        env.get_attr("steps", indices=[0, N])
+
+
+def test_only_the_environments_asked_for_are_reset(immortal: WorldModel) -> None:
+    env = DreamDoomVecEnv(N, weights=immortal)
+    env.reset()
+    before = env.step(actions(0))[0]
+    results = env.env_method("reset", indices=[0, 3])
+    assert len(results) == 2 and all(is_start(immortal, observation) for observation, _ in results)
+    assert all(info.keys() == {"drift", "HEALTH"} for _, info in results)
+    after = env.batch.features.numpy()
+    assert np.array_equal(after[[1, 2]], before[[1, 2]]) and np.array_equal(after[3], results[1][0])
+    assert env.batch.steps.tolist() == [0, 1, 1, 0]
+    assert env.get_attr("reset", indices=1)[0]()[1]["HEALTH"] == 100 and env.batch.steps.tolist() == [0, 0, 1, 0]
+    clip = {"frames": random_frames(2)}
+    assert not is_start(immortal, env.env_method("reset", options=clip, indices=[2])[0][0])
+    with pytest.raises(ValueError, match="share one generator: give a seed without indices"):
+        env.env_method("reset", seed=3, indices=[0])
+    env.seed(3)
+    seeded = [observation for observation, _ in env.env_method("reset", seed=3)]
+    assert np.array_equal(np.stack(seeded), env.reset())
+    drifts = env.batch.drift().tolist()
+    assert env.env_method("drift", indices=[1]) == [drifts[1]] and env.env_method("drift") == drifts
+    assert np.array_equal(env.env_method("render", indices=[2])[0], env.batch.pixels()[2].numpy())
+
+
+def test_what_is_set_is_set_or_refused(model: WorldModel) -> None:
+    env = DreamDoomVecEnv(N, weights=model)
+    VecMonitor(env).set_attr("temperature", 0.0)
+    assert env.batch.temperature == 0 and env.get_attr("temperature") == [0.0] * N
+    env.set_attr("temperature", 2.0, indices=range(N))
+    with pytest.raises(ValueError, match="all 4 dreams share one temperature"):
+        env.set_attr("temperature", 1.0, indices=[0])
+    with pytest.raises(ValueError, match="temperature must be"):
+        env.set_attr("temperature", -1)
+    with pytest.raises(AttributeError, match="'speed' of dreams cannot be set; render_mode and temperature can"):
+        env.set_attr("speed", 1)
+    with pytest.raises(AttributeError, match="scenario is decided"):
+        env.set_attr("scenario", "basic")
+    assert env.batch.temperature == 2 and not hasattr(env, "speed")
     env.set_attr("render_mode", None)
     assert env.render_mode is None
-    assert env.env_method("drift", indices=[1])[0].shape == (N,)
+
+
+def test_environments_begin_with_options_of_their_own(immortal: WorldModel) -> None:
+    env = DreamDoomVecEnv(2, weights=immortal)
+    left, right = ({"frames": random_frames(2, seed=seed)} for seed in (1, 2))
+    expected = [DreamBatch(1, weights=immortal).reset(options=clip)[0].numpy() for clip in (left, right)]
+    env.set_options([left, right])
+    np.testing.assert_allclose(env.reset(), np.stack(expected), atol=1e-5)
+    env.set_options([{}, right])
+    observations = env.reset()
+    assert is_start(immortal, observations[0])
+    np.testing.assert_allclose(observations[1], expected[1], atol=1e-5)
+    env.set_options(left)
+    np.testing.assert_allclose(env.reset(), np.stack([expected[0]] * 2), atol=1e-5)
+    assert all(is_start(immortal, observation) for observation in env.reset()), "options were used twice"
+    env.set_options([left])
+    with pytest.raises(ValueError, match="options for 2 environments, got 1"):
+        env.reset()
+
+
+def test_a_subclass_answers_for_every_environment(model: WorldModel) -> None:
+    class Masked(DreamDoomVecEnv):
+        """Action 1 is for environments with even numbers."""
+
+        level = 3
+
+        def action_masks(self) -> np.ndarray:
+            return np.array([[True, env % 2 == 0, True] for env in range(self.num_envs)])
+
+        def one(self) -> int:
+            return 1
+
+    env = VecMonitor(Masked(N, weights=model))
+    env.reset()
+    assert env.has_attr("action_masks") and env.get_attr("level", [1]) == [3]
+    assert np.stack(env.env_method("action_masks"))[:, 1].tolist() == [True, False, True, False]
+    assert env.env_method("action_masks", indices=[1])[0].tolist() == [True, False, True]
+    assert env.get_attr("action_masks", indices=2)[0]().all()
+    with pytest.raises(ValueError, match="one must return one value for each of the 4 environments"):
+        env.env_method("one")
+    env.set_attr("level", 4)
+    assert env.get_attr("level") == [4] * N
+
+
+def test_resets_tell_what_gymnasiums_do(model: WorldModel) -> None:
+    env = DreamDoomVecEnv(2, "defend_the_center", weights=model)
+    env.reset()
+    assert [info["AMMO2"] for info in env.reset_infos] == [26, 26]
 
 
 @pytest.mark.parametrize("limit", [1, 3])

@@ -1,4 +1,4 @@
-"""Promises of many dreams at once: Gymnasium's two autoreset modes to the letter.
+"""Promises of many dreams at once: Gymnasium's autoreset modes to the letter.
 
 Legend: N environments, T steps.
 """
@@ -23,7 +23,7 @@ from doom_dream_env.world_model import WorldModel
 
 N = NUM_ENVS
 T = 40
-MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
+MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)  # that reset by themselves
 
 
 def play(env: VectorEnv, seed: int | None, steps: int = T) -> list[tuple[np.ndarray, ...]]:
@@ -48,7 +48,7 @@ def test_next_step_mode_resets_on_the_step_after_the_end(model: WorldModel) -> N
             if ended_before[i]:
                 assert is_start(model, observations[i]), "an ended environment did not show an episode's first moment"
                 assert rewards[i] == 0 and not terminated[i] and not truncated[i]
-                assert infos["variables"]["HEALTH"][i] == 100
+                assert infos["HEALTH"][i] == 100
                 clock[i] = 0
             else:
                 assert not is_start(model, observations[i]), "a running environment was reset"
@@ -131,9 +131,9 @@ def test_same_step_mode_resets_at_once_and_keeps_the_last_sight(model: WorldMode
                 if done[i]:
                     final = infos["final_obs"][i]
                     assert final.shape == env.single_observation_space.shape and not is_start(model, final)
-                    health = max(infos["final_info"]["variables"]["HEALTH"][i] / 100, -FEATURE_LIMIT)
+                    health = max(infos["final_info"]["HEALTH"][i] / 100, -FEATURE_LIMIT)
                     assert final[-4] == pytest.approx(health), "final_info is not of the final sight"
-                    assert observations[i][-4] == pytest.approx(infos["variables"]["HEALTH"][i] / 100) == 1
+                    assert observations[i][-4] == pytest.approx(infos["HEALTH"][i] / 100) == 1
             assert np.array_equal(infos["final_info"]["_drift"], done)
         ends += done.sum()
         assert not env.batch.done.any()
@@ -165,9 +165,28 @@ def test_results_have_the_form_of_gymnasiums_own_vector(model: WorldModel, mode:
     assert mine.keys() == {"reset", True, False} and mine == observe(theirs)
 
 
-@pytest.mark.parametrize("mode", [AutoresetMode.DISABLED, "sometimes"])
+def test_without_autoreset_ended_environments_wait_to_be_reset(model: WorldModel) -> None:
+    env = dreams(model, autoreset_mode=AutoresetMode.DISABLED)
+    assert env.metadata["autoreset_mode"] == AutoresetMode.DISABLED
+    env.reset(seed=0)
+    ends = 0
+    for t in range(T):
+        observations, _, terminated, truncated, infos = env.step(actions(t))
+        ended = terminated | truncated
+        assert "final_obs" not in infos and not any(is_start(model, o) for o in observations)
+        if ended.any():
+            with pytest.raises(RuntimeError, match="have ended: reset them"):
+                env.step(actions(t))
+            again, _ = env.reset(options={"reset_mask": ended})
+            assert [is_start(model, o) for o in again] == ended.tolist()
+            assert np.array_equal(again[~ended], observations[~ended])
+        ends += ended.sum()
+    assert ends >= 5
+
+
+@pytest.mark.parametrize("mode", ["sometimes", None])
 def test_other_modes_are_refused(model: WorldModel, mode: Any) -> None:
-    with pytest.raises(ValueError, match="NEXT_STEP|sometimes"):
+    with pytest.raises(ValueError, match=r"is unknown; choose from NEXT_STEP, SAME_STEP, DISABLED"):
         dreams(model, autoreset_mode=mode)
 
 
@@ -202,7 +221,7 @@ def test_death_in_the_last_step_is_death(mortal: WorldModel) -> None:
 
 @pytest.mark.parametrize("limit", [0, -3])
 def test_an_episode_needs_a_step(model: WorldModel, limit: int) -> None:
-    with pytest.raises(ValueError, match="max_episode_steps must be 1 or more"):
+    with pytest.raises(ValueError, match="max_episode_steps must be a positive int"):
         dreams(model, max_episode_steps=limit)
 
 

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,20 +18,24 @@ from torch import Tensor, nn
 from doom_dream_env.world_model.files import read_json, read_tensors, sha256, write_atomically
 
 if TYPE_CHECKING:
-    from stable_baselines3 import PPO
+    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
     from doom_dream_env.envs.base import EnvBatch
     from doom_dream_env.world_model import WorldModel
 
 FORMAT_VERSION = 1
 SHIPPED = Path(__file__).parent
-ACTIVATIONS = {"Tanh": nn.Tanh, "ReLU": nn.ReLU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    kind.__name__: kind
+    for kind in (nn.Tanh, nn.ReLU, nn.GELU, nn.ELU, nn.SiLU, nn.LeakyReLU, nn.SELU, nn.Mish, nn.Softplus, nn.Sigmoid)
+}
+LIMITS = ("least", "greatest")  # names of the tensors that hold the features' limits
 
 
 def shipped_agents(fingerprint: str | None = None) -> list[str]:
     """Scenarios whose agents ship; with a fingerprint, only those that were trained in these weights."""
     cards = {path.parent.name: read_json(path) for path in SHIPPED.glob("*/agent.json")}
-    return sorted(name for name, about in cards.items() if fingerprint in (None, about["fingerprint"]))
+    return sorted(name for name, about in cards.items() if fingerprint in (None, about.get("fingerprint")))
 
 
 def make_network(widths: Sequence[int], activation: str) -> nn.Sequential:
@@ -53,6 +56,7 @@ class AgentCard:
         weights: where those were: the name of a shipped set, or a folder.
         activation: name of the torch module between its layers.
         hyper_parameters: how it was trained.
+        buttons: it presses any of the nine buttons together (free play) instead of choosing one action.
     """
 
     scenario: str
@@ -61,6 +65,31 @@ class AgentCard:
     activation: str
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+    buttons: bool = False
+
+
+EXAMPLE = AgentCard("", "", "", "")  # of the types of its fields
+
+
+def _read_card(path: Path) -> tuple[AgentCard, str]:
+    """The card in a file, and the checksum of the tensors beside it."""
+    about = read_json(path)
+    version = about.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ValueError(f"agent {path.parent} has format version {version!r}, this release reads {FORMAT_VERSION}")
+    about = {"buttons": False} | about  # files of before there was free play do not say it
+    types = {"sha256": str} | {field.name: type(getattr(EXAMPLE, field.name)) for field in fields(AgentCard)}
+    if about.keys() != types.keys():
+        wrong = ", ".join(sorted(about.keys() ^ types.keys()))
+        raise ValueError(f"{path} is damaged: {wrong} are unknown or missing; fetch it anew")
+    for name, kind in types.items():
+        if type(about[name]) is not kind:
+            raise ValueError(f"{path} is damaged: {name} must be {kind.__name__}, got {about[name]!r}; fetch it anew")
+    if about["activation"] not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise ValueError(f"{path} is damaged: activation {about['activation']!r} is none of {known}; fetch it anew")
+    checksum = about.pop("sha256")
+    return AgentCard(**about), checksum
 
 
 class Agent:
@@ -69,35 +98,59 @@ class Agent:
     Args:
         card: what is known about it.
         network: linear layers and the card's activation between them. It is frozen.
+        limits: the least and the greatest features that it tells apart, (F,) each; None: all.
     """
 
-    def __init__(self, card: AgentCard, network: nn.Sequential) -> None:
+    def __init__(self, card: AgentCard, network: nn.Sequential, limits: tuple[Tensor, Tensor] | None = None) -> None:
         self.card = card
         self.network = network.eval().requires_grad_(False)
+        self.limits = limits
 
     def logits(self, features: Tensor) -> Tensor:
-        """Action logits (N, n)."""
+        """Action logits (N, n); with `card.buttons` those of the nine buttons, (N, 9)."""
+        features = features.to(next(self.network.parameters()).device)
+        if self.limits is not None:
+            least, greatest = self.limits
+            features = features.clamp(least, greatest)
         return self.network(features)
 
     def act(self, features: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
-        """Action indices (N,), sampled or the most likely."""
+        """Action indices (N,), or buttons (N, 9) with `card.buttons`; sampled or the most likely."""
         logits = self.logits(features)
+        if self.card.buttons:
+            return (logits > 0 if deterministic else torch.bernoulli(logits.sigmoid(), generator=generator)).long()
         if deterministic:
             return logits.argmax(-1)
         return torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
 
     def __call__(self, batch: EnvBatch) -> Tensor:
-        """Sampled actions for all environments, (N,)."""
+        """Sampled actions for all environments, (N,) or (N, 9)."""
         return self.act(batch.features)
 
     @classmethod
-    def from_sb3(cls, model: PPO, scenario: str, world_model: WorldModel, **hyper_parameters: Any) -> Agent:
-        """Take the policy network out of an SB3 PPO with an `MlpPolicy` that was trained in `world_model`."""
-        policy: Any = model.policy
-        network = nn.Sequential(*policy.mlp_extractor.policy_net, policy.action_net)
-        activation = policy.activation_fn.__name__
-        card = AgentCard(scenario, world_model.fingerprint, world_model.source, activation, hyper_parameters)
-        return cls(card, copy.deepcopy(network))
+    def from_sb3(
+        cls, model: OnPolicyAlgorithm, scenario: str, world_model: WorldModel, **hyper_parameters: Any
+    ) -> Agent:
+        """Take the policy network out of a Stable-Baselines3 PPO or A2C with an `MlpPolicy`.
+
+        Args:
+            model: what was trained on features. If its environment normalises observations (`VecNormalize`), the
+                statistics become part of the first layer and the clipping part of the agent.
+            scenario: what it was trained for; also free play, where it presses buttons.
+            world_model: what it was trained in.
+            **hyper_parameters: whatever the card is to say of the training.
+
+        Raises:
+            ValueError: if the model is anything else: of another algorithm, with memory, with layers that are no
+                perceptron, on pictures or stacked observations, or with other actions than the scenario's.
+        """
+        from doom_dream_env.agents.conversion import policy_network
+
+        network, activation, buttons, limits = policy_network(model, scenario, world_model)
+        card = AgentCard(
+            scenario, world_model.fingerprint, world_model.source, activation, hyper_parameters, buttons=buttons
+        )
+        return cls(card, network, limits)
 
     def _linear_layers(self) -> list[nn.Linear]:
         return [layer for layer in self.network if isinstance(layer, nn.Linear)]
@@ -112,6 +165,8 @@ class Agent:
             for number, layer in enumerate(self._linear_layers())
             for name, tensor in layer.state_dict().items()
         }
+        if self.limits is not None:
+            tensors |= dict(zip(LIMITS, self.limits, strict=True))
         write_atomically(folder / "agent.safetensors", save(tensors))
         about = asdict(self.card) | {"sha256": sha256(folder / "agent.safetensors")}
         write_atomically(folder / "agent.json", (json.dumps(about, indent=2) + "\n").encode())
@@ -129,23 +184,23 @@ class Agent:
             ValueError: if it is damaged, of another format version, or was trained in other weights.
         """
         folder = SHIPPED / folder if str(folder) in shipped_agents() else Path(folder)
-        about = read_json(folder / "agent.json")
-        version = about.get("format_version")
-        if version != FORMAT_VERSION:
-            raise ValueError(f"agent {folder} has format version {version!r}, this release reads {FORMAT_VERSION}")
+        card, checksum = _read_card(folder / "agent.json")
         file = folder / "agent.safetensors"
-        if sha256(file) != about.pop("sha256"):
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} is missing; fetch the folder anew")
+        if sha256(file) != checksum:
             raise ValueError(f"{file} is damaged: its checksum is not the one in agent.json; fetch it anew")
-        card = AgentCard(**about)
         if fingerprint is not None and card.fingerprint != fingerprint:
             raise ValueError(
                 f"agent {folder} was trained in weights {card.fingerprint}, not in {fingerprint}: "
                 "its features mean something else"
             )
         tensors = read_tensors(folder, file.name)
+        least, greatest = (tensors.pop(name, None) for name in LIMITS)
         weights = [tensors[f"{number}.weight"] for number in range(len(tensors) // 2)]
         widths = [weights[0].shape[1], *(len(weight) for weight in weights)]
-        agent = cls(card, make_network(widths, card.activation))
+        limits = None if least is None or greatest is None else (least, greatest)
+        agent = cls(card, make_network(widths, card.activation), limits)
         for number, layer in enumerate(agent._linear_layers()):
             layer.load_state_dict({name: tensors[f"{number}.{name}"] for name in ("weight", "bias")})
         return agent

@@ -10,9 +10,12 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+from tqdm import tqdm
 
 from doom_dream_env.agents.agent import Agent
 from doom_dream_env.envs.sb3 import DreamDoomVecEnv
+from doom_dream_env.progress import progress as progress_bar
+from doom_dream_env.threads import at_most
 from doom_dream_env.world_model import WorldModel
 
 N_ENVS = 64
@@ -54,7 +57,10 @@ SETTINGS: dict[str, Any] = {
 
 
 class LearningCurve(BaseCallback):
-    """Mean return of the episodes that ended lately, after each rollout.
+    """Mean return of the episodes that ended lately, after each rollout; it moves the progress bar, too.
+
+    Args:
+        bar: counts the steps.
 
     Attributes:
         points: (steps, mean return).
@@ -62,8 +68,9 @@ class LearningCurve(BaseCallback):
 
     SHOWN = 50  # episodes that count on into the next rollout
 
-    def __init__(self) -> None:
+    def __init__(self, bar: tqdm) -> None:
         super().__init__()
+        self.bar = bar
         self.points: list[tuple[int, float]] = []
         self._recent: list[float] = []
 
@@ -72,6 +79,8 @@ class LearningCurve(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
+        steps = min(self.num_timesteps, self.bar.total)  # rollouts are whole: there are some more than asked for
+        self.bar.update(steps - self.bar.n)
         if self._recent:
             self.points.append((self.num_timesteps, sum(self._recent) / len(self._recent)))
             self._recent = self._recent[-self.SHOWN :]
@@ -115,8 +124,10 @@ def train_in_dream(
     scaled = VecNormalize(VecMonitor(dreams), norm_obs=False, gamma=SETTINGS["gamma"])
     scaled.seed(seed)
     model = PPO("MlpPolicy", scaled, seed=seed, device="cpu", **SETTINGS)
-    curve = LearningCurve()
-    model.learn(steps, callback=curve, progress_bar=progress)
+    # One thread: networks and batches this small are slower on two (measured: 8,192 steps in 2.3 s and 3.4 s).
+    with progress_bar(total=steps, desc=f"PPO in {scenario}", leave=False, disable=not progress) as bar, at_most(1):
+        curve = LearningCurve(bar)
+        model.learn(steps, callback=curve)
     agent = Agent.from_sb3(
         model,
         scenario,

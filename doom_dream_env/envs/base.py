@@ -5,7 +5,6 @@ Legend: N environments, n actions of the scenario, F features, V variables, D st
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,35 +14,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from doom_dream_env.envs.arguments import checked_count, checked_device, checked_mask, checked_seed
+from doom_dream_env.envs.isolation import isolated
+from doom_dream_env.envs.settings import Settings
+from doom_dream_env.envs.weights import WeightsReference, shared_world_model
 from doom_dream_env.scenarios import BUTTONS, get_scenario
+from doom_dream_env.threads import PICTURES_WORTH_SPLITTING, WORTH_SPLITTING, AdaptiveThreads, at_most
 from doom_dream_env.world_model import DreamState, WorldModel
-from doom_dream_env.world_model.files import find_weights
 
 FEATURE_LIMIT = 10.0  # features are clipped to ± this; a standard Gaussian never gets there
+INDEX_TYPES = tuple(getattr(torch, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64))
 
 
-@functools.lru_cache(maxsize=4)
-def _load(folder: Path, device: str, modified_ns: int) -> WorldModel:
-    return WorldModel.from_pretrained(folder, device)
-
-
-def shared_world_model(weights: WorldModel | str | Path | None, device: str | torch.device = "cpu") -> WorldModel:
-    """The world model, loaded once per process, folder and device; loaded anew when the folder was written anew."""
-    if isinstance(weights, WorldModel):
-        return weights
-    folder = find_weights(weights).resolve()
-    return _load(folder, str(device), (folder / "config.json").stat().st_mtime_ns)
-
-
-class EnvBatch(ABC):
+class EnvBatch(Settings, ABC):
     """N environments of one scenario, stepped together.
 
-    Ended environments are not reset by themselves: call `reset` with a mask of them.
+    Ended environments are not reset by themselves: call `reset` with a mask of them. What the methods return is the
+    caller's own: ordinary tensors, free of gradients, that a network can learn from and that may be changed in place.
 
     Args:
         num_envs: N.
         scenario: name of the scenario, or the path of a ViZDoom configuration.
-        device: where the tensors are.
+        device: where the tensors are; "auto": on the GPU where there is one.
         max_episode_steps: a shorter time limit in steps than the scenario's own.
         map: map of free play.
         wad: a WAD of the user's own for free play, as for `get_scenario`.
@@ -70,19 +62,19 @@ class EnvBatch(ABC):
         map: str | None = None,
         wad: str | Path | None = None,
     ) -> None:
-        if not isinstance(num_envs, int) or num_envs < 1:
-            raise ValueError(f"num_envs must be a positive int, got {num_envs!r}")
-        if max_episode_steps is not None and max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps must be 1 or more, or None, got {max_episode_steps!r}")
+        num_envs = checked_count("num_envs", num_envs)
+        limit = None if max_episode_steps is None else checked_count("max_episode_steps", max_episode_steps)
         self.num_envs = num_envs
         self.scenario = get_scenario(scenario, map, wad)
-        self.device = torch.device(device)
+        self.device = checked_device(device)
         self.action_table = torch.from_numpy(self.scenario.action_table()).to(self.device, torch.float32)
-        self.time_limit = min(self.scenario.time_limit, max_episode_steps or self.scenario.time_limit)
+        self.time_limit = min(self.scenario.time_limit, limit or self.scenario.time_limit)
         self.steps = torch.zeros(num_envs, dtype=torch.long, device=self.device)
         self.done = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self.seeds: list[int | None] = [None] * num_envs
         self._begun = False
+        self._torch_threads = AdaptiveThreads(num_envs >= WORTH_SPLITTING)
+        self._fix()
 
     # ---- what each kind of environment says for itself -------------------------------------------------------------
 
@@ -105,11 +97,11 @@ class EnvBatch(ABC):
 
     # ---- what all have -----------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
+    @isolated
     def reset(
         self,
-        envs: Tensor | None = None,
-        seed: int | Sequence[int] | None = None,
+        envs: Tensor | np.ndarray | None = None,
+        seed: int | Sequence[int] | np.ndarray | None = None,
         options: dict[str, Any] | None = None,
     ) -> Tensor:
         """Begin new episodes, in all environments or in those of a boolean mask (N,).
@@ -127,17 +119,21 @@ class EnvBatch(ABC):
             features (N, F) of all environments; (N, 0) where nothing is encoded.
 
         Raises:
-            ValueError: on seeds or options that do not fit, or if the weights carry no initial states of the scenario.
+            ValueError: on a mask, seeds or options that do not fit, or if the weights carry no initial states of the
+                scenario.
         """
+        if envs is not None:
+            envs = checked_mask(envs, self.num_envs, self.device)
         if envs is None or not self._begun:
             envs = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        self._begin(envs, seed, options)
+        with at_most(1):  # few environments begin at once
+            self._begin(envs, checked_seed(seed), options)
         self._begun = True
         self.steps = torch.where(envs, 0, self.steps)
         self.done = self.done & ~envs
         return self._sight()
 
-    @torch.inference_mode()
+    @isolated
     def step(self, actions: Tensor | np.ndarray, *, allow_ended: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Take one step in every environment.
 
@@ -158,7 +154,12 @@ class EnvBatch(ABC):
         if not allow_ended and bool(ended.any()):
             which = ended.nonzero()[:, 0].tolist()
             raise RuntimeError(f"environments {which} have ended: reset them before the next step()")
-        reward, terminated, truncated = self._advance(self.buttons(actions))
+        buttons = self.buttons(actions)
+        # In inference mode, which spares each of a step's many small operations a little (7 % of a step of one dream).
+        # Its tensors are no good for learning, so those handed out are copied, here and in `LatentBatch.state`.
+        with self._torch_threads, torch.inference_mode():
+            results = self._advance(buttons)
+        reward, terminated, truncated = (tensor.clone() for tensor in results)
         self.steps = self.steps + 1
         terminated = terminated & ~ended
         truncated = (truncated | (self.steps >= self.time_limit)) & ~terminated & ~ended
@@ -171,23 +172,24 @@ class EnvBatch(ABC):
         Raises:
             ValueError: on another shape, an index out of range, or buttons that are neither 0 nor 1.
         """
-        chosen = torch.as_tensor(actions, device=self.device)
+        chosen = torch.as_tensor(actions, device=self.device).detach()
         shape = (self.num_envs, len(BUTTONS))
         if chosen.ndim == 2:
             if tuple(chosen.shape) != shape:
                 raise ValueError(f"actions must be buttons of shape {shape}, got {tuple(chosen.shape)}")
-            if not bool(((chosen >= 0) & (chosen <= 1)).all()):
+            if not bool(((chosen == 0) | (chosen == 1)).all()):
                 raise ValueError("actions must be 0 (released) or 1 (pressed) for each of the nine buttons")
             return chosen.to(torch.float32)
-        if tuple(chosen.shape) != (self.num_envs,) or chosen.is_floating_point():
+        if tuple(chosen.shape) != (self.num_envs,) or chosen.dtype not in INDEX_TYPES:
             found = f"{chosen.dtype} of shape {tuple(chosen.shape)}"
-            raise ValueError(f"actions must be {self.num_envs} ints, got {found}")
+            raise ValueError(f"actions must be {self.num_envs} ints, or buttons of shape {shape}, got {found}")
+        chosen = chosen.long()
         if not self.scenario.discrete:
             raise ValueError(f"{self.scenario.name} takes nine 0/1 buttons, shape {shape}, not indices")
         last = len(self.action_table) - 1
         if not bool(((chosen >= 0) & (chosen <= last)).all()):
             raise ValueError(f"actions must be in 0…{last} in {self.scenario.name}, got {chosen.tolist()}")
-        return self.action_table[chosen.long()]
+        return self.action_table[chosen]
 
     def close(self) -> None:  # noqa: B027  most have nothing to close
         """Stop what runs outside this process's memory."""
@@ -203,7 +205,6 @@ class LatentBatch(EnvBatch):
 
     Attributes:
         model: the world model.
-        state: what it remembers of each episode; None before the first reset.
         known_scenario: the scenario as the weights know it; None where they do not, which means neutral heads.
     """
 
@@ -218,34 +219,66 @@ class LatentBatch(EnvBatch):
         map: str | None = None,
         wad: str | Path | None = None,
     ) -> None:
-        self.model = shared_world_model(weights, device)
+        self.model = shared_world_model(weights, checked_device(device))
         super().__init__(
             num_envs, scenario, device=self.model.device, max_episode_steps=max_episode_steps, map=map, wad=wad
         )
         name = self.scenario.name
         self.known_scenario = name if name in self.model.config.scenarios else None
-        self.state: DreamState | None = None
+        self._state: DreamState | None = None
+        self._picture_threads = AdaptiveThreads(self.num_envs >= PICTURES_WORTH_SPLITTING)
+        self._features: tuple[DreamState, Tensor] | None = None  # of the state that they were computed from
 
-    def _running(self) -> DreamState:
-        if self.state is None:
-            raise RuntimeError("nothing has begun yet: call reset() first")
-        return self.state
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"model": WeightsReference(self.model), "_state": self.state, "_features": None}
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        self.__dict__.update(values | {"model": values["model"].model})
 
     @property
-    def features(self) -> Tensor:
-        """What an agent sees now, clipped to ± `FEATURE_LIMIT`, float32 (N, F)."""
-        return self.model.features(self._running()).clamp_(-FEATURE_LIMIT, FEATURE_LIMIT)
+    def state(self) -> DreamState | None:
+        """What the world model remembers of each episode; None before the first reset. Not to be changed in place."""
+        if self._state is not None and self._state.z.is_inference() and not torch.is_inference_mode_enabled():
+            ordinary = self._state.clone()
+            if self._features is not None and self._features[0] is self._state:
+                self._features = (ordinary, self._features[1])
+            self._state = ordinary
+        return self._state
 
+    @state.setter
+    def state(self, state: DreamState | None) -> None:
+        self._state = state
+
+    def _running(self) -> DreamState:
+        if self._state is None:
+            raise RuntimeError("nothing has begun yet: call reset() first")
+        return self._state
+
+    @property
+    @isolated
+    def features(self) -> Tensor:
+        """What an agent sees now, clipped to ± `FEATURE_LIMIT`, float32 (N, F).
+
+        They are computed once: a policy that looks at what `step` has returned already costs no more than a copy.
+        """
+        state = self._running()
+        if self._features is None or self._features[0] is not state:
+            self._features = (state, self.model.features(state).clamp(-FEATURE_LIMIT, FEATURE_LIMIT))
+        return self._features[1].clone()
+
+    @isolated
     def pixels(self) -> Tensor:
         """The decoded picture of every environment, uint8 (N, 120, 160, 3)."""
-        with torch.inference_mode():
+        with self._picture_threads:
             return self.model.decode(self._running())
 
     @property
+    @isolated
     def variables(self) -> Tensor:
         """Game variables (N, V) in the game's units."""
-        return self._running().variables
+        return self._running().variables.clone()
 
+    @isolated
     def drift(self) -> Tensor:
         """|z|²/D − 1 of every environment, (N,): how far its state is from the Gaussian of real ones."""
         return self.model.drift(self._running())

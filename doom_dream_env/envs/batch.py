@@ -5,7 +5,6 @@ Legend: N environments, F features, D state width, V variables.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from doom_dream_env.envs.arguments import checked_temperature
 from doom_dream_env.envs.base import LatentBatch
+from doom_dream_env.envs.isolation import isolated
+from doom_dream_env.envs.saved import check_saved, check_state
 from doom_dream_env.world_model import DreamState, WorldModel
 
 INITIAL_STATES = ("episode_start", "anywhere")
@@ -27,7 +29,7 @@ class DreamBatch(LatentBatch):
     Args:
         num_envs: N.
         scenario: name of the scenario.
-        temperature: 0 … the mean next state, 1 the learned distribution.
+        temperature: 0 … the mean next state, 1 the learned distribution; it can be set at any time.
         device: where the weights go, when they are loaded here.
         weights: as for `WorldModel.from_pretrained`, or a `WorldModel`.
         initial_states: "episode_start": the first moments of real episodes; "anywhere": moments from all over them,
@@ -52,6 +54,7 @@ class DreamBatch(LatentBatch):
         map: str | None = None,
         wad: str | Path | None = None,
     ) -> None:
+        self.initial_states = initial_states
         super().__init__(
             num_envs,
             scenario,
@@ -74,12 +77,19 @@ class DreamBatch(LatentBatch):
                 f"these weights carry no clips of {self.scenario.place!r}, only of {known}; "
                 "use initial_states='episode_start'"
             )
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature must be a finite number, 0 or more, got {temperature!r}")
-        self.initial_states = initial_states
-        self.temperature = float(temperature)
+        self.temperature = temperature
         self.generator = torch.Generator(self.device)
         self.generator.seed()
+        self._example: DreamState | None = None  # of the states of these weights; see `check_state`
+
+    @property
+    def temperature(self) -> float:
+        """Temperature of all dreams, from the next step on."""
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._temperature = checked_temperature(value)
 
     def _begin(self, envs: Tensor, seed: int | Sequence[int] | None, options: dict[str, Any] | None) -> None:
         if unknown := set(options or ()) - set(CLIP_OPTIONS):
@@ -90,10 +100,10 @@ class DreamBatch(LatentBatch):
         if isinstance(seed, Sequence):
             raise ValueError("dreams share one generator: give one seed for all of them, not a list")
         if seed is not None:
-            self.generator.manual_seed(int(seed))
+            self.generator.manual_seed(seed)
         count = int(envs.sum())
         new = self._observed(options, count) if options else self._drawn(count)
-        self.state = new if self.state is None or count == self.num_envs else self.state.put(envs, new)
+        self.state = new if self._state is None or count == self.num_envs else self._state.put(envs, new)
 
     def _drawn(self, count: int) -> DreamState:
         """`count` dreams from real moments that the weights carry, drawn at random."""
@@ -140,6 +150,7 @@ class DreamBatch(LatentBatch):
             terminated = continues < 0.5
         return reward, terminated, torch.zeros_like(terminated)
 
+    @isolated
     def resume(self, state: DreamState, steps: int) -> Tensor:
         """Go on from a given state in all environments.
 
@@ -151,16 +162,20 @@ class DreamBatch(LatentBatch):
             features (N, F).
 
         Raises:
-            ValueError: if it holds another number of dreams.
+            ValueError: if it holds another number of dreams, is of another scenario or of other shapes than the weights
+                make, or is not finite.
         """
-        if len(state) != self.num_envs:
-            raise ValueError(f"this state holds {len(state)} dreams, there are {self.num_envs} environments")
-        self.state = state.clone()
-        self.steps = torch.full_like(self.steps, steps)
-        self.done = torch.zeros_like(self.done)
-        self._begun = True
+        check_state(self, state)
+        self._go_on(state, torch.full_like(self.steps, steps), torch.zeros_like(self.done))
         return self.features
 
+    def _go_on(self, state: DreamState, steps: Tensor, done: Tensor) -> None:
+        self.state = state.to(self.device).clone()
+        self.steps = steps.to(self.device).clone()
+        self.done = done.to(self.device).clone()
+        self._begun = True
+
+    @isolated
     def get_state(self) -> dict[str, Any]:
         """A copy of everything that decides how the dreams go on.
 
@@ -172,21 +187,19 @@ class DreamBatch(LatentBatch):
             "steps": self.steps.clone(),
             "done": self.done.clone(),
             "generator": self.generator.get_state(),
+            "scenario": self.scenario.name,
             "fingerprint": self.model.fingerprint,
         }
 
+    @isolated
     def set_state(self, saved: dict[str, Any]) -> Tensor:
         """Go back to what `get_state` returned; returns the features.
 
         Raises:
-            ValueError: if it belongs to other weights or another number of environments.
+            ValueError: if it is no saved dream, a damaged one, or one of other weights, of another scenario or of
+                another number of environments. Nothing has changed then.
         """
-        if saved["fingerprint"] != self.model.fingerprint:
-            raise ValueError(
-                f"this dream was saved with weights {saved['fingerprint']}, these are {self.model.fingerprint}"
-            )
-        self.resume(saved["state"], 0)
-        self.steps = saved["steps"].clone()
-        self.done = saved["done"].clone()
-        self.generator.set_state(saved["generator"])
+        check_saved(self, saved)
+        self._go_on(saved["state"], saved["steps"], saved["done"])
+        self.generator.set_state(saved["generator"].cpu())
         return self.features

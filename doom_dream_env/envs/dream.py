@@ -8,26 +8,25 @@ from typing import Any
 import numpy as np
 
 from doom_dream_env.envs.batch import DreamBatch
+from doom_dream_env.envs.settings import DreamSettings
 from doom_dream_env.envs.single import SingleEnv
 from doom_dream_env.envs.spaces import observe
 from doom_dream_env.world_model import WorldModel
 
 
-class DreamDoomEnv(SingleEnv):
+class DreamDoomEnv(DreamSettings, SingleEnv):
     """`DreamDoom-v0`: steps in latent space, no game running; pixels are decoded only when somebody looks.
 
     Args:
         scenario: name of the scenario, or the path of a ViZDoom configuration that the weights were trained on.
         observation: "features" or "pixels".
         render_mode: None, "rgb_array" or "human".
-        temperature: 0 … the mean next state, 1 the learned distribution.
-        device: where the weights go.
+        temperature: 0 … the mean next state, 1 the learned distribution; `env.unwrapped.temperature` sets it later.
+        device: where the weights go; "auto": to the GPU where there is one.
         weights: as for `WorldModel.from_pretrained`, or a `WorldModel`.
         map: of free play, whose initial states to dream from.
         wad: a WAD of the user's own, where the map is from there.
     """
-
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 9}
 
     def __init__(
         self,
@@ -50,6 +49,10 @@ class DreamDoomEnv(SingleEnv):
         return self.batch.get_state()
 
     def set_state(self, saved: dict[str, Any]) -> np.ndarray:
-        """Go back to a saved dream; returns the observation there."""
+        """Go back to a saved dream; returns the observation there.
+
+        Raises:
+            ValueError: if it was saved with other weights or in another scenario, or is damaged.
+        """
         self.batch.set_state(saved)
         return observe(self.batch, self.observation)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from doom_dream_env.envs.arguments import checked_temperature
 from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.game import Game
 from doom_dream_env.envs.games import GameBatch
@@ -20,7 +22,8 @@ from doom_dream_env.world_model import WorldModel
 class RealBatch(LatentBatch):
     """N real games whose frames are encoded together; the counterpart of `DreamBatch` (same methods, true rewards).
 
-    An ended episode's last features repeat its last frame, because ViZDoom shows none after the end.
+    An ended episode's last features repeat its last frame, because ViZDoom shows none after the end. A running game
+    cannot be copied: copies and pickles start games of their own, which wait for `reset`.
 
     Args:
         num_envs, scenario, max_episode_steps, map, wad: as for `EnvBatch`.
@@ -52,8 +55,9 @@ class RealBatch(LatentBatch):
             map=map,
             wad=wad,
         )
-        self._game_batch = GameBatch(
-            num_envs,
+        self._start_games = functools.partial(
+            GameBatch,
+            self.num_envs,
             scenario,
             privileged=privileged,
             device=self.device,
@@ -61,6 +65,23 @@ class RealBatch(LatentBatch):
             map=map,
             wad=wad,
         )
+        self._game_batch = self._start_games()
+        self.seeds = self._game_batch.seeds
+
+    def __getstate__(self) -> dict[str, Any]:
+        fresh = {
+            "_game_batch": None,
+            "_state": None,
+            "steps": torch.zeros_like(self.steps),
+            "done": torch.ones_like(self.done),
+            "seeds": [None] * self.num_envs,
+            "_begun": False,
+        }
+        return super().__getstate__() | fresh
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        super().__setstate__(values)
+        self._game_batch = self._start_games()
         self.seeds = self._game_batch.seeds
 
     @property
@@ -81,7 +102,7 @@ class RealBatch(LatentBatch):
         frames = self.frames()[which][:, None]  # (n, 1, 120, 160, 3)
         variables = self._game_variables()[which][:, None]
         new = self.model.observe(frames, variables=variables, scenario=self.known_scenario)
-        self.state = new if self.state is None or bool(envs.all()) else self.state.put(envs, new)
+        self.state = new if self._state is None or bool(envs.all()) else self._state.put(envs, new)
 
     def _advance(self, buttons: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         _, reward, terminated, truncated = self._game_batch.step(buttons, allow_ended=True)
@@ -91,7 +112,7 @@ class RealBatch(LatentBatch):
 
     def pixels(self) -> Tensor:
         """The real frames, uint8 (N, 120, 160, 3)."""
-        return torch.from_numpy(self.frames())
+        return torch.from_numpy(self.frames()).to(self.device)
 
     def close(self) -> None:
         """Stop all games."""
@@ -103,10 +124,9 @@ class RealDoomEnv(SingleEnv):
 
     Swap the id to test in the game what was trained in the dream.
     Scenarios that the weights do not know (a configuration or map of the user's own) are seen through the same encoder,
-    with neutral heads. Arguments as for `DreamDoomEnv`, but `map` is the one to play.
+    with neutral heads. Arguments as for `DreamDoomEnv`, but `map` is the one to play, and `temperature` means nothing
+    here: it is taken so that nothing but the id need be swapped. A copy or pickle of a real game waits for `reset`.
     """
-
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 9}
 
     def __init__(
         self,
@@ -114,14 +134,17 @@ class RealDoomEnv(SingleEnv):
         *,
         observation: str = "features",
         render_mode: str | None = None,
+        temperature: float = 1.0,
         device: str = "cpu",
         weights: WorldModel | str | Path | None = None,
         map: str | None = None,
         wad: str | Path | None = None,
     ) -> None:
+        checked_temperature(temperature)
         batch = RealBatch(1, scenario, device=device, weights=weights, map=map, wad=wad)
         super().__init__(batch, observation, render_mode)
         self.batch: RealBatch
+        self._fix("temperature")
 
     def close(self) -> None:
         """Stop the game and close the window."""

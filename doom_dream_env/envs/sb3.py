@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,23 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv
 
 from doom_dream_env.envs.batch import DreamBatch
-from doom_dream_env.envs.spaces import make_spaces, observe
+from doom_dream_env.envs.settings import DECIDED_WHEN_MADE, DreamSettings
+from doom_dream_env.envs.spaces import make_spaces, observe, steps_per_second, tell
 from doom_dream_env.world_model import WorldModel
 
+# What each dream has of its own; all others of a batch's attributes are shared.
+OWN_ATTRIBUTES = ("done", "features", "seeds", "steps", "variables")
+OWN_METHODS = ("drift", "render", "reset")
+SETTABLE = ("render_mode", "temperature")
 
-class DreamDoomVecEnv(VecEnv):
+
+class DreamDoomVecEnv(DreamSettings, VecEnv):
     """N dreams as an SB3 `VecEnv`: those that end begin anew at once.
 
     `infos[i]["terminal_observation"]` holds their last sight. SB3's `VecMonitor` around it records episodes' returns.
+    The dreams are one batch and no objects of their own: `get_attr` and `env_method` answer for the environments they
+    are asked about, and what only all dreams together have is refused. A subclass may add methods that return one value
+    for each environment, such as the `action_masks` of sb3-contrib.
     Arguments as for `DreamDoomEnv`, and:
 
     Args:
@@ -54,16 +64,38 @@ class DreamDoomVecEnv(VecEnv):
         )
         self.observation = observation
         self.render_mode = "rgb_array"
-        super().__init__(num_envs, *make_spaces(self.batch, observation))
-        self._actions = np.zeros(num_envs, np.int64)
+        super().__init__(self.batch.num_envs, *make_spaces(self.batch, observation))
+        self.metadata: dict[str, Any] = {
+            "render_modes": ["human", "rgb_array"],
+            "render_fps": steps_per_second(self.batch.scenario),
+        }
+        self._actions = np.zeros(self.num_envs, np.int64)
+        self._fix()
 
     def reset(self) -> np.ndarray:
-        """Begin new episodes in all environments; a seed given to `seed()` is used once."""
+        """Begin new episodes in all environments.
+
+        The dreams share one generator: of the seeds given to `seed()`, the first seeds it, once. Options given to
+        `set_options()` are used once as well; environments may have different ones.
+
+        Raises:
+            ValueError: if there is another number of options than of environments, or one does not fit.
+        """
+        if len(self._options) != self.num_envs:
+            raise ValueError(f"set_options() needs options for {self.num_envs} environments, got {len(self._options)}")
         seed = next((s for s in self._seeds if s is not None), None)
-        options = next((o for o in self._options if o), None)
-        self.batch.reset(seed=seed, options=options)
+        rest = np.ones(self.num_envs, bool)
+        rest[[env for env, options in enumerate(self._options) if options]] = False
+        if rest.any():
+            self.batch.reset(rest, seed=seed)
+            seed = None
+        for env in np.flatnonzero(~rest):
+            self.batch.reset(np.arange(self.num_envs) == env, seed=seed, options=self._options[env])
+            seed = None
         self._reset_seeds()
         self._reset_options()
+        told = tell(self.batch)
+        self.reset_infos = [{name: values[env] for name, values in told.items()} for env in range(self.num_envs)]
         return observe(self.batch, self.observation)
 
     def step_async(self, actions: np.ndarray) -> None:
@@ -94,19 +126,108 @@ class DreamDoomVecEnv(VecEnv):
     def close(self) -> None:
         """Nothing to close."""
 
+    # ---- one by one --------------------------------------------------------------------------------------------------
+
+    def _asked(self, indices: Any) -> list[int]:
+        """The environments that SB3 means by `indices`, as ints of 0…N − 1."""
+        every = range(self.num_envs)
+        try:
+            return [every[index] for index in np.atleast_1d(np.asarray(self._get_indices(indices), np.int64))]
+        except IndexError:
+            raise IndexError(f"indices {indices!r} are not all of 0…{self.num_envs - 1}") from None
+
+    def _added(self, name: str) -> bool:
+        """Does the attribute come from a subclass, or was it set by its constructor?"""
+        own = name in vars(self) and name not in ("batch", "num_envs")
+        return own or (hasattr(type(self), name) and not hasattr(DreamDoomVecEnv, name))
+
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """An attribute of this object, once for each environment asked for."""
-        return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))
+        """An attribute of each environment asked for: of these dreams, of a subclass, or of the `DreamBatch`.
+
+        Raises:
+            AttributeError: if there is none, or if it is a method that `env_method` refuses.
+        """
+        asked = self._asked(indices)
+        if attr_name in OWN_METHODS:
+            return [partial(self._call_one, attr_name, env) for env in asked]
+        if attr_name in OWN_ATTRIBUTES:
+            values = getattr(self.batch, attr_name)
+            return [values[env] for env in asked]
+        if self._added(attr_name):
+            value = getattr(self, attr_name)
+            return [partial(self._call_one, attr_name, env) if callable(value) else value for env in asked]
+        value = self.temperature if attr_name == "temperature" else getattr(self.batch, attr_name, None)
+        if attr_name.startswith("_") or callable(value) or not hasattr(self.batch, attr_name):
+            raise AttributeError(
+                f"one dream of a DreamDoomVecEnv has no {attr_name!r}; what all of them have together is in its .batch"
+            )
+        return [value] * len(asked)
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set an attribute of this object; the environments share it."""
+        """Set the temperature, the render mode, or an attribute that a subclass added; the environments share it.
+
+        Raises:
+            AttributeError: on any other name.
+            ValueError: if it is to be set for some of the environments only, or to what it cannot be.
+        """
+        if attr_name in DECIDED_WHEN_MADE:
+            setattr(self, attr_name, value)  # refuses, and says why
+        if attr_name not in SETTABLE and (not self._added(attr_name) or attr_name.startswith("_")):
+            raise AttributeError(f"{attr_name!r} of dreams cannot be set; {' and '.join(SETTABLE)} can")
+        if set(self._asked(indices)) != set(range(self.num_envs)):
+            raise ValueError(f"all {self.num_envs} dreams share one {attr_name}: set it without indices")
         setattr(self, attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """Call a method of the underlying `DreamBatch` once; its result for each environment asked for."""
-        result = getattr(self.batch, method_name)(*method_args, **method_kwargs)
-        return [result] * len(list(self._get_indices(indices)))
+        """Call a method for each environment asked for.
+
+        Args:
+            method_name: "reset" begins anew in these environments and returns observation and info of each, "render"
+                a picture, "drift" a float; or a method of a subclass, which is called once and must return one value
+                for each of the N environments.
+            *method_args: passed on.
+            indices: of the environments; None: all.
+            **method_kwargs: passed on.
+
+        Raises:
+            AttributeError: on any other name.
+            ValueError: if a subclass's method returned another number of values.
+        """
+        asked = self._asked(indices)
+        method: Callable[..., Sequence[Any]]
+        if method_name in OWN_METHODS:
+            method = partial(getattr(self, f"_{method_name}_some"), asked)
+        elif self._added(method_name) and callable(getattr(self, method_name)):
+            method = getattr(self, method_name)
+        else:
+            raise AttributeError(
+                f"one dream of a DreamDoomVecEnv has no method {method_name!r}, only {', '.join(OWN_METHODS)}; "
+                "what all of them do together is in its .batch"
+            )
+        results = method(*method_args, **method_kwargs)
+        if not hasattr(results, "__len__") or len(results) != self.num_envs:
+            raise ValueError(f"{method_name} must return one value for each of the {self.num_envs} environments")
+        return [results[env] for env in asked]
+
+    def _call_one(self, method_name: str, env: int, *arguments: Any, **options: Any) -> Any:
+        return self.env_method(method_name, *arguments, indices=[env], **options)[0]
+
+    def _reset_some(
+        self, envs: list[int], *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> list[tuple[np.ndarray, dict[str, Any]]]:
+        if seed is not None and len(set(envs)) < self.num_envs:
+            raise ValueError(f"all {self.num_envs} dreams share one generator: give a seed without indices")
+        self.batch.reset(np.isin(np.arange(self.num_envs), envs), seed=seed, options=options)
+        told = tell(self.batch)
+        infos = [{name: values[env] for name, values in told.items()} for env in range(self.num_envs)]
+        return list(zip(observe(self.batch, self.observation), infos, strict=True))
+
+    def _render_some(self, envs: list[int]) -> Sequence[np.ndarray | None]:
+        return self.get_images()
+
+    def _drift_some(self, envs: list[int]) -> list[float]:
+        return self.batch.drift().tolist()
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
         """Environments are never wrapped one by one."""
-        return [False] * len(list(self._get_indices(indices)))
+        return [False] * len(self._asked(indices))

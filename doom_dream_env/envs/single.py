@@ -9,14 +9,16 @@ import numpy as np
 import torch
 
 from doom_dream_env.envs.base import LatentBatch
-from doom_dream_env.envs.spaces import make_spaces, observe
+from doom_dream_env.envs.screen import warn_without_screen
+from doom_dream_env.envs.settings import NamedSpec, Settings
+from doom_dream_env.envs.spaces import make_spaces, observe, steps_per_second, tell
 from doom_dream_env.scenarios import FRAME_SHAPE
 
 WINDOW_SCALE = 4
 
 
-class SingleEnv(gym.Env[np.ndarray, Any]):
-    """A batch of one as a `gym.Env`.
+class SingleEnv(NamedSpec, Settings, gym.Env[np.ndarray, Any]):
+    """A batch of one as a `gym.Env`. It can be copied and pickled; a copy opens a window of its own.
 
     Args:
         batch: the one environment.
@@ -24,24 +26,28 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
         render_mode: None, or one of `metadata["render_modes"]`.
     """
 
+    # A whole number, because gymnasium.utils.play insists on one; the exact rate is 35 tics / 4.
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 9}
+
     def __init__(self, batch: LatentBatch, observation: str, render_mode: str | None) -> None:
         modes = self.metadata["render_modes"]
         if render_mode is not None and render_mode not in modes:
             raise ValueError(f"render_mode {render_mode!r} is unknown; choose from {modes} or None")
+        self.metadata = self.metadata | {"render_fps": round(steps_per_second(batch.scenario))}
         self.batch = batch
         self.observation = observation
         self.render_mode = render_mode
         self.observation_space, self.action_space = make_spaces(batch, observation)
         self._window: Any = None
         self._clock: Any = None
+        self._fix()
 
-    def _info(self) -> dict[str, Any]:
-        values = self.batch.variables[0].tolist()
-        names = self.batch.model.config.variables
-        shown = {
-            name: value for name, value in zip(names, values, strict=True) if name in self.batch.scenario.variables
-        }
-        return {"drift": float(self.batch.drift()[0]), "variables": shown}
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_window": None, "_clock": None}
+
+    def _info(self) -> dict[str, np.float32]:
+        """The drift and the scenario's game variables by their names in ViZDoom, e.g. "HEALTH"."""
+        return {name: values[0] for name, values in tell(self.batch).items()}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -98,12 +104,12 @@ class SingleEnv(gym.Env[np.ndarray, Any]):
             pygame.display.set_caption(type(self).__name__)
             self._window = pygame.display.set_mode((width * WINDOW_SCALE, height * WINDOW_SCALE))
             self._clock = pygame.time.Clock()
+            warn_without_screen("use render_mode='rgb_array' and gymnasium's RecordVideo to make a film")
         picture = self.batch.pixels()[0].cpu().numpy().swapaxes(0, 1)  # pygame's surfaces are (width, height, 3)
         pygame.transform.scale(pygame.surfarray.make_surface(picture), self._window.get_size(), self._window)
         pygame.event.pump()
         pygame.display.flip()
-        # 8.75 steps a second; "render_fps" says 9, because gymnasium.utils.play needs a whole number.
-        self._clock.tick(1 / self.batch.scenario.seconds_per_step)
+        self._clock.tick(steps_per_second(self.batch.scenario))
 
     def close(self) -> None:
         """Close the window, if there is one."""

@@ -6,7 +6,7 @@ import numpy as np
 from gymnasium import spaces
 
 from doom_dream_env.envs.base import FEATURE_LIMIT, LatentBatch
-from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE
+from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, Scenario
 
 OBSERVATIONS = ("features", "pixels")
 
@@ -29,6 +29,21 @@ def make_spaces(batch: LatentBatch, observation: str) -> tuple[spaces.Box, space
 
 
 def observe(batch: LatentBatch, observation: str) -> np.ndarray:
-    """What all environments of the batch show now, (N, F) or (N, 120, 160, 3), as a copy."""
+    """What all environments of the batch show now, (N, F) or (N, 120, 160, 3); the caller's own."""
     tensor = batch.features if observation == "features" else batch.pixels()
-    return tensor.cpu().numpy().copy()
+    return tensor.cpu().numpy()
+
+
+def tell(batch: LatentBatch) -> dict[str, np.ndarray]:
+    """What all environments tell beside what they show: the drift, and the scenario's game variables, float32 (N,)."""
+    told = {"drift": batch.drift().cpu().numpy()}
+    values = batch.variables.cpu().numpy()
+    for index, name in enumerate(batch.model.config.variables):
+        if name in batch.scenario.variables:
+            told[name] = values[:, index].copy()
+    return told
+
+
+def steps_per_second(scenario: Scenario) -> float:
+    """How many steps of an environment are a second of the game: the frame rate of its films."""
+    return 1 / scenario.seconds_per_step

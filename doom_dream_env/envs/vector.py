@@ -13,18 +13,20 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from doom_dream_env.envs.batch import DreamBatch
-from doom_dream_env.envs.spaces import make_spaces, observe
+from doom_dream_env.envs.settings import DreamSettings, NamedSpec
+from doom_dream_env.envs.spaces import make_spaces, observe, steps_per_second, tell
 from doom_dream_env.world_model import WorldModel
 
 
-class DreamDoomVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """Vectorised `DreamDoom-v0` with Gymnasium's NEXT_STEP (default) or SAME_STEP autoreset.
+class DreamDoomVectorEnv(NamedSpec, DreamSettings, VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """Vectorised `DreamDoom-v0` with Gymnasium's NEXT_STEP (default), SAME_STEP or no autoreset.
 
     Arguments as for `DreamDoomEnv`, and:
 
     Args:
         num_envs: number of dreams.
-        autoreset_mode: what happens to an environment whose episode has ended.
+        autoreset_mode: what happens to an environment whose episode has ended. DISABLED: nothing; reset it with
+            `reset(options={"reset_mask": ended})` before the next step.
         max_episode_steps: a shorter time limit in steps than the scenario's own.
     """
 
@@ -51,10 +53,11 @@ class DreamDoomVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode {render_mode!r} is unknown for many dreams; choose 'rgb_array' or None")
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
-        if self.autoreset_mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
-            raise ValueError(f"autoreset_mode {autoreset_mode!r} is not supported; choose NEXT_STEP or SAME_STEP")
-        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        try:
+            self.autoreset_mode = AutoresetMode(autoreset_mode)
+        except ValueError:
+            modes = ", ".join(mode.name for mode in AutoresetMode)
+            raise ValueError(f"autoreset_mode {autoreset_mode!r} is unknown; choose from {modes}") from None
         self.batch = DreamBatch(
             num_envs,
             scenario,
@@ -65,30 +68,25 @@ class DreamDoomVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             map=map,
             wad=wad,
         )
-        self.num_envs = num_envs
+        self.metadata = self.metadata | {
+            "autoreset_mode": self.autoreset_mode,
+            "render_fps": steps_per_second(self.batch.scenario),
+        }
+        self.num_envs = num_envs = self.batch.num_envs
         self.observation = observation
         self.render_mode = render_mode
         self.single_observation_space, self.single_action_space = make_spaces(self.batch, observation)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
+        self._fix()
 
     def _infos(self, present: np.ndarray) -> dict[str, Any]:
-        """Info arrays for the environments of the mask `present` (N,), zero elsewhere, in Gymnasium's nested form."""
-
-        def shown(values: Tensor) -> np.ndarray:
-            return np.where(present, values.cpu().numpy().astype(np.float64), 0.0)
-
-        variables: dict[str, np.ndarray] = {}
-        for index, name in enumerate(self.batch.model.config.variables):
-            if name in self.batch.scenario.variables:
-                variables[name] = shown(self.batch.variables[:, index])
-                variables[f"_{name}"] = present.copy()
-        return {
-            "drift": shown(self.batch.drift()),
-            "_drift": present.copy(),
-            "variables": variables,
-            "_variables": present.copy(),
-        }
+        """Info arrays (N,) for the environments of the mask `present` (N,), zero elsewhere, in Gymnasium's form."""
+        infos: dict[str, Any] = {}
+        for name, values in tell(self.batch).items():
+            infos[name] = np.where(present, values, np.float32(0))
+            infos[f"_{name}"] = present.copy()
+        return infos
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -123,13 +121,19 @@ class DreamDoomVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
         The model steps all dreams in one call. In NEXT_STEP mode those that had ended are stepped along with the
         others, which costs nothing, and are then reset: nothing of that step is seen.
+
+        Raises:
+            ValueError: on actions of another shape or out of range.
+            RuntimeError: before the first reset; with autoreset disabled, while an environment has ended and was not
+                reset.
         """
         batch = self.batch
         actions = np.array(actions)
+        resets = self.autoreset_mode != AutoresetMode.DISABLED
         ended = batch.done.cpu().numpy()
-        if actions.shape[:1] == ended.shape:
+        if resets and actions.shape[:1] == ended.shape:
             actions[ended] = 0  # ignored, whatever it is
-        _, reward, terminated, truncated = batch.step(actions, allow_ended=True)
+        _, reward, terminated, truncated = batch.step(actions, allow_ended=resets)
         if ended.any():
             batch.reset(self._mask(ended))
         rewards = reward.cpu().numpy().astype(np.float64)
@@ -152,11 +156,15 @@ class DreamDoomVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return observations, rewards, terminated.cpu().numpy(), truncated.cpu().numpy(), infos
 
     def get_state(self) -> dict[str, Any]:
-        """A copy of all dreams, generator included."""
+        """A copy of all dreams, generator included: `set_state` goes on from here."""
         return self.batch.get_state()
 
     def set_state(self, saved: dict[str, Any]) -> np.ndarray:
-        """Go back to saved dreams; returns the observations there."""
+        """Go back to saved dreams; returns the observations there.
+
+        Raises:
+            ValueError: if they were saved with other weights, in another scenario or in another number, or are damaged.
+        """
         self.batch.set_state(saved)
         return observe(self.batch, self.observation)
 

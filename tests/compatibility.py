@@ -1,0 +1,112 @@
+"""Tries the libraries that are installed on the environments, and writes docs/compatibility.md.
+
+    python tests/compatibility.py                     # every library, the shipped weights
+    python tests/compatibility.py gymnasium torchrl   # some, printed only
+
+A trial does what a user of the library does. It passes if nothing is raised and what it checks holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+
+from compatibility_trials import TRIALS, Trial, Weights  # noqa: E402
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "compatibility.md"
+OK = "works"
+MISSING = "not tried: "
+HEADER = """# Compatibility
+
+What was tried with other libraries, at these versions. `python tests/compatibility.py` tries it again and writes this
+page; the tests run the same trials for what is installed.
+
+| library | version | tried | result |
+|---|---|---|---|
+"""
+NOTES = """
+## Notes
+
+* **Films.** `metadata["render_fps"]` says how many steps are a second: 8.75. That of `gym.make` is rounded to 9,
+  because `gymnasium.utils.play` takes whole numbers only; `RecordVideo(env, ..., fps=8.75)` is exact.
+* **TorchRL** wants vector environments that reset at once or not at all:
+  `gym.make_vec(..., autoreset_mode="SameStep")` or `"Disabled"`. `info` is flat and made of NumPy scalars, so
+  `default_info_dict_reader(["drift", "HEALTH"])` reads that of one environment; for many, call
+  `auto_register_info_dict()`.
+* **Stable-Baselines3.** The environments of a `DreamDoomVecEnv` are one batch. `env_method` knows `reset`, `render` and
+  `drift` of one environment; a subclass adds more, `action_masks` for instance. `set_attr("temperature", ...)` is for
+  all of them.
+* **Copies.** A dream can be copied and pickled, and goes on where it was; a copy of a real game begins anew.
+* **Autograd.** What `DreamBatch` and `RealBatch` return are ordinary tensors without gradients, also under
+  `torch.autocast` and with another default type.
+"""
+
+
+def result(one: Trial, weights: Weights) -> str:
+    """Try it: "works", what is missing, or the error."""
+    for module in (one.module, *one.needs):
+        if importlib.util.find_spec(module) is None:
+            return f"{MISSING}{module} is not installed"
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = Path.cwd()
+        os.chdir(folder)
+        try:
+            one.run(weights)
+        except Exception as error:
+            traceback.print_exc()
+            first = str(error).strip().splitlines() or [""]
+            return f"{type(error).__name__}: {first[0][:120]}"
+        finally:
+            os.chdir(before)
+    return OK
+
+
+def version(library: str) -> str:
+    """Of what is installed; "–" where nothing is."""
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "–"
+
+
+def results(libraries: list[str], weights: Weights) -> list[tuple[Trial, str]]:
+    """Try what there is of these libraries; none: of all."""
+    return [(one, result(one, weights)) for one in TRIALS if not libraries or one.library in libraries]
+
+
+def page(tried: list[tuple[Trial, str]]) -> str:
+    """The page, Markdown."""
+    rows = [f"| {one.library} | {version(one.library)} | {one.tried} | {outcome} |" for one, outcome in tried]
+    return HEADER + "\n".join(rows) + "\n" + NOTES
+
+
+def main() -> int:
+    """The command line; returns 1 if something did not work."""
+    known = sorted({one.library for one in TRIALS})
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("libraries", nargs="*", help=f"which of {', '.join(known)} (default: all, and write the page)")
+    parser.add_argument("--weights", default=None, help="name or folder of weights (default: the best that ship)")
+    args = parser.parse_args()
+    if unknown := set(args.libraries) - set(known):
+        parser.error(f"{', '.join(sorted(unknown))} are unknown; choose from {', '.join(known)}")
+    tried = results(args.libraries, args.weights)
+    for one, outcome in tried:
+        print(f"{one.library:<20} {outcome:<10} {one.tried}")
+    if not args.libraries:
+        PAGE.write_text(page(tried), "utf-8")
+        print(f"written: {PAGE}")
+    return int(any(outcome != OK and not outcome.startswith(MISSING) for _, outcome in tried))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
