@@ -22,6 +22,7 @@ from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.game import Game
 from doom_dream_env.policies import RandomPolicy
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
+from doom_dream_env.threads import at_most
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.flops import parameters_and_flops
 
@@ -205,15 +206,12 @@ def matrix_peak(seconds: float, size: int = 1024) -> float:
 
 
 @contextlib.contextmanager
-def _one_thread_without_a_screen() -> Iterator[None]:
-    threads = torch.get_num_threads()
+def _without_a_screen() -> Iterator[None]:
     driver = os.environ.get("SDL_VIDEODRIVER")
-    torch.set_num_threads(1)
     os.environ["SDL_VIDEODRIVER"] = "dummy"
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
         os.environ.pop("SDL_VIDEODRIVER")
         if driver is not None:
             os.environ["SDL_VIDEODRIVER"] = driver
@@ -240,7 +238,8 @@ def window_rates(model: WorldModel, scenario: str, seconds: float) -> tuple[floa
         pygame.event.post(pygame.event.Event(pygame.QUIT))
 
     with (
-        _one_thread_without_a_screen(),
+        at_most(1),
+        _without_a_screen(),
         tempfile.TemporaryDirectory() as folder,
         contextlib.closing(Session(PlayScenario(scenario), model, seed=0)) as session,
     ):

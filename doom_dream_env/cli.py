@@ -1,4 +1,4 @@
-"""`dream-doom`: the command line."""
+"""`dream-doom`: the command line. What is wrong with an option is said before torch is loaded."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 
 from doom_dream_env import __version__
-from doom_dream_env.scenarios import SCENARIOS, get_scenario
+from doom_dream_env.mistakes import status_of
+from doom_dream_env.options import Parser, file, folder_to_write, number, one_of, seed, whole
+from doom_dream_env.scenarios import SCENARIOS
+from doom_dream_env.transfer_scores import FIRST_WORLD
 
 Commands = argparse._SubParsersAction  # what `add_subparsers` returns
 NAMES = ", ".join(SCENARIOS)
-SHOWN_SCORES = ("skill_1", "skill_8", "skill_1_shuffled", "psnr", "death_recall")
+DISCRETE = [scenario.name for scenario in SCENARIOS.values() if scenario.discrete]
 
 
 # ---- what the commands do --------------------------------------------------------------------------------------------
@@ -19,53 +22,38 @@ SHOWN_SCORES = ("skill_1", "skill_8", "skill_1_shuffled", "psnr", "death_recall"
 
 def demo(args: argparse.Namespace) -> None:
     """Train in the dream, test in the game, film both."""
-    get_scenario(args.scenario)  # a mistake is named before torch is loaded
     from doom_dream_env.demo import run
 
     run(args.scenario, args.steps, args.episodes, args.temperature, args.seed, args.weights, args.out)
 
 
 def info(args: argparse.Namespace) -> None:
-    """Print scenarios, weights, sizes, arithmetic and scores."""
-    from rich.console import Console
-    from rich.table import Table
+    """Print all scenarios and weights, or one scenario."""
+    from doom_dream_env import info
 
-    from doom_dream_env.world_model import WorldModel, files
-    from doom_dream_env.world_model.flops import parameters_and_flops
-
-    console = Console()
-    scenarios = Table("scenario", "actions (in order)", "variables", "steps", "what", title="Scenarios")
-    for scenario in SCENARIOS.values():
-        actions = ", ".join(["nothing", *reversed(scenario.buttons)])
-        variables = ", ".join(scenario.variables)
-        scenarios.add_row(scenario.name, actions, variables, str(scenario.time_limit), scenario.description)
-    console.print(scenarios)
-    for name in [args.weights] if args.weights else files.shipped():
-        folder = files.find_weights(name)
-        model = WorldModel.from_pretrained(name)
-        megabytes = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e6
-        title = f"Weights {name}: {model.fingerprint}, {megabytes:.1f} MB in {folder}"
-        sizes = Table("part", "parameters", "MFLOP", title=title)
-        for part, (parameters, flops, unit) in parameters_and_flops(model).items():
-            sizes.add_row(part, f"{parameters / 1e6:.2f} M", f"{flops / 1e6:.2f} per {unit}")
-        console.print(sizes)
-        if (folder / "scorecard.json").exists():
-            card = files.read_json(folder / "scorecard.json")["worlds"]
-            title = "Scorecard (README.md beside the weights has all of it)"
-            scores = Table("scenario", *SHOWN_SCORES, title=title)
-            for scenario_name, values in card.items():
-                shown = [f"{values[key]:.2f}" if key in values else "" for key in SHOWN_SCORES]
-                scores.add_row(scenario_name, *shown)
-            console.print(scores)
-    if not args.weights and not files.shipped():
-        console.print("No weights ship with this installation.")
+    if args.world is None:
+        info.show_all(args.weights)
+    else:
+        info.show_world(args.world, args.weights)
 
 
 def bench(args: argparse.Namespace) -> None:
     """Measure the speed of the dream and of the game."""
-    from doom_dream_env.benchmark import measure, show
+    if args.busy:
+        from doom_dream_env.busy import measure_busy, show_busy
 
-    show(measure(args.scenario, args.weights, args.seconds))
+        show_busy(measure_busy(args.scenario, args.weights, args.seconds))
+    else:
+        from doom_dream_env.benchmark import measure, show
+
+        show(measure(args.scenario, args.weights, args.seconds))
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Check the installation; the exit status says whether it can be used."""
+    from doom_dream_env.doctor import examine
+
+    return examine(args.weights)
 
 
 def play(args: argparse.Namespace) -> None:
@@ -83,39 +71,72 @@ def add_weights(command: argparse.ArgumentParser, default: str = "the best shipp
     command.add_argument("--weights", default=None, help=f"name or folder of weights (default: {default})")
 
 
-def add_training_commands(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add `demo`, `info` and `bench`."""
+def add_training_commands(commands: Commands[Parser]) -> None:
+    """Add `demo`, `info`, `bench` and `doctor`."""
     command = commands.add_parser("demo", help="train an agent inside the dream, test it in the real game, film both")
     command.set_defaults(run=demo)
-    command.add_argument("--scenario", default="take_cover", help=f"one of {NAMES}")
-    command.add_argument("--steps", type=int, default=120_000, help="steps of training in the dream")
-    command.add_argument("--episodes", type=int, default=20, help="per policy, in the dream and in the real game")
+    command.add_argument(
+        "--scenario",
+        type=one_of(DISCRETE),
+        default=FIRST_WORLD,
+        help=f"one of {', '.join(DISCRETE)} (default: {FIRST_WORLD}); `dream-doom info` says how good their dreams are",
+    )
+    command.add_argument(
+        "--steps", type=whole(1, 10**9), default=120_000, help="steps of training in the dream (default: 120000)"
+    )
+    command.add_argument(
+        "--episodes",
+        type=whole(2, 100_000),
+        default=20,
+        help="per policy, in the dream and in the real game (default: 20)",
+    )
     command.add_argument(
         "--temperature",
-        type=float,
+        type=number(0, 10),
         default=None,
         help="of the dream that is trained in (default: the scenario's own)",
     )
-    command.add_argument("--seed", type=int, default=0, help="seed of training")
+    command.add_argument("--seed", type=seed, default=0, help="seed of training (default: 0)")
     add_weights(command)
     command.add_argument(
-        "--out", type=Path, default=Path("dream-doom-demo"), help="folder for the agent, the clip and the plot"
+        "--out",
+        type=folder_to_write,
+        default=Path("dream-doom-demo"),
+        help="folder for the agent, the clip and the plot",
     )
 
     command = commands.add_parser("info", help="scenarios, weights, sizes, arithmetic, scores")
     command.set_defaults(run=info)
+    command.add_argument(
+        "world",
+        nargs="?",
+        type=one_of(list(SCENARIOS)),
+        default=None,
+        help="all about one scenario (default: about all)",
+    )
     add_weights(command, "all shipped")
 
     command = commands.add_parser(
         "bench", help="steps/s of the dream and of the real game, in one run on the same cores"
     )
     command.set_defaults(run=bench)
-    command.add_argument("--scenario", default="take_cover", help=f"one of {NAMES}")
+    command.add_argument(
+        "--scenario", type=one_of(DISCRETE), default="take_cover", help=f"one of {', '.join(DISCRETE)}"
+    )
     add_weights(command)
-    command.add_argument("--seconds", type=float, default=3.0, help="spent on each figure")
+    command.add_argument(
+        "--seconds", type=number(0.05, 3600, " seconds"), default=3.0, help="spent on each figure (default: 3)"
+    )
+    command.add_argument(
+        "--busy", action="store_true", help="instead: the dream's speed while other processes use the cores"
+    )
+
+    command = commands.add_parser("doctor", help="check the installation: what a report of a bug needs")
+    command.set_defaults(run=doctor)
+    add_weights(command)
 
 
-def add_play_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+def add_play_commands(commands: Commands[Parser]) -> None:
     """Add `play`, `autoplay` and `record`."""
     player = commands.add_parser("play", help="play a dream, the real game, or both side by side, in a window")
     watcher = commands.add_parser(
@@ -125,22 +146,25 @@ def add_play_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     for command in (player, watcher, recorder):
         command.set_defaults(run=play)
         command.add_argument(
-            "--scenario", default=None, help=f"one of {NAMES}, or a ViZDoom .cfg (default: take_cover)"
+            "--scenario",
+            type=one_of(list(SCENARIOS), ".cfg"),
+            default=None,
+            help=f"one of {NAMES}, or a ViZDoom .cfg (default: take_cover)",
         )
         command.add_argument("--map", default=None, help="map of free play, e.g. MAP07 or E1M3")
-        command.add_argument("--wad", default=None, help="WAD of your own for free play")
+        command.add_argument("--wad", type=file, default=None, help="WAD of your own for free play")
         add_weights(command)
         command.add_argument(
-            "--temperature", type=float, default=1.0, help="of the dream: 0, the best guess, to 2; 1 as learned"
+            "--temperature", type=number(0, 2), default=1.0, help="of the dream: 0, the best guess, to 2; 1 as learned"
         )
-        command.add_argument("--seed", type=int, default=None, help="seed of all random numbers (default: chance)")
+        command.add_argument("--seed", type=seed, default=None, help="seed of all random numbers (default: chance)")
     for command in (player, recorder):
         command.add_argument(
             "--mode", default="dream", choices=("dream", "real", "both"), help="what is played (default: dream)"
         )
         command.add_argument("--real", dest="mode", action="store_const", const="real", help="short for --mode real")
         command.add_argument(
-            "--start", type=Path, default=None, help="picture or clip of your own that the dream begins with"
+            "--start", type=file, default=None, help="picture or clip of your own that the dream begins with"
         )
     for command in (player, watcher):
         command.add_argument(
@@ -153,11 +177,11 @@ def add_play_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     watcher.add_argument(
         "--resync",
-        type=float,
+        type=number(0, 3600, " seconds"),
         default=3.0,
         help="seconds after which the dream goes on from reality again; 0: never",
     )
-    recorder.add_argument("--resync", type=float, default=0.0, help="the same with --mode both")
+    recorder.add_argument("--resync", type=number(0, 3600, " seconds"), default=0.0, help="the same with --mode both")
     recorder.add_argument(
         "--keys",
         default=None,
@@ -171,22 +195,22 @@ def add_play_commands(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="dream-doom", description="A learned world model of DOOM to train in.")
+    """Entry point; returns the exit status: 0, 1 where `doctor` finds something broken, 2 for a mistake."""
+    parser = Parser(prog="dream-doom", description="A learned world model of DOOM to train in.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     add_training_commands(commands)
     add_play_commands(commands)
-    args = parser.parse_args(arguments)
-    try:
-        args.run(args)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"dream-doom: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("dream-doom: stopped; what was finished is in the output folder", file=sys.stderr)
-        return 130
-    return 0
+
+    def command() -> object:
+        args = parser.parse_args(arguments)
+        if args.command != "doctor":  # which says so itself
+            from doom_dream_env.world_model.files import find_weights
+
+            find_weights(args.weights)
+        return args.run(args)
+
+    return status_of("dream-doom", command)
 
 
 if __name__ == "__main__":

@@ -16,27 +16,52 @@ from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game
 from doom_dream_env.play.film import STEPS_PER_SECOND, Film
-from doom_dream_env.policies import ROUTINES, Policy, RandomPolicy, routine
+from doom_dream_env.policies import Policy, RandomPolicy, routine
 from doom_dream_env.scenarios import FRAME_SHAPE, get_scenario
 from doom_dream_env.seeds import EVALUATION, FILM
+from doom_dream_env.transfer_scores import VERDICTS, differs, transfer_scores
 from doom_dream_env.world_model import WorldModel
 
 CLIP_STEPS = 120
 CLIP_TEMPERATURE = 0.5
 DREAM_SEED = 1
 GAP_WIDTH = 8  # pixels between the dream and the game
+NEW_AGENT = "dream-trained"
 
 Scores = dict[str, dict[str, EpisodeStatistics]]  # policy → "dream", "real"
 
 
 def rivals(world_model: WorldModel, scenario: str) -> dict[str, Policy]:
     """Whom the new agent is compared with: random and blind play, and the agent that ships with these weights."""
-    policies: dict[str, Policy] = {"random": RandomPolicy()}
-    if scenario in ROUTINES:
-        policies["blind"] = routine(get_scenario(scenario))
+    policies: dict[str, Policy] = {"random": RandomPolicy(), "blind": routine(get_scenario(scenario))}
     if scenario in shipped_agents(world_model.fingerprint):
         policies["shipped agent"] = Agent.load(scenario, world_model.fingerprint)
     return policies
+
+
+def conclusions(scores: Scores) -> list[str]:
+    """What the real games say of the new agent beside each of the others: is it better, worse, or is that open?"""
+    agent = scores[NEW_AGENT]["real"]
+    lines = []
+    for name, score in scores.items():
+        other = score["real"]
+        if name == NEW_AGENT:
+            continue
+        lead = agent.mean - other.mean
+        margin = float(np.hypot(agent.margin, other.margin))
+        clear = differs((agent.mean, agent.margin), (other.mean, other.margin))
+        verdict = ("better" if lead > 0 else "worse") if clear else "no clear difference: more --episodes would tell"
+        lines.append(f"{NEW_AGENT} against {name}: {lead:+.1f} ± {margin:.1f}, {verdict}")
+    return lines
+
+
+def introduction(scenario: str, fingerprint: str) -> str:
+    """How good the dream of a scenario is known to be, and where it would be better."""
+    known = transfer_scores(fingerprint)
+    verdict = known[scenario].verdict if scenario in known else "unknown"
+    text = f"This dream is {verdict}: {VERDICTS[verdict]}."
+    better = [name for name, score in known.items() if score.verdict == "good" and name != scenario]
+    return f"{text} Better ones: {', '.join(better)}." if better and verdict != "good" else text
 
 
 @torch.inference_mode()
@@ -127,18 +152,22 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     world_model = shared_world_model(weights)
     name = f"{world_model.config.name} ({world_model.fingerprint})"
+    console.print(introduction(scenario, world_model.fingerprint), highlight=False)
     console.print(f"Dreaming {scenario} with weights {name}; no game is running.")
     agent, curve = train_in_dream(world_model, scenario, steps, temperature=temperature, seed=seed)
     agent.save(out / "agent")
     seconds = agent.card.hyper_parameters["seconds"]
     console.print(f"Trained {steps:,} dreamed steps in {seconds} s. Now the same policies in dream and real game:")
-    policies = rivals(world_model, scenario) | {"dream-trained": agent}
+    policies = rivals(world_model, scenario) | {NEW_AGENT: agent}
     scores = compare_dream_and_game(world_model, scenario, policies, episodes, EVALUATION)
     title = f"{scenario}: mean return ± 95 % interval, {episodes} episodes"
     table = Table("policy", "in the dream", "in real DOOM", title=title)
     for policy, score in scores.items():
-        table.add_row(policy, str(score["dream"]), str(score["real"]))
+        table.add_row(policy, *(f"{score[kind].mean:.1f} ± {score[kind].margin:.1f}" for kind in ("dream", "real")))
     console.print(table)
+    console.print("In real DOOM, with the 95 % interval of the difference:")
+    for line in conclusions(scores):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
     clips = write_clip(film(world_model, scenario, agent), out)
     plot(scores, curve, scenario, out / "scores.png")
     console.print(f"Done in {time.perf_counter() - started:.0f} s. Look at:")

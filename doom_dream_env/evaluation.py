@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from tqdm import tqdm
 
 from doom_dream_env.envs.base import EnvBatch
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.policies import Policy
+from doom_dream_env.progress import progress
 from doom_dream_env.world_model import WorldModel
 
 DREAM_ENVS = 64  # side by side: dreams are cheap
@@ -83,7 +83,7 @@ def evaluate_policy(
         return [first_seed + int(number) if number < episodes else first_seed for number in numbers]
 
     batch.reset(seed=seeds(playing) if batch.per_episode_seeds else first_seed)
-    with tqdm(total=episodes, desc=label, unit="episode", disable=label is None, leave=False) as bar:
+    with progress(total=episodes, desc=label, unit="episode", disable=label is None, leave=False) as bar:
         while (playing < episodes).any():
             _, reward, _, _ = batch.step(policy(batch), allow_ended=True)
             total += reward.cpu().double()

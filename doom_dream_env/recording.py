@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from doom_dream_env.mistakes import install_command
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ try:
     import pyarrow as pa
     import pyarrow.parquet as pq
 except ImportError as error:
-    raise ImportError('recording play needs pyarrow: pip install "doom-dream-env[train]"') from error
+    raise ImportError(f"recording play needs pyarrow: {install_command('train')}") from error
 
 FORMAT_VERSION = 3
 STEPS_PER_SHARD = 1500  # A shard ends with the episode in which it reaches this length.

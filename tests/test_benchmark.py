@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-from doom_dream_env import benchmark
+from doom_dream_env import benchmark, busy
 from doom_dream_env.cli import main
 from doom_dream_env.envs import DreamBatch
 from doom_dream_env.scenarios import get_scenario
@@ -54,8 +57,8 @@ def test_the_games_own_environment_is_found(tmp_path: Path) -> None:
 
 
 def test_free_play_has_no_benchmark(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "--scenario", "freedoom", "--weights", str(weights)]) == 1
-    assert "choose another scenario" in capsys.readouterr().err
+    assert main(["bench", "--scenario", "freedoom", "--weights", str(weights)]) == 2
+    assert "'freedoom' is unknown here" in capsys.readouterr().err
 
 
 def test_a_step_counts_once_per_environment(model: WorldModel) -> None:
@@ -68,3 +71,34 @@ def test_the_scorecards_speeds_are_of_dream_and_game(model: WorldModel) -> None:
     scores = benchmark.speed_scores(model, "take_cover", seconds=0.02)
     assert list(scores) == ["dream_steps_per_s_1", "dream_steps_per_s_256", "real_steps_per_s"]
     assert all(value > 0 for value in scores.values())
+
+
+def test_the_dream_is_measured_beside_busy_processes_of_its_own(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(busy, "ENV_COUNTS", (4, 128))
+    assert main(["bench", "--busy", "--weights", str(weights), "--seconds", "0.1"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "128, alone" in printed and "4, beside" in printed and "one thread's speed" in printed
+
+
+def test_busy_processes_end_with_whoever_started_them() -> None:
+    def alive(pid: int) -> bool:
+        return Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+
+    code = (
+        "import os, time\n"
+        "from doom_dream_env.busy import busy_processes\n"
+        "with busy_processes(1) as processes:\n"
+        "    print(processes[0].pid, flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == -9
+    until = time.monotonic() + 30
+    while alive(int(done.stdout)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not alive(int(done.stdout))
+    with busy.busy_processes(2) as processes:
+        assert [process.poll() for process in processes] == [None, None]
+    assert all(process.returncode is not None for process in processes)

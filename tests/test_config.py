@@ -31,6 +31,7 @@ from training.config import (
     TransferConfig,
     record_config,
 )
+from training.config.checks import check_settings
 from training.engine import launch
 from training.engine.launch import STAGES, run_stage, stage_of
 
@@ -112,15 +113,27 @@ def test_a_mistyped_option_is_named(line: str, capsys: pytest.CaptureFixture[str
     assert line.split()[1] in capsys.readouterr().err
 
 
-def test_an_unknown_stage_gives_the_choice() -> None:
-    with pytest.raises(SystemExit, match="stage 'world_model' is unknown; choose from collect, representation"):
+def test_an_unknown_stage_gives_the_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
         main(["world_model"])
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and error.count("\n") == 1
+    assert error.startswith("training: stage 'world_model' is unknown; choose from collect, representation")
+
+
+def test_without_the_extra_the_command_that_installs_it_is_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    with pytest.raises(SystemExit) as end:
+        main(["collect"])
+    assert end.value.code == 2 and f'pip install -e "{ROOT}[train]"' in capsys.readouterr().err
 
 
 def test_a_mistake_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "training", "dynamics", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
     done = subprocess.run([*line, "--scenarios", "basic"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 2
     (message,) = done.stderr.strip().splitlines()
     assert message.startswith(f"training dynamics: no train data of basic in {tmp_path}; run: python -m training")
 
@@ -196,7 +209,7 @@ def test_a_stage_runs_in_a_process_of_its_own_and_says_when_it_fails(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = toy_config("dynamics", tmp_path, tmp_path / "run", 2)
-    with pytest.raises(ChildProcessError, match="stage dynamics failed with exit status 1"):
+    with pytest.raises(ChildProcessError, match="stage dynamics failed with exit status 2"):
         run_stage(config)
     assert "training dynamics: no train data of take_cover" in capfd.readouterr().err
     assert json.loads((tmp_path / "run" / "dynamics.config.json").read_text())["steps"] == 2
@@ -207,3 +220,40 @@ def test_a_stage_is_known_by_its_settings() -> None:
         assert stage_of(stage.config()) == name
     with pytest.raises(TypeError, match="int is of no stage"):
         launch.stage_of(3)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "representation --steps 0",
+        "representation --batch -1",
+        "representation --lr nan",
+        "representation --threads 0",
+        "dynamics --seed -1",
+        "dynamics --kl-balance inf",
+        "dynamics --seen-share 1.5",
+        "dynamics --loss-weights.kl -1",
+        "dynamics --scenario-weights basic nan",
+        "decoder --checkpoint-every 0",
+        "collect --workers 0",
+        "collect --mix random -0.5",
+        "agents --seeds 0",
+        "transfer --episodes 0",
+        "scorecard --limit 0",
+        "ranking --alternations 3 -4",
+    ],
+)
+def test_a_setting_out_of_range_is_named_before_anything_is_written(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(line.split())
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"training {line.split()[0]}: {line.split()[1]} must be from") and error.count("\n") == 1
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_defaults_are_in_range(name: str) -> None:
+    check_settings(STAGES[name].config())

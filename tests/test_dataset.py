@@ -6,6 +6,8 @@ Legend: N rows, T steps per window.
 from __future__ import annotations
 
 import errno
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +151,104 @@ def test_a_full_disk_names_the_file_and_leaves_the_finished_shards(
         write_shard(unlucky, [3])
     assert error.value.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == [finished] and finished.read_bytes() == before
+
+
+# ---- wrong numbers ---------------------------------------------------------------------------------------------------
+
+
+def rewrite(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Write a shard anew: a well-formed file of other contents."""
+    pq.write_table(change(pq.read_table(path)), path, compression="NONE", use_dictionary=False)
+
+
+def with_value(name: str, row: int, value: Any) -> Callable[[pa.Table], pa.Table]:
+    """Put a value into a column."""
+
+    def change(table: pa.Table) -> pa.Table:
+        values = table[name].to_pylist()
+        values[row] = value
+        index = table.column_names.index(name)
+        return table.set_column(index, name, pa.array(values, table[name].type))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "value"),
+    [
+        ("reward", 2, 1e9),
+        ("reward", 2, float("nan")),
+        ("reward", 2, float("-inf")),
+        ("reward", 2, None),
+        ("variables", 1, [1e9, 0, 0, 0]),
+        ("next_variables", 1, [float("nan"), 0, 0, 0]),
+        ("pose", 1, [0, 0, float("inf"), 0]),
+        ("action", 3, [2, 0, 0, 0, 0, 0, 0, 0, 0]),
+        ("terminated", 1, True),
+        ("truncated", 5, True),
+        ("elapsed", 0, -1),
+        ("elapsed", 3, 7),
+        ("frame", 0, None),
+        ("behaviour", 4, None),
+    ],
+)
+def test_what_no_game_gives_is_found_when_a_shard_is_read(tmp_path: Path, name: str, row: int, value: Any) -> None:
+    path = tmp_path / "take_cover" / "train-00000.parquet"
+    write_shard(path, [6, 3])
+    rewrite(path, with_value(name, row, value))
+    with pytest.raises(ValueError, match=f"{path} is damaged .(terminated|{name}) is"):
+        Dataset(tmp_path, ["take_cover"])
+
+
+def test_a_shard_of_one_step_is_whole(tmp_path: Path) -> None:
+    write_shard(tmp_path / "take_cover" / "train-00000.parquet", [1])
+    assert len(Dataset(tmp_path, ["take_cover"])) == 1
+
+
+def test_a_shard_of_another_world_is_refused(tmp_path: Path) -> None:
+    write_shard(tmp_path / "basic" / "train-00000.parquet", [3])
+    (tmp_path / "take_cover").mkdir()
+    (tmp_path / "basic" / "train-00000.parquet").rename(tmp_path / "take_cover" / "train-00000.parquet")
+    with pytest.raises(ValueError, match="it holds basic, not take_cover"):
+        Dataset(tmp_path, ["take_cover"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop_columns(["reward"]), "lacks the columns reward"),
+        (lambda table: table.slice(0, 0), "has no rows"),
+        (lambda table: table.set_column(2, "reward", pa.array(["1"] * len(table))), "is damaged"),
+    ],
+)
+def test_a_shard_of_another_shape_is_refused(
+    tmp_path: Path, change: Callable[[pa.Table], pa.Table], message: str
+) -> None:
+    path = tmp_path / "take_cover" / "train-00000.parquet"
+    write_shard(path, [3])
+    rewrite(path, change)
+    with pytest.raises(ValueError, match=message):
+        Dataset(tmp_path, ["take_cover"])
+
+
+@pytest.mark.parametrize("key", ["buttons", "variables", "frame", "scenario", "place", "format_version"])
+def test_what_a_shard_says_of_itself_is_compared(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "take_cover" / "train-00000.parquet"
+    write_shard(path, [3])
+    for value in (None, [], 7):
+
+        def change(table: pa.Table, value: Any = value) -> pa.Table:
+            about = json.loads(table.schema.metadata[b"doom_dream_env"]) | {key: value}
+            return table.replace_schema_metadata({"doom_dream_env": json.dumps(about)})
+
+        rewrite(path, change)
+        with pytest.raises(ValueError, match=f"{path} "):
+            read_shard(path)
+
+
+def test_a_frame_that_is_none_names_its_shard(tmp_path: Path) -> None:
+    path = tmp_path / "take_cover" / "train-00000.parquet"
+    write_shard(path, [3])
+    rewrite(path, with_value("frame", 1, b"no picture"))
+    with pytest.raises(ValueError, match=f"{path} is damaged"):
+        Dataset(tmp_path, ["take_cover"]).frames([0, 1])

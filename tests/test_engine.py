@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from doom_dream_env.world_model import PRESETS, WorldModel
@@ -199,6 +199,24 @@ def test_a_cut_checkpoint_is_named(tmp_path: Path, keep: int) -> None:
     for read in (fit_toy, finished_steps):
         with pytest.raises(ValueError, match=f"checkpoint {path} is damaged"):
             read(path)
+
+
+@pytest.mark.parametrize("at", [0.6, 0.8, 0.95])
+def test_a_flipped_bit_in_a_checkpoint_is_found_before_it_is_trained_on(tmp_path: Path, at: float) -> None:
+    path = tmp_path / "toy.safetensors"
+    fit_toy(path)
+    data = bytearray(path.read_bytes())
+    data[int(at * len(data))] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=f"checkpoint {path} is damaged"):
+        fit_toy(path, steps=STEPS + 2)
+
+
+def test_a_checkpoint_from_before_there_were_checksums_is_gone_on_from(tmp_path: Path) -> None:
+    path = tmp_path / "toy.safetensors"
+    fit_toy(path)
+    save_file(load_file(path), path, {"step": str(STEPS), "about": "{}"})
+    assert load_checkpoint(path, Toy()) == (STEPS, {})
 
 
 def test_a_checkpoint_of_another_configuration_is_named(tmp_path: Path) -> None:

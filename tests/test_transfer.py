@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
+from stable_baselines3 import PPO
 
+from doom_dream_env import transfer_scores
 from doom_dream_env.agents import Agent, AgentCard
 from doom_dream_env.agents.agent import make_network
+from doom_dream_env.envs import DreamDoomVecEnv
 from doom_dream_env.evaluation import EpisodeStatistics
 from doom_dream_env.policies import AlternatingPolicy, Policy
 from doom_dream_env.scenarios import Scenario, get_scenario
@@ -113,3 +117,43 @@ def test_what_cannot_be_reported_is_refused(stubborn: Path, tmp_path: Path) -> N
     (tmp_path / "ppo.zip").write_bytes(b"")
     with pytest.raises(ValueError, match="give --scenario"):
         transfer.load_policy(str(tmp_path / "ppo.zip"), None, None)
+
+
+def test_an_archive_that_can_run_code_is_loaded_only_if_it_is_trusted(tmp_path: Path, weights: Path) -> None:
+    archive = tmp_path / "ppo.zip"
+    dream = DreamDoomVecEnv(2, "take_cover", weights=str(weights))
+    PPO("MlpPolicy", dream, n_steps=8, batch_size=8, device="cpu").save(archive)
+    with pytest.raises(ValueError, match="can run any code.*--trust"):
+        transfer.load_policy(str(archive), "take_cover", str(weights))
+    policy, scenario, _ = transfer.load_policy(str(archive), "take_cover", str(weights), trust=True)
+    dream.batch.reset(seed=0)
+    assert scenario.name == "take_cover" and policy(dream.batch).shape == (2,)
+    archive.write_bytes(archive.read_bytes()[:500])
+    with pytest.raises(ValueError, match="could not be read as a PPO"):
+        transfer.load_policy(str(archive), "take_cover", str(weights), trust=True)
+
+
+def test_nothing_but_a_trusted_archive_is_unpickled() -> None:
+    words = ("pickle.load", "torch.load(", "PPO.load", "np.load(", "allow_pickle", "joblib")
+    readers = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("doom_dream_env", "training")
+        for path in (ROOT / folder).rglob("*.py")
+        if any(word in path.read_text() for word in words)
+    }
+    handed_to_a_child = "doom_dream_env/envs/rehearsal.py"  # through a pipe, by the process that started it
+    assert readers - {handed_to_a_child} == {"training/evaluation/transfer.py"}
+
+
+def test_the_scores_that_ship_have_the_form_that_transfer_writes() -> None:
+    score = {"mean": 1.0, "margin_95": 0.25, "sd": 1.0, "episodes": 5}
+    names = ("agent", "agent in the dream", "random", "best blind", "teacher")
+    reports = [{"scenario": "basic", "weights": "f", "scores": dict.fromkeys(names, score)}]
+    written = json.loads(json.dumps(transfer.shipped_scores(reports)))
+    assert written == {
+        "fingerprint": "f",
+        "worlds": {"basic": dict.fromkeys(("random", "blind", "agent", "dream"), [1.0, 0.25])},
+    }
+    shipped = json.loads(transfer_scores.SHIPPED.read_text())
+    assert shipped.keys() == written.keys()
+    assert all(values.keys() == written["worlds"]["basic"].keys() for values in shipped["worlds"].values())

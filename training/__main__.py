@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-import tyro
-
+from doom_dream_env.mistakes import in_one_line, install_command
+from training.config.checks import check_settings
 from training.engine.launch import STAGES, launch
 
 USAGE = "usage: python -m training STAGE [--options]"
@@ -27,9 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{USAGE}\n\nstages:\n{stage_list()}\n\nOptions of a stage: python -m training STAGE --help")
         return
     name, *options = words
-    if name not in STAGES:
-        sys.exit(f"{USAGE}\nstage {name!r} is unknown; choose from {', '.join(STAGES)}")
-    launch(tyro.cli(STAGES[name].config, args=options, prog=f"python -m training {name}"))
+    with in_one_line("training"):
+        if name not in STAGES:
+            raise ValueError(f"stage {name!r} is unknown; choose from {', '.join(STAGES)}")
+        try:
+            import tyro
+        except ImportError as error:
+            raise ImportError(f"python -m training needs the extra 'train': {install_command('train')}") from error
+    config: Any = tyro.cli(STAGES[name].config, args=options, prog=f"python -m training {name}")
+    with in_one_line(f"training {name}"):
+        check_settings(config)
+    launch(config)
 
 
 if __name__ == "__main__":

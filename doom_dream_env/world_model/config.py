@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLES
+from doom_dream_env.world_model.validation import check_config, shown
 
 FORMAT_VERSION = 8
 
@@ -114,17 +115,15 @@ class WorldModelConfig:
         """Inverse of `to_dict`.
 
         Raises:
-            ValueError: on another format version, unknown or missing keys.
+            ValueError: on another format version, and on keys, types or values that are wrong.
         """
         version = values.get("format_version")
         if version != FORMAT_VERSION:
             raise ValueError(
-                f"weights have format version {version!r}, this release reads {FORMAT_VERSION}; use weights made for it"
+                f"weights have format version {shown(version)}, this release reads {FORMAT_VERSION}; "
+                "use weights made for it"
             )
-        known = {field.name for field in dataclasses.fields(cls)}
-        if set(values) != known:
-            wrong = sorted(set(values) ^ known)
-            raise ValueError(f"config.json does not fit this release: keys {', '.join(wrong)} are unknown or missing")
+        check_config(cls, values)
 
         def freeze(value: Any) -> Any:
             if isinstance(value, dict):

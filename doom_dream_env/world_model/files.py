@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # finding and checking files needs no torch
+    import torch
+    from torch import Tensor
 
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
@@ -17,15 +19,17 @@ CARD = "README.md"
 WEIGHTS = "world_model.safetensors"
 DECODER = "decoder.safetensors"
 INITIAL_STATES = "starts.safetensors"
+CHECKED = (CONFIG, WEIGHTS, DECODER, INITIAL_STATES)  # files that the manifest has checksums of
+FINGERPRINT_LENGTH = 16  # of the checksum of `WEIGHTS`
 
 DECODER_PREFIX = "decoder."  # of the decoder's tensors in `WorldModel.state_dict`
 CLIP_PARTS = ("z", "actions", "variables", "age")  # names of a context clip's tensors in the file
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 PREFERENCE = ("base", "nano")
 
-InitialStates = dict[str, tuple[Tensor, Tensor]]
+InitialStates = dict[str, "tuple[Tensor, Tensor]"]
 """By `Scenario.place`: states (N, D) and game variables (N, V) of first frames."""
-ContextClips = dict[str, tuple[Tensor, Tensor, Tensor, Tensor]]
+ContextClips = dict[str, "tuple[Tensor, Tensor, Tensor, Tensor]"]
 """By `Scenario.place`, T steps in a row from anywhere in an episode: states (N, T, D), actions between them
 (N, T − 1, 9), game variables (N, T, V), and the steps that had elapsed at the first of them (N,)."""
 
@@ -47,17 +51,28 @@ def find_weights(name_or_path: str | Path | None) -> Path:
         return SHIPPED / names[0]
     if str(name_or_path) in names:
         return SHIPPED / str(name_or_path)
-    folder = Path(name_or_path)
+    folder = Path(name_or_path).expanduser()  # a shell leaves the ~ of --weights=~/mine alone
     if (folder / CONFIG).is_file():
         return folder
     name = str(name_or_path)
     if not folder.exists() and name.count("/") == 1 and not name.startswith((".", "/", "~")):
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+        from huggingface_hub.errors import (
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+        )
 
         try:
             return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.md"]))
-        except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
+        except (
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+            OSError,
+        ) as error:
             raise FileNotFoundError(f"{name!r} is no folder and could not be fetched from the hub: {error}") from error
     known = ", ".join(names) or "(none shipped)"
     raise FileNotFoundError(f"no weights at {name!r}: expected one of {known}, or a folder with {CONFIG}")
@@ -74,7 +89,7 @@ def read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing; fetch the folder anew") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}; fetch it anew") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} is damaged: it holds no JSON object; fetch it anew")
@@ -95,12 +110,15 @@ def check(folder: Path) -> dict[str, Any]:
         ValueError: if one is damaged. Both name the file.
     """
     manifest = read_json(folder / MANIFEST)
-    if not {"fingerprint", "sha256"} <= manifest.keys():
-        raise ValueError(f"{folder / MANIFEST} is damaged: it lacks fingerprint or checksums; fetch it anew")
-    for name, digest in manifest["sha256"].items():
+    digests = manifest.get("sha256")
+    if not isinstance(digests, dict) or not digests.keys() >= set(CHECKED):
+        raise ValueError(f"{folder / MANIFEST} is damaged: it lacks checksums of {', '.join(CHECKED)}; fetch it anew")
+    if manifest.get("fingerprint") != str(digests[WEIGHTS])[:FINGERPRINT_LENGTH]:
+        raise ValueError(f"{folder / MANIFEST} is damaged: its fingerprint is not that of {WEIGHTS}; fetch it anew")
+    for name in CHECKED:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name} is missing; fetch the folder anew")
-        if sha256(folder / name) != digest:
+        if sha256(folder / name) != digests[name]:
             raise ValueError(f"{folder / name} is damaged: its checksum is not the one in {MANIFEST}; fetch it anew")
     return manifest
 
@@ -114,6 +132,47 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
         return load_file(folder / name)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{folder / name} could not be read: {error}; fetch it anew") from error
+
+
+def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Hexadecimal digest of named CPU tensors and of what their file says of itself."""
+    import torch
+
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_checked(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write one safetensors file with its checksum in its metadata; read it with `read_checked`."""
+    from safetensors.torch import save
+
+    whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_atomically(path, save(whole, metadata=dict(metadata) | {"sha256": checksum(whole, metadata)}))
+
+
+def read_checked(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a file of `write_checked`. Files of earlier releases have no checksum.
+
+    Raises:
+        FileNotFoundError: if it is missing.
+        ValueError: if it is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    expected = metadata.pop("sha256", None)
+    if expected is not None and expected != checksum(tensors, metadata):
+        raise ValueError(f"{path} is damaged: its checksum is not the one that it names")
+    return metadata, tensors
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -141,6 +200,10 @@ def read_initial_states(folder: Path, device: torch.device | str = "cpu") -> tup
     tensors = {key: value.float().to(device) for key, value in read_tensors(folder, INITIAL_STATES).items()}
     with_states = sorted(key.removesuffix(".z") for key in tensors if key.endswith(".z"))
     with_clips = sorted(key.removesuffix(".clip_z") for key in tensors if key.endswith(".clip_z"))
+    expected = {f"{place}.variables" for place in with_states}
+    expected |= {f"{place}.clip_{part}" for place in with_clips for part in CLIP_PARTS}
+    if missing := expected - tensors.keys():
+        raise ValueError(f"{folder / INITIAL_STATES} is damaged: it lacks {', '.join(sorted(missing))}; fetch it anew")
     initial_states = {place: (tensors[f"{place}.z"], tensors[f"{place}.variables"]) for place in with_states}
     context_clips = {}
     for place in with_clips:
@@ -190,11 +253,8 @@ def write_weights(
     (folder / MANIFEST).unlink(missing_ok=True)
     for name, data in contents.items():
         write_atomically(folder / name, data)
-    checked = (CONFIG, WEIGHTS, DECODER, INITIAL_STATES)
-    fingerprint = hashlib.sha256(contents[WEIGHTS]).hexdigest()[:16]
-    manifest = {
-        "fingerprint": fingerprint,
-        "sha256": {name: hashlib.sha256(contents[name]).hexdigest() for name in checked},
-    }
+    digests = {name: hashlib.sha256(contents[name]).hexdigest() for name in CHECKED}
+    fingerprint = digests[WEIGHTS][:FINGERPRINT_LENGTH]
+    manifest = {"fingerprint": fingerprint, "sha256": digests}
     write_atomically(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
     return fingerprint

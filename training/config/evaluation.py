@@ -63,6 +63,8 @@ class TransferConfig:
     Attributes:
         agents: names of shipped agents, agents' folders, or Stable-Baselines3 PPO archives; empty: all that ship.
         scenario: of an archive; an agent says it.
+        trust: load archives of Stable-Baselines3. They hold pickled Python objects: loading one runs whatever code its
+            maker put in. Agents' folders and weights hold none.
         weights: what they see through; None: what the agent names, else the best that ship.
         episodes: of the agent, and of each policy that it is compared with.
         out: folder of the reports.
@@ -75,6 +77,7 @@ class TransferConfig:
 
     agents: tuple[str, ...] = ()
     scenario: str | None = None
+    trust: bool = False
     weights: str | None = None
     episodes: int = 200
     out: Path = Path("runs/transfer")

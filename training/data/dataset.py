@@ -15,25 +15,33 @@ import pyarrow.parquet as pq
 from doom_dream_env.recording import CODEC, FORMAT_VERSION, FRAME_BYTES
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, get_scenario
 from training.data.annotations import PROJECTILE, Objects, nearest_object, object_maps, under_crosshair
+from training.data.shard_checks import check_metadata, check_rows
 
 
-def read_shard(path: Path) -> pa.Table:
-    """Read one shard.
+def read_shard(path: Path, scenario: str | None = None) -> pa.Table:
+    """Read one shard and check what it holds.
+
+    Args:
+        path: the file.
+        scenario: whose data it must be; None: any.
 
     Raises:
-        ValueError: if the file is damaged or of another format version; the message names the file.
+        ValueError: if the file is damaged, of another scenario or format version, or holds what no game gives; the
+            message names the file.
     """
     try:
         table = pq.read_table(path, page_checksum_verification=True)
         about = shard_metadata(table)
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        version = about["format_version"]
+        if version == FORMAT_VERSION:
+            check_metadata(about, scenario)
+            check_rows(table)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged ({error}); delete it and run the collector again to make it anew"
         ) from error
-    if about["format_version"] != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has format version {about['format_version']}, this code reads {FORMAT_VERSION}; collect it anew"
-        )
+    if version != FORMAT_VERSION:
+        raise ValueError(f"{path} has format version {version}, this code reads {FORMAT_VERSION}; collect it anew")
     return table
 
 
@@ -119,7 +127,7 @@ class Dataset:
         for index, name in enumerate(self.names):
             rows = 0
             for file in shard_files(Path(root), name, split):
-                table = read_shard(file)
+                table = read_shard(file, name)
                 columns.append(shard_columns(table, index, self._begins[-1]))
                 self.shards.append(f"{name}/{file.stem}")
                 self._files.append(file)
@@ -168,7 +176,12 @@ class Dataset:
                 frames = read_shard(self._files[shard])["frame"].combine_chunks()
             for i in np.flatnonzero(shards == shard):
                 blob = frames[int(flat[i] - self._begins[shard])].as_buffer()
-                out[i] = np.frombuffer(CODEC.decompress(blob, FRAME_BYTES), np.uint8).reshape(FRAME_SHAPE)
+                try:
+                    out[i] = np.frombuffer(CODEC.decompress(blob, FRAME_BYTES), np.uint8).reshape(FRAME_SHAPE)
+                except (pa.ArrowException, OSError, ValueError) as error:
+                    raise ValueError(
+                        f"{self._files[shard]} is damaged (a frame: {error}); delete it and collect it anew"
+                    ) from error
         return out.reshape(*rows.shape, *FRAME_SHAPE)
 
     def shard_rows(self) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from doom_dream_env.progress import progress
 from doom_dream_env.world_model import DreamState, WorldModel
-from doom_dream_env.world_model.files import write_atomically
+from doom_dream_env.world_model.files import read_checked, write_checked
 from training.data.batch import Batch, make_batch
 from training.data.dataset import Dataset
 
@@ -32,7 +32,7 @@ def embed_window(model: WorldModel, z: Tensor, batch: Batch, scenario: Tensor) -
 def encode_all(model: WorldModel, data: Dataset) -> Tensor:
     """States of every row, (N, D)."""
     parts = []
-    with tqdm(total=len(data), desc="encode", unit="frame", leave=False) as bar:
+    with progress(total=len(data), desc="encode", unit="frame", leave=False) as bar:
         for rows in np.array_split(np.arange(len(data)), len(data) // AT_ONCE + 1):
             parts.append(model.encode(data.frames(rows)[None])[0])
             bar.update(len(rows))
@@ -43,7 +43,7 @@ def encode_all(model: WorldModel, data: Dataset) -> Tensor:
 def trunk_features(model: WorldModel, data: Dataset, z: Tensor) -> Tensor:
     """Trunk features of every row given its whole episode so far, (N, E)."""
     h = torch.zeros(len(data), model.config.trunk_width)
-    for first in tqdm(np.unique(data.first), desc="trunk", unit="episode", leave=False):
+    for first in progress(np.unique(data.first), desc="trunk", unit="episode", leave=False):
         episode = slice(int(first), int(data.last[first]) + 1)
         length = episode.stop - episode.start
         batch = make_batch(data, np.array([first]), length, torch.device("cpu"), frames=False)
@@ -87,13 +87,11 @@ def cached_states(
         autocast: a context for the encoder, such as `Compute.autocast`.
         write: write the file and show progress: on the main rank alone.
     """
-    from safetensors.torch import save
-
     encoder = digest(model.encoder)
     found = _read_states(path, encoder)
     todo = [(name, rows) for name, rows in data.shard_rows() if len(found.get(name, ())) != len(rows)]
     frames_left = sum(len(rows) for _, rows in todo)
-    with tqdm(total=frames_left, desc="encode", unit="frame", disable=not (todo and write), mininterval=5) as bar:
+    with progress(total=frames_left, desc="encode", unit="frame", disable=not (todo and write)) as bar:
         for name, rows in todo:
             parts = []
             for frames in np.array_split(data.frames(rows), -(-len(rows) // AT_ONCE)):
@@ -102,7 +100,7 @@ def cached_states(
                 bar.update(len(frames))
             found[name] = torch.cat(parts)
     if todo and write:
-        write_atomically(path, save(found, metadata={"encoder": encoder}))
+        write_checked(path, found, {"encoder": encoder})
     return torch.cat([found[name] for name in data.shards])
 
 
@@ -116,15 +114,11 @@ def digest(module: nn.Module) -> str:
 
 def _read_states(path: Path, encoder: str) -> dict[str, Tensor]:
     """States by shard, if the file is whole and of this encoder."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, "pt") as file:
-            if (file.metadata() or {}).get("encoder") != encoder:
-                return {}
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (FileNotFoundError, SafetensorError):
+        metadata, states = read_checked(path)
+    except (FileNotFoundError, ValueError):
         return {}
+    return states if metadata.get("encoder") == encoder else {}
 
 
 def typical_change(data: Dataset, states: Tensor, ahead: int, seed: int, most: int = 4000) -> Tensor:

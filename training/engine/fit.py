@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,8 +11,9 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from doom_dream_env.progress import progress
+from doom_dream_env.threads import AdaptiveThreads
 from training.engine.checkpoint import load_checkpoint, save_checkpoint
 from training.engine.compute import Compute
 from training.engine.logging import RunLog
@@ -70,15 +72,20 @@ def fit(
     """
     first = load_checkpoint(path, module, optimiser)[0] if path and path.exists() else 0
     todo = range(first, steps)
-    bar = tqdm(todo, initial=first, total=steps, disable=not compute.main, desc=name, mininterval=5)
+    bar = progress(todo, initial=first, total=steps, disable=not compute.main, desc=name)
+    # Ranks that train together wait for each other, and a GPU's work goes on after a step has returned: no threads are
+    # tried there.
+    alone_on_cpu = compute.device.type == "cpu" and compute.ranks == 1
+    threads = AdaptiveThreads() if alone_on_cpu else contextlib.nullcontext()
     for step, batch in zip(bar, prefetched(fetch, todo), strict=True):
-        loss, numbers = step_loss(step, batch)
-        if not torch.isfinite(loss.detach()):
-            raise FloatingPointError(
-                f"loss is {loss.item()} at step {step}: the last checkpoint is intact; resume with a smaller --lr"
-            )
-        loss.backward()  # type: ignore[no-untyped-call]
-        gradient = optimiser.step(step, compute)
+        with threads:
+            loss, numbers = step_loss(step, batch)
+            if not torch.isfinite(loss.detach()):
+                raise FloatingPointError(
+                    f"loss is {loss.item()} at step {step}: the last checkpoint is intact; resume with a smaller --lr"
+                )
+            loss.backward()  # type: ignore[no-untyped-call]
+            gradient = optimiser.step(step, compute)
         finished = step + 1
         if after_step:
             after_step(finished)

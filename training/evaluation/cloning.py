@@ -10,11 +10,11 @@ from itertools import count
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from doom_dream_env.agents import Agent, AgentCard
 from doom_dream_env.agents.agent import make_network
 from doom_dream_env.envs.real import RealBatch
+from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.seeds import CLONING
 from doom_dream_env.world_model import WorldModel
@@ -45,7 +45,7 @@ def record_teacher(model: WorldModel, scenario: Scenario, steps: int, num_envs: 
     pressed = []
     try:
         real.reset(seed=[next(seeds) for _ in range(num_envs)])
-        for _ in tqdm(range(steps // num_envs), desc="teacher", unit="step", leave=False):
+        for _ in progress(range(steps // num_envs), desc="teacher", unit="step", leave=False):
             buttons = real.buttons(teacher(real))
             seen.append(real.features.clone())
             pressed.append((buttons[:, None] == real.action_table).all(-1).int().argmax(-1))
@@ -75,7 +75,7 @@ def clone_teacher(model: WorldModel, scenario: Scenario, steps: int, num_envs: i
             layer.weight.data = torch.randn(layer.weight.shape, generator=generator) / layer.in_features**0.5
             layer.bias.data.zero_()
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.05)
-    for _ in tqdm(range(epochs), desc="clone", leave=False):
+    for _ in progress(range(epochs), desc="clone", leave=False):
         for part in torch.randperm(len(x), generator=generator).split(BATCH):
             optimiser.zero_grad()
             F.cross_entropy(network(x[part]), y[part]).backward()

@@ -20,9 +20,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from doom_dream_env.envs.game import Game
+from doom_dream_env.mistakes import install_command
+from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import write_atomically
@@ -53,7 +54,7 @@ def run(config: PicturesConfig) -> dict[str, Scores]:
     named_distance = perceptual_distance()
     named_network = perceptual_network()
     if named_distance is None or named_network is None:
-        raise ValueError('this report needs a perceptual network: pip install "doom-dream-env[train]"')
+        raise ValueError(f"this report needs a perceptual network: {install_command('train')}")
     perceptual_name, distance = named_distance
     _, network = named_network
     autoencoder = None
@@ -64,7 +65,7 @@ def run(config: PicturesConfig) -> dict[str, Scores]:
     z = encode_all(model, data)
     scores: dict[str, Scores] = {}
     compared: dict[str, dict[str, Scores]] = {}
-    for name in tqdm(names, desc="pictures"):
+    for name in progress(names, desc="pictures"):
         index = model.config.scenarios.index(name)
         scores[name], _ = picture_scores(model, data, z, index, distance, np.random.default_rng(0))
         if autoencoder:

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from doom_dream_env.benchmark import speed_scores
+from doom_dream_env.progress import progress
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import find_weights, write_atomically
 from training.config import ScorecardConfig, record_config
@@ -57,7 +57,7 @@ def run(config: ScorecardConfig) -> dict[str, Any]:
     endless = long_dream(model, names, config.long_dreams, config.long_steps)
     scorecard = model_scores(model, test) | {"perceptual_distance": perceptual_name, "worlds": {}}
     episodes: dict[str, Played] = {}
-    for name in tqdm(names, desc="scenarios"):
+    for name in progress(names, desc="scenarios"):
         scores, episodes[name], strip = scenario_scores(model, name, fit, test, distance, config)
         scores |= endless[name]
         scorecard["worlds"][name] = {key: rounded(value) for key, value in scores.items() if rounded(value) is not None}

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
-from tqdm import tqdm
 
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.evaluation import REAL_ENVS, EpisodeStatistics, evaluate_policies
 from doom_dream_env.policies import RandomPolicy, fixed_policies
+from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import DreamState, WorldModel
@@ -84,7 +84,7 @@ def long_dream(model: WorldModel, names: Sequence[str], dreams: int, total: int)
     mean = torch.zeros(len(names))
     worst = torch.full((len(names),), -1.0)
     finite = torch.ones(len(names), dtype=torch.bool)
-    for _ in tqdm(range(steps), desc="long dream", unit="step", leave=False):
+    for _ in progress(range(steps), desc="long dream", unit="step", leave=False):
         buttons = torch.cat([batch.buttons(policy(batch)) for batch in batches])
         state, _, continues = model.imagine(state, buttons, 1.0, generator)
         ended = torch.rand(len(state), generator=generator) >= continues

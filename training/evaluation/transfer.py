@@ -2,13 +2,13 @@
 
     python -m training transfer                                        # all agents that ship
     python -m training transfer --agents dream-doom-demo/agent --episodes 1000
-    python -m training transfer --agents ppo.zip --scenario take_cover --weights nano
+    python -m training transfer --agents ppo.zip --scenario take_cover --weights nano --trust
 
 Plays each agent in real ViZDoom through the same encoder, on seeds from 60,000 up, and beside it random play, the best
 policy that sees nothing (searched for on seeds from 40,000 up), the scripted teacher, and the agent in the dream.
 Writes transfer.json, a table (transfer.md) and plots (returns.png, survival.png) into a folder of each scenario under
 --out, and there one table and one plot of all scenarios. Reports that are there already, of as many episodes or more,
-are read, not made again.
+are read, not made again. transfer.json under --out holds the scores of all scenarios, as they ship with the agents.
 """
 
 from __future__ import annotations
@@ -61,16 +61,20 @@ Report = dict[str, Any]  # as in transfer.json
 # ---- playing ---------------------------------------------------------------------------------------------------------
 
 
-def load_policy(agent: str, scenario: str | None, weights: str | None) -> tuple[Policy, Scenario, WorldModel]:
+def load_policy(
+    agent: str, scenario: str | None, weights: str | None, trust: bool = False
+) -> tuple[Policy, Scenario, WorldModel]:
     """An agent as a policy, with its scenario and the weights that it sees through.
 
     Args:
         agent: a shipped agent's name, an agent's folder or a Stable-Baselines3 archive.
         scenario: of an archive; an agent says it.
         weights: None: those the agent names, else the best that ship.
+        trust: load an archive, which can run any code.
 
     Raises:
-        ValueError: if an archive comes without a scenario, or an agent belongs to another scenario or other weights.
+        ValueError: if an archive is not trusted, damaged or comes without a scenario, or an agent belongs to another
+            scenario or other weights.
         FileNotFoundError: if there is neither.
     """
     path = Path(agent)
@@ -84,9 +88,17 @@ def load_policy(agent: str, scenario: str | None, weights: str | None) -> tuple[
         raise FileNotFoundError(f"{agent} is no agent's name, no agent's folder and no Stable-Baselines3 archive")
     if scenario is None:
         raise ValueError(f"{agent} does not say which scenario it plays: give --scenario")
+    if not trust:
+        raise ValueError(
+            f"{agent} is an archive of Stable-Baselines3: it holds pickled Python objects, and loading it can run any "
+            "code. If you know who made it, give --trust; better, save its agent with Agent.from_sb3(...).save(...)"
+        )
     from stable_baselines3 import PPO
 
-    network = PPO.load(path, device="cpu")
+    try:
+        network = PPO.load(path, device="cpu")
+    except Exception as error:  # a damaged archive raises whatever its reader stumbles over
+        raise ValueError(f"{agent} could not be read as a PPO of Stable-Baselines3: {error}") from error
 
     def policy(batch: EnvBatch) -> Tensor:
         return torch.as_tensor(network.predict(batch.features.cpu().numpy())[0])
@@ -199,7 +211,7 @@ def plot_survival(played: dict[str, EpisodeStatistics], path: Path) -> None:
 
 def report_agent(agent: str, config: TransferConfig) -> Report:
     """Report one agent into a folder of its scenario, or read the report of the same agent that is there."""
-    policy, scenario, model = load_policy(agent, config.scenario, config.weights)
+    policy, scenario, model = load_policy(agent, config.scenario, config.weights, config.trust)
     folder = config.out / scenario.name
     same = {"agent": agent, "weights": model.fingerprint}
     if (folder / "transfer.json").exists():
@@ -218,6 +230,20 @@ def report_agent(agent: str, config: TransferConfig) -> Report:
 
 
 # ---- all agents side by side -----------------------------------------------------------------------------------------
+
+
+def shipped_scores(reports: list[Report]) -> dict[str, Any]:
+    """What `doom_dream_env.transfer_scores` reads: mean returns and half of their 95 % intervals."""
+    names = {"random": "random", "blind": "best blind", "agent": "agent", "dream": "agent in the dream"}
+    worlds = {
+        about["scenario"]: {
+            short: [round(about["scores"][name][key], 4) for key in ("mean", "margin_95")]
+            for short, name in names.items()
+        }
+        for about in reports
+        if set(names.values()) <= about["scores"].keys()
+    }
+    return {"fingerprint": reports[0]["weights"] if reports else "", "worlds": worlds}
 
 
 def overview_table(reports: list[Report]) -> str:
@@ -262,6 +288,7 @@ def run(config: TransferConfig) -> list[Report]:
     """Report all agents of the configuration."""
     record_config(config, config.out / "transfer.config.json")
     reports = [report_agent(agent, config) for agent in config.agents or shipped_agents()]
+    write_atomically(config.out / "transfer.json", (json.dumps(shipped_scores(reports), indent=2) + "\n").encode())
     if len(reports) > 1:
         write_atomically(config.out / "transfer.md", overview_table(reports).encode())
         plot_overview(reports, config.out / "transfer.png")

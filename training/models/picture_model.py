@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from doom_dream_env.world_model import WorldModelConfig
 from doom_dream_env.world_model.decoder import Decoder
 from doom_dream_env.world_model.encoder import Encoder
+from doom_dream_env.world_model.files import read_checked
 from training.models.critic import Critic
 
 AVERAGE = "module.average.module."  # of the names of the averaged tensors in a checkpoint
@@ -77,14 +78,11 @@ def load_picture_model(path: Path, config: WorldModelConfig, *, autoencoder: boo
     Raises:
         ValueError: if the file is not of this size, or of a run that trained the other kind.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     model = PictureModel(Decoder(config), Encoder(config) if autoencoder else None)
     try:
-        found = load_file(path)
+        _, found = read_checked(path)
         model.load_state_dict({key.removeprefix(AVERAGE): v for key, v in found.items() if key.startswith(AVERAGE)})
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         kind = "autoencoder" if autoencoder else "decoder"
         raise ValueError(
             f"{path} is no {kind} of these weights' size ({error}); the stage decoder makes them"

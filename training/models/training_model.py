@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from doom_dream_env.world_model import WorldModel, WorldModelConfig
+from doom_dream_env.world_model.files import read_checked
 from training.data.annotations import OBJECT_MAP_SHAPE
 from training.models.readouts import PrivilegedReadouts
 
@@ -59,20 +60,14 @@ def load_training_model(path: Path) -> TrainingModel:
         FileNotFoundError: if the stage before has not been run.
         ValueError: if the checkpoint is damaged; the message names it.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: run the stage that writes it first (see training.pipeline)")
     try:
-        with safe_open(path, "pt") as file:
-            about = json.loads(file.metadata()["about"])
-            tensors = {
-                name.removeprefix("module."): file.get_tensor(name)
-                for name in file.keys()  # noqa: SIM118
-                if name.startswith("module.")
-            }
+        metadata, found = read_checked(path)
+        about = json.loads(metadata["about"])
+        tensors = {key.removeprefix("module."): value for key, value in found.items() if key.startswith("module.")}
         model = TrainingModel(WorldModelConfig.from_dict(about["config"]), about["places"])
         model.load_state_dict(tensors)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"checkpoint {path} is damaged ({error}); delete it and run its stage again") from error
     return model.eval()

@@ -1,0 +1,88 @@
+"""What a command says when it cannot go on: one line for a mistake of the user's, a traceback for a bug.
+
+A mistake is what this project's own code raises on purpose, in a `raise` of its own, and what the operating system
+reports: a file that is missing, a disk that is full. A ValueError out of a library's depths, or out of an expression
+that went wrong, is a bug, and only its traceback says where.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+OURS = ("doom_dream_env", "training", "examples")  # packages whose `raise` is on purpose
+MISTAKE = 2  # exit status, as of argparse
+INTERRUPTED = 130  # as of a shell
+LAST_FRAME = re.compile(r'.*  File "([^"]+)", line \d+, in [^\n]+\n\s*([^\n]*)', re.DOTALL)
+
+
+def raised_on_purpose(error: BaseException) -> bool:
+    """Does the error come from a `raise` of this project's, here or in a process of a pool?"""
+    if type(error.__cause__).__name__ == "_RemoteTraceback":  # the frames of another process are there as text
+        found = LAST_FRAME.match(str(error.__cause__))
+        file, line = found.groups() if found else ("", "")
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        file, line = (frames[-1].filename, frames[-1].line or "") if frames else ("", "")
+    return line.startswith("raise ") and any(part in OURS for part in Path(file).parts)
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Can the user put right what this says?"""
+    if isinstance(error, OSError | ModuleNotFoundError):
+        return True
+    expected = ValueError | ImportError | FloatingPointError
+    return isinstance(error, expected) and raised_on_purpose(error)
+
+
+@contextmanager
+def in_one_line(program: str) -> Iterator[None]:
+    """Print a mistake of the user's as one line on standard error and exit with status 2; bugs pass.
+
+    Args:
+        program: what the line begins with.
+
+    Raises:
+        SystemExit: on a mistake, on Ctrl-C (status 130), and when nobody reads standard output any more.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ± gets a question mark
+    try:
+        yield
+    except BrokenPipeError:  # `... | head`: Python would complain once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except KeyboardInterrupt:
+        print(f"{program}: stopped; what was finished is in the output folder", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    except Exception as error:
+        if not is_mistake(error):
+            raise
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"{program}: {message}", file=sys.stderr)
+        raise SystemExit(MISTAKE) from None
+
+
+def status_of(program: str, command: Callable[[], object]) -> int:
+    """Run a command as `in_one_line` does; returns the exit status: the command's own if it gives one."""
+    try:
+        with in_one_line(program):
+            result = command()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    return result if isinstance(result, int) else 0
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra here: from the clone that this runs from, or from the package index."""
+    root = Path(__file__).resolve().parent.parent
+    if (root / "setup.cfg").is_file() and (root / "training").is_dir():
+        return f'pip install -e "{root}[{extra}]"'
+    return f'pip install "doom-dream-env[{extra}]"'

@@ -1,0 +1,92 @@
+"""Types of the commands' options: each says at once, before anything heavy is loaded, what an option may be."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+MOST_SEED = 2**31 - 1  # ViZDoom and numpy take no more
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line that names the option, and exit with status 2."""
+        program = self.prog.partition(" ")[0]
+        print(f"{program}: {message.removeprefix('argument ')} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A whole number of a range."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}, got {text!r}")
+        return value
+
+    return read
+
+
+def number(least: float, most: float, unit: str = "") -> Callable[[str], float]:
+    """A finite number of a range."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be a number from {least:g} to {most:g}{unit}, got {text!r}")
+        return value
+
+    return read
+
+
+seed = whole(0, MOST_SEED)
+
+
+def one_of(names: Sequence[str], suffix: str | None = None) -> Callable[[str], str]:
+    """One of some names, or a file of that suffix that exists."""
+
+    def read(text: str) -> str:
+        if suffix is not None and text.endswith(suffix):
+            return str(file(text))
+        if text not in names:
+            other = f", or a file *{suffix}" if suffix else ""
+            raise argparse.ArgumentTypeError(f"{text!r} is unknown here: choose from {', '.join(names)}{other}")
+        return text
+
+    return read
+
+
+def file(text: str) -> Path:
+    """A file that can be read. A shell leaves the ~ of `--option=~/file` alone."""
+    path = Path(text).expanduser()
+    if not path.is_file():
+        kind = "is a folder" if path.is_dir() else "does not exist"
+        raise argparse.ArgumentTypeError(f"{text!r} {kind}: give a file")
+    if not os.access(path, os.R_OK):
+        raise argparse.ArgumentTypeError(f"{text!r} may not be read: check its permissions")
+    return path
+
+
+def folder_to_write(text: str) -> Path:
+    """A folder in which files can be made; it need not exist yet."""
+    path = Path(text).expanduser()
+    there = next(parent for parent in (path, *path.resolve().parents) if parent.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"cannot write to {text!r}: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"cannot write to {text!r}: {there} is read-only")
+    return path

@@ -1,0 +1,234 @@
+"""Promises of the command line: an option is checked and named before torch is loaded, a mistake is one line."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from doom_dream_env import info
+from doom_dream_env.cli import main
+from doom_dream_env.demo import NEW_AGENT, conclusions, introduction
+from doom_dream_env.evaluation import EpisodeStatistics
+from doom_dream_env.mistakes import install_command, is_mistake, status_of
+from doom_dream_env.scenarios import SCENARIOS, get_scenario
+from doom_dream_env.transfer_scores import FIRST_WORLD, TransferScores, dream_quality, transfer_scores
+from doom_dream_env.world_model import files
+
+# ---- options ---------------------------------------------------------------------------------------------------------
+
+WRONG = [
+    *(
+        (command, "--seed", value)
+        for command in ("demo", "play", "autoplay", "record")
+        for value in ("-1", "1e9", str(2**31))
+    ),
+    *(("bench", "--seconds", value) for value in ("0", "-1", "nan", "inf", "long")),
+    *(("demo", "--steps", value) for value in ("0", "-5", "1e5", "2.5")),
+    *(("demo", "--episodes", value) for value in ("0", "1", "many")),
+    *(
+        (command, "--temperature", value)
+        for command in ("demo", "play", "record")
+        for value in ("-1", "nan", "inf", "x")
+    ),
+    *((command, "--resync", value) for command in ("autoplay", "record") for value in ("-1", "nan", "inf")),
+    *((command, "--scenario", "take_covr") for command in ("demo", "bench", "play", "autoplay", "record")),
+    *((command, "--scenario", "freedoom") for command in ("demo", "bench")),
+    *((command, "--scenario", "nowhere.cfg") for command in ("play", "autoplay", "record")),
+    *((command, "--wad", "nowhere.wad") for command in ("play", "autoplay", "record")),
+    *((command, "--start", "nowhere.png") for command in ("play", "record")),
+    ("demo", "--out", "file/below"),
+    ("demo", "--out", "file"),
+    *((command, "--nonsense", "1") for command in ("demo", "bench", "doctor", "play", "autoplay", "record")),
+]
+
+
+@pytest.mark.parametrize(("command", "option", "value"), WRONG)
+def test_a_wrong_option_is_named_in_one_line(
+    command: str, option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("no folder")
+    assert main([command, option, value]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("dream-doom: ") and option in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "demo --steps 0",
+        "bench --seconds nan",
+        "play --weights nowhere",
+        "info --weights nowhere",
+        "record --seed -1",
+        "--help",
+    ],
+)
+def test_what_is_wrong_is_said_before_torch_is_loaded(line: str) -> None:
+    code = (
+        "import sys; from doom_dream_env.cli import main; status = main(sys.argv[1:]); "
+        "assert 'torch' not in sys.modules; sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *line.split()], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == (0 if line == "--help" else 2), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# ---- mistakes and bugs -----------------------------------------------------------------------------------------------
+
+
+def on_purpose() -> None:
+    get_scenario("take_covr")
+
+
+def a_bug() -> None:
+    files.checksum({"a": None}, {})  # type: ignore[dict-item]
+
+
+def a_bug_that_is_a_value_error() -> None:
+    EpisodeStatistics(np.zeros(3), np.zeros(3, np.int64)).returns.reshape(2, 2)
+
+
+@pytest.mark.parametrize("where", ["here", "in a pool"])
+def test_a_mistake_is_one_line_and_a_bug_keeps_its_traceback(where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(function: object) -> object:
+        if where == "here":
+            return function()  # type: ignore[operator]
+        with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+            return pool.submit(function).result()  # type: ignore[arg-type]
+
+    assert status_of("program", lambda: run(on_purpose)) == 2
+    assert capsys.readouterr().err.startswith("program: scenario 'take_covr' is unknown")
+    for bug in (a_bug, a_bug_that_is_a_value_error):
+        with pytest.raises((AttributeError, ValueError)):
+            status_of("program", lambda bug=bug: run(bug))
+
+
+def test_what_the_system_refuses_is_no_bug() -> None:
+    with pytest.raises(OSError) as error:
+        Path("nowhere").read_bytes()
+    assert is_mistake(error.value)
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m doom_dream_env.cli info basic | head -1"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_a_terminal_without_the_characters_gets_others() -> None:
+    command = [sys.executable, "-m", "doom_dream_env.cli", "info", "basic"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "" and "75.9 ? 2.0" in done.stdout
+
+
+def test_a_home_folder_is_found_where_the_shell_leaves_it_alone(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(weights.parent))
+    assert files.find_weights(f"~/{weights.name}") == weights
+    assert main(["info", "basic", f"--weights=~/{weights.name}"]) == 0
+
+
+def test_the_command_that_installs_an_extra_fits_where_this_runs_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from doom_dream_env import mistakes
+
+    assert install_command("train") == f'pip install -e "{ROOT}[train]"'
+    monkeypatch.setattr(mistakes, "__file__", str(tmp_path / "site-packages" / "doom_dream_env" / "mistakes.py"))
+    assert install_command("train") == 'pip install "doom-dream-env[train]"'
+
+
+# ---- the first look --------------------------------------------------------------------------------------------------
+
+
+def test_every_name_that_must_be_typed_fits_into_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], weights: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for arguments in ([], ["--weights", str(weights)]):
+        assert main(["info", *arguments]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        for name in SCENARIOS:
+            assert any(name in line.replace("│", " ").split() for line in lines), name
+        assert all(len(line) <= 80 or line.startswith("in ") for line in lines)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_all_about_one_world(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["info", name]) == 0
+    text = capsys.readouterr().out
+    assert all(button in text for button in SCENARIOS[name].buttons)
+    assert f"The dream of {name} is {dream_quality(name)}" in " ".join(text.split())
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+@pytest.mark.slow
+def test_a_demo_into_a_file_writes_few_whole_lines(weights: Path, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "doom_dream_env.cli", "demo", "--steps", "5000", "--episodes", "2", "--out", "demo"]
+    done = subprocess.run(
+        [*line, "--weights", str(weights)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "\r" not in done.stdout and done.stdout.count("\n") < 40 and "━━" not in done.stdout.splitlines()[0]
+    assert "dream-trained against blind" in done.stdout
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {
+        "agent",
+        "dream_and_real.gif",
+        "dream_and_real.mp4",
+        "scores.png",
+    }
+
+
+def test_the_demo_begins_where_dreams_win() -> None:
+    assert dream_quality(FIRST_WORLD) == "good" and get_scenario(FIRST_WORLD).discrete
+    assert dream_quality("freedoom") == "unknown" and dream_quality(FIRST_WORLD, "other weights") == "unknown"
+    known = transfer_scores()
+    assert {name for name, score in known.items() if not score.learns} == {
+        "take_cover",
+        "deadly_corridor",
+        "predict_position",
+    }
+    assert [dream_quality(name) for name in known] == sorted(
+        map(dream_quality, known), key=["good", "fair", "poor"].index
+    )
+    fingerprint = info.fingerprint_of(files.find_weights(None))
+    assert FIRST_WORLD in introduction("take_cover", fingerprint) and "poor" in introduction("take_cover", fingerprint)
+
+
+def test_a_world_is_good_only_if_its_agents_win_beyond_the_interval() -> None:
+    good = TransferScores(random=(0, 1), blind=(10, 3), agent=(20, 4), dream=(21, 2))
+    assert good.verdict == "good"
+    assert TransferScores((0, 1), (10, 3), (14, 4), (14, 2)).verdict == "poor"
+    assert TransferScores((0, 1), (10, 3), (20, 4), (30, 2)).verdict == "fair"
+
+
+def test_the_demo_says_whether_a_difference_exceeds_its_interval() -> None:
+    def scores(mean: float, spread: float) -> dict[str, EpisodeStatistics]:
+        returns = mean + spread * np.array([-1.0, 1.0] * 10)
+        return {"real": EpisodeStatistics(returns, np.ones(20, np.int64))}
+
+    lines = conclusions(
+        {"random": scores(0, 5), "blind": scores(58, 40), "rival": scores(90, 5), NEW_AGENT: scores(60, 5)}
+    )
+    assert [line.split(", ")[1] for line in lines] == [
+        "better",
+        "no clear difference: more --episodes would tell",
+        "worse",
+    ]
+    assert lines[0].startswith("dream-trained against random: +60.0 ± 3.2")
