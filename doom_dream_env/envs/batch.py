@@ -93,6 +93,8 @@ class DreamBatch(LatentBatch):
             self.generator.manual_seed(int(seed))
         count = int(envs.sum())
         new = self._observed(options, count) if options else self._drawn(count)
+        if self.temperature > 0:
+            new = self.model.with_dropout(new, self.generator)
         self.state = new if self.state is None or count == self.num_envs else self.state.put(envs, new)
 
     def _drawn(self, count: int) -> DreamState:

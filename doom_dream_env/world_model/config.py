@@ -46,7 +46,9 @@ class WorldModelConfig:
         context: W, how many steps the trunk sees (sliding window).
         code_groups, code_size: the discrete code of what the mean next state leaves open.
         code_width: hidden width of its prior.
-        decoder_width, decoder_depth, decoder_heads: the decoder.
+        dropout: share of its inputs that the dynamics does without, in training and in dreams: see
+            `Dynamics.draw_dropout`.
+        decoder_width, decoder_depth: the decoder.
         scenarios: names in the order of their embeddings.
         known: per scenario, which of the variables it has.
         variables: game variables in order.
@@ -72,9 +74,9 @@ class WorldModelConfig:
     code_groups: int = 4
     code_size: int = 32
     code_width: int = 192
+    dropout: float = 0.1
     decoder_width: int = 128
     decoder_depth: int = 2
-    decoder_heads: int = 4
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
     known: tuple[tuple[bool, ...], ...] = tuple(tuple(map(bool, s.variable_mask())) for s in SCENARIOS.values())
     variables: tuple[str, ...] = VARIABLES
@@ -154,7 +156,6 @@ PRESETS: dict[str, WorldModelConfig] = {
         code_width=32,
         decoder_width=32,
         decoder_depth=1,
-        decoder_heads=2,
     ),
     "nano": WorldModelConfig(),
     "base": WorldModelConfig(
@@ -175,6 +176,5 @@ PRESETS: dict[str, WorldModelConfig] = {
         code_width=384,
         decoder_width=256,
         decoder_depth=4,
-        decoder_heads=4,
     ),
 }

@@ -5,6 +5,7 @@ Legend: B batch, T time, D state width, E trunk width, F feature width, V variab
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -226,7 +227,8 @@ class WorldModel(nn.Module):
         zero = torch.zeros(batch, dtype=torch.long, device=self.device)
         elapsed = zero if start else zero - 1
         cache = torch.zeros(batch, c.trunk_depth, 2, c.context, c.trunk_width, device=self.device)
-        empty = DreamState(z, z[:, :0], variables, scenario, elapsed, cache, length=zero)
+        dropout = torch.ones(batch, 2, c.trunk_width, device=self.device)
+        empty = DreamState(z, z[:, :0], variables, scenario, elapsed, cache, zero, dropout)
         nothing_pressed = z.new_zeros(batch, len(BUTTONS))
         flags = step_flags(batch, action_known=False, episode_start=start, device=self.device)
         return self._step_trunk(empty, z, variables, nothing_pressed, flags, elapsed)
@@ -243,7 +245,8 @@ class WorldModel(nn.Module):
         """
         h, cache, length = self.trunk.prefill(self.tokens(z, actions, variables, scenario, elapsed))
         now = advance_elapsed(elapsed, z.shape[1] - 1).long()
-        return DreamState(z[:, -1], h[:, -1], variables[:, -1], scenario, now, cache, length)
+        dropout = torch.ones(len(z), 2, self.config.trunk_width, device=self.device)
+        return DreamState(z[:, -1], h[:, -1], variables[:, -1], scenario, now, cache, length, dropout)
 
     def tokens(self, z: Tensor, actions: Tensor, variables: Tensor, scenario: Tensor, elapsed: Tensor) -> Tensor:
         """Trunk tokens (B, T, E) of T steps in a row: what stepping with `advance` sees, all at once.
@@ -267,6 +270,17 @@ class WorldModel(nn.Module):
         return self.trunk.embed(z, pressed, scaled, change, scenarios, flags, elapsed_at)
 
     # ---- dreaming --------------------------------------------------------------------------------------------------
+
+    def with_dropout(self, state: DreamState, generator: torch.Generator | None = None) -> DreamState:
+        """Give each dream a network of its own, which it keeps: see `Dynamics.draw_dropout`.
+
+        Args:
+            state: B dreams. Without this they follow the mean network.
+            generator: on the model's device; None: torch's own.
+        """
+        if not self.config.dropout:
+            return state
+        return dataclasses.replace(state, dropout=self.dynamics.draw_dropout(len(state), generator))
 
     def imagine(
         self,
@@ -293,7 +307,7 @@ class WorldModel(nn.Module):
         buttons = self.check_action(action, len(state))
         dynamics = self.dynamics
         choose = sampled(generator) if temperature > 0 else most_likely
-        step = dynamics.transition(state.h, buttons, state.scenario, choose)
+        step = dynamics.transition(state.h, buttons, state.scenario, choose, state.dropout)
         variables = dynamics.changed_variables(state.variables, step.outcome, state.scenario)
         continues, reward = dynamics.continue_and_reward(step.condition, variables, state.scenario)
         code = None
@@ -323,11 +337,11 @@ class WorldModel(nn.Module):
         token = self.trunk.embed(z, action, variables / self.scales, change, state.scenario, flags, elapsed)
         h, cache = self.trunk.step(token, state.cache, state.length)
         length = (state.length + 1).clamp(max=self.config.context - 1)
-        return DreamState(z, h, variables, state.scenario, elapsed, cache, length)
+        return DreamState(z, h, variables, state.scenario, elapsed, cache, length, state.dropout)
 
     def termination_probability(self, state: DreamState, action: Tensor) -> Tensor:
         """Probability (B,) that an action (B, 9) ends the episode: exact over all changes of the first variable."""
-        return self.dynamics.termination_probability(state.h, action, state.variables, state.scenario)
+        return self.dynamics.termination_probability(state.h, action, state.variables, state.scenario, state.dropout)
 
     # ---- what comes out --------------------------------------------------------------------------------------------
 

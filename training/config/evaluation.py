@@ -20,6 +20,8 @@ class ScorecardConfig:
         long_steps: dreamed without a reset, all dreams together.
         long_dreams: dreams that share them.
         speed_seconds: how long each speed is measured.
+        reader_steps: optimiser steps of the network that finds objects in states.
+        detector_steps: optimiser steps of the network that finds objects in pictures.
     """
 
     weights: str | None = None
@@ -31,6 +33,8 @@ class ScorecardConfig:
     long_steps: int = 100_000
     long_dreams: int = 100
     speed_seconds: float = 1.5
+    reader_steps: int = 800
+    detector_steps: int = 500
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ class Windows:
         scenario: index that the model is told, (B,); the number of scenarios means unknown.
         outcome: the changes that were observed, see `outcome_targets`.
         begin: last real step before the rollout.
+        dropout: masks of the dynamics, one for each window, (B, 2, E); None: the mean network.
     """
 
     batch: Batch
@@ -33,6 +34,7 @@ class Windows:
     scenario: Tensor
     outcome: list[Tensor]
     begin: int
+    dropout: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def open_loop_rollout(
     for now in range(begin, begin + steps):
         action = batch.actions[:, now]
         choose = observed([index[:, now] for index in windows.outcome])
-        condition = dynamics.transition(state.h, action, windows.scenario, choose).condition
+        condition = dynamics.transition(state.h, action, windows.scenario, choose, windows.dropout).condition
         mean = dynamics.next_state(state.z, condition)
         sample = posterior_sample(model, condition, state.z, mean, windows.z[:, now + 1], generator)
         sampled = dynamics.next_state(state.z, condition, sample.shift)
