@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from doom_dream_env.world_model import WorldModel
 from training.data.annotations import OBJECT_CLASSES, OBJECT_MAP_SHAPE
@@ -24,9 +25,7 @@ from training.data.dataset import Dataset
 from training.engine.compute import Compute
 from training.engine.fit import fit
 from training.engine.optim import Optimiser
-from training.evaluation.held_out import HeldOut
 from training.evaluation.open_loop import Rows, Scores, open_loop, rows_of_longest_horizon
-from training.models.losses import object_map_loss
 
 COUNTED_AFTER = (8, 16, 26)  # steps
 SHOWN_AFTER = 8  # steps
@@ -54,12 +53,9 @@ class ObjectFinders:
     detector: Detector
 
     @classmethod
-    def fitted(cls, split: HeldOut, reader_steps: int, detector_steps: int) -> ObjectFinders:
-        """Fit both on a split, every scenario alike."""
-        return cls(
-            fit_reader(split.data, split.z, reader_steps),
-            fit_detector(split.data, detector_steps),
-        )
+    def fitted(cls, data: Dataset, z: Tensor, reader_steps: int, detector_steps: int) -> ObjectFinders:
+        """Fit both on recorded steps with their states z (N, D), every scenario alike."""
+        return cls(fit_reader(data, z, reader_steps), fit_detector(data, detector_steps))
 
 
 class Detector(nn.Module):
@@ -113,15 +109,15 @@ def _fit(
     """Train a network on object maps; `inputs` gives what it sees of some rows."""
     scenarios = data.scenario[:, None] == np.unique(data.scenario)  # N, scenarios that the data have
     groups = [np.flatnonzero(column) for column in scenarios.T]
-    one = torch.ones(batch, 1)
 
     def fetch(step: int) -> tuple[Tensor, Tensor]:
         rows = sample_rows(groups, batch, np.random.default_rng((step, 3)))
-        return inputs(rows), torch.from_numpy(data.object_maps[rows]).float()[:, None]
+        return inputs(rows), torch.from_numpy(data.object_maps[rows]).float().flatten(1)
 
     def step_loss(step: int, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
         given, maps = pair
-        return object_map_loss(network(given)[:, None], maps, one), {}
+        # Not weighted as in training: one half is to mean that an object is as likely there as not.
+        return F.binary_cross_entropy_with_logits(network(given), maps), {}
 
     fit(
         name=name,

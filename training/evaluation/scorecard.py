@@ -54,7 +54,7 @@ def run(config: ScorecardConfig) -> dict[str, Any]:
     names = config.scenarios or model.config.scenarios
     fit = HeldOut.load(model, config.data, names, "val", config.limit)
     test = HeldOut.load(model, config.data, names, "test", config.limit)
-    finders = ObjectFinders.fitted(fit, config.reader_steps, config.detector_steps)
+    finders = ObjectFinders.fitted(fit.data, fit.z, config.reader_steps, config.detector_steps)
     perceptual_name, distance = perceptual_distance() or (None, None)
     endless = long_dream(model, names, config.long_dreams, config.long_steps)
     scorecard = model_scores(model, test) | {"perceptual_distance": perceptual_name, "worlds": {}}

@@ -23,6 +23,7 @@ REWARD_QUANTILES = 24  # of the rewards of a scenario beside the frequent ones
 INITIAL_STATES = 128  # of each scenario, shared by its maps
 CONTEXT_CLIPS = 128  # likewise
 CLIP_STEPS = 12
+LEAD = (2, 16)  # steps, shortest and longest, from the end of a clip to the hit or the end of the episode that follows
 MANIFOLD_STATES = 50_000  # at most, of each scenario
 
 
@@ -166,10 +167,31 @@ def store_initial_states(model: WorldModel, data: Dataset, states: Tensor) -> No
         rng = np.random.default_rng(0)
         first = rng.permutation(np.flatnonzero((data.elapsed == 0) & here))[: INITIAL_STATES // maps]
         model.initial_states[name] = (states[first].float(), torch.from_numpy(data.variables[first]))
-        steps_before = np.arange(len(data)) - data.first
-        last = rng.permutation(np.flatnonzero((steps_before >= CLIP_STEPS - 1) & here))[: CONTEXT_CLIPS // maps]
+        last = last_rows_of_clips(data, here, CONTEXT_CLIPS // maps, rng)
         if len(last):
             model.context_clips[name] = clips_that_end_at(last, data, states)
+
+
+def last_rows_of_clips(data: Dataset, here: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Where clips end: half of them shortly before a hit or the end of the episode, the others anywhere.
+
+    What an agent most needs to learn happens in few of all moments.
+
+    Args:
+        data: recorded steps.
+        here: which rows are of the place, bool (N,).
+        count: how many clips, if there are enough.
+        rng: what draws.
+    """
+    possible = (np.arange(len(data)) - data.first >= CLIP_STEPS - 1) & here
+    hit = data.next_variables[:, 0] < data.variables[:, 0]
+    happens = np.flatnonzero((data.terminated | hit) & here)
+    shortest, longest = LEAD
+    before = np.maximum(happens - rng.integers(shortest, longest + 1, len(happens)), 0)
+    before = before[possible[before] & (data.last[before] == data.last[happens])]
+    urgent = rng.permutation(np.unique(before))[: count // 2]
+    anywhere = rng.permutation(np.setdiff1d(np.flatnonzero(possible), urgent))[: count - len(urgent)]
+    return rng.permutation(np.concatenate([urgent, anywhere]))
 
 
 def clips_that_end_at(last: np.ndarray, data: Dataset, states: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
