@@ -183,7 +183,7 @@ def last_rows_of_clips(data: Dataset, here: np.ndarray, count: int, rng: np.rand
         count: how many clips, if there are enough.
         rng: what draws.
     """
-    possible = (np.arange(len(data)) - data.first >= CLIP_STEPS - 1) & here
+    possible = (np.arange(len(here)) - data.first >= CLIP_STEPS - 1) & here
     hit = data.next_variables[:, 0] < data.variables[:, 0]
     happens = np.flatnonzero((data.terminated | hit) & here)
     shortest, longest = LEAD
