@@ -99,7 +99,8 @@ class RankingConfig:
         episodes: of each policy in the dream, and as many in the real game.
         out: folder of agents and results; None: runs/ranking/SCENARIO.
         holds: steps for which random players hold an action, one player for each number.
-        alternations: steps of action 1 and of action 2, one blind player for each pair.
+        alternations: steps of action 1 and of action 2, one blind player for each pair. Those of equal steps are the
+            cheapest test of a dream: it was never shown most of them, and they need nothing to be learned.
         clone_steps: recorded steps of the scripted teacher from which it is cloned.
         clone_games: games that they are recorded from, all at once.
         clone_epochs: passes over them.
@@ -113,7 +114,12 @@ class RankingConfig:
     episodes: int = 100
     out: Path | None = None
     holds: tuple[int, ...] = (3, 10, 30)
-    alternations: tuple[tuple[int, int], ...] = ((3, 3), (6, 6), (12, 12), (25, 25), (40, 40), (20, 5), (8, 24), (1, 0))
+    alternations: tuple[tuple[int, int], ...] = (
+        *((steps, steps) for steps in (2, 3, 4, 6, 9, 12, 18, 25, 40, 60)),
+        (20, 5),
+        (8, 24),
+        (1, 0),
+    )
     clone_steps: int = 8_000
     clone_games: int = 8
     clone_epochs: int = 30
