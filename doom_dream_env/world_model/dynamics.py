@@ -38,15 +38,20 @@ def most_likely(logits: list[Tensor]) -> list[Tensor]:
     return [part.argmax(-1) for part in logits]
 
 
-def sampled(generator: torch.Generator | None = None) -> OutcomeRule:
-    """Changes drawn at their learned probabilities: dreams."""
+def draw(probabilities: Tensor, noise: Tensor) -> Tensor:
+    """Indices (...) drawn from distributions (..., S), one for each number of the noise (...), uniform in 0…1.
 
-    def draw(part: Tensor) -> Tensor:
-        probabilities = part.softmax(-1)
-        chosen = torch.multinomial(probabilities.flatten(0, -2), 1, generator=generator)
-        return chosen.view(probabilities.shape[:-1])
+    The inverse of the distribution function: equal noise gives equal draws, so that the same chances can be tried with
+    another action, and a dream can be repeated by an engine that has other random numbers.
+    """
+    below = probabilities.cumsum(-1)
+    threshold = noise * below[..., -1] * (1 - 1e-6)  # so that rounding never leads past the last possible one
+    return (below <= threshold[..., None]).sum(-1).clamp(max=probabilities.shape[-1] - 1)
 
-    return lambda logits: [draw(part) for part in logits]
+
+def sampled(noise: Tensor) -> OutcomeRule:
+    """Changes drawn at their learned probabilities: dreams. The noise (..., V) is uniform in 0…1, see `draw`."""
+    return lambda logits: [draw(part.softmax(-1), noise[..., index]) for index, part in enumerate(logits)]
 
 
 def observed(outcome: list[Tensor]) -> OutcomeRule:
@@ -122,7 +127,7 @@ class Codes(nn.Module):
             logits.append(head(F.gelu(x)))
         return torch.stack(logits, -2).float().log_softmax(-1)
 
-    def sample(self, condition: Tensor, temperature: float, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, condition: Tensor, temperature: float, noise: Tensor) -> Tensor:
         """Draw a code from the prior and return the shift of the condition (B, E) that it brings.
 
         In training every posterior is mixed with a uniform share (`UNIMIX`), and the prior learns that share too. It is
@@ -131,14 +136,14 @@ class Codes(nn.Module):
         Args:
             condition: (B, E).
             temperature: divides the log probabilities.
-            generator: on the model's device; None: torch's own.
+            noise: uniform in 0…1, (B, G), see `draw`.
         """
         x = self.condition_in(condition)
         shift = torch.zeros_like(condition)
         for group, head in enumerate(self.logits):
             probabilities = (head(F.gelu(x)).softmax(-1) - UNIMIX / self.size).clamp(min=1e-12)
             probabilities = (probabilities.log() / temperature).softmax(-1)
-            chosen = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+            chosen = draw(probabilities, noise[:, group])
             shift = shift + self.embedding[group, chosen]
             if group + 1 < self.groups:
                 x = x + self.chosen_in[group, chosen]
@@ -230,6 +235,11 @@ class Dynamics(nn.Module):
 
     # ---- the transition --------------------------------------------------------------------------------------------
 
+    def draw_noise(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
+        """All the chance of a step of B dreams: uniform numbers (B, V + G), for the variables and for the codes."""
+        shape = (batch, len(self.sizes) + self.codes.groups)
+        return torch.rand(shape, generator=generator, device=self.scales.device)
+
     def draw_dropout(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
         """Dropout masks of whole episodes, (B, 2, E), for `transition`: of the feature, and of the condition.
 
@@ -256,7 +266,7 @@ class Dynamics(nn.Module):
             h: the trunk's feature, (..., E).
             action: buttons, (..., 9).
             scenario: index, (...).
-            choose: how the outcome is chosen: `most_likely`, `sampled(generator)` or `observed(outcome)`.
+            choose: how the outcome is chosen: `most_likely`, `sampled(noise)` or `observed(outcome)`.
             dropout: masks that broadcast to (..., 2, E), see `draw_dropout`; None: the mean network.
 
         Raises:

@@ -288,6 +288,7 @@ class WorldModel(nn.Module):
         action: Tensor | np.ndarray,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
     ) -> tuple[DreamState, Tensor, Tensor]:
         """Dream one step.
 
@@ -298,6 +299,8 @@ class WorldModel(nn.Module):
                 next state, 1 the learned distribution, more is wilder. Above 0 the game's own chances (hits,
                 terminations) keep their learned probabilities.
             generator: on the model's device; None: torch's own.
+            noise: the step's chance itself, uniform in 0…1, (B, V + G), as `Dynamics.draw_noise` draws it; then no
+                generator is asked. Dreams with equal noise have equal luck, whatever their actions are.
 
         Returns:
             the next state, reward (B,), probability that the episode goes on (B,). The reward is the mean given the
@@ -306,13 +309,18 @@ class WorldModel(nn.Module):
         """
         buttons = self.check_action(action, len(state))
         dynamics = self.dynamics
-        choose = sampled(generator) if temperature > 0 else most_likely
+        if temperature <= 0:
+            noise = None
+        elif noise is None:
+            noise = dynamics.draw_noise(len(state), generator)
+        chances = len(self.config.variables)
+        choose = most_likely if noise is None else sampled(noise[:, :chances])
         step = dynamics.transition(state.h, buttons, state.scenario, choose, state.dropout)
         variables = dynamics.changed_variables(state.variables, step.outcome, state.scenario)
         continues, reward = dynamics.continue_and_reward(step.condition, variables, state.scenario)
         code = None
-        if temperature > 0:
-            code = dynamics.codes.sample(step.condition, temperature, generator)
+        if noise is not None:
+            code = dynamics.codes.sample(step.condition, temperature, noise[:, chances:])
         else:
             continues = 1 - self.termination_probability(state, buttons)
         z = self.manifold(dynamics.next_state(state.z, step.condition, code), state.scenario)
