@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE
+from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import files
+from doom_dream_env.world_model.checks import checked_buttons, checked_frames
 from doom_dream_env.world_model.config import WorldModelConfig
 from doom_dream_env.world_model.decoder import Decoder
 from doom_dream_env.world_model.dynamics import Dynamics, most_likely, sampled
@@ -129,20 +130,6 @@ class WorldModel(nn.Module):
                 raise ValueError(f"these weights know {', '.join(self.config.scenarios)}, not {name!r}")
         return torch.tensor([self.config.scenarios.index(name) for name in names], device=self.device)
 
-    def check_action(self, action: Tensor | np.ndarray, batch: int) -> Tensor:
-        """Nine 0/1 buttons (B, 9) as float32.
-
-        Raises:
-            ValueError: on another shape or values outside 0…1.
-        """
-        buttons = torch.as_tensor(action, device=self.device).to(torch.float32)
-        expected = (batch, len(BUTTONS))
-        if tuple(buttons.shape) != expected:
-            raise ValueError(f"action must have shape {expected}, one 0/1 per button, got {tuple(buttons.shape)}")
-        if not bool(((buttons >= 0) & (buttons <= 1)).all()):
-            raise ValueError("action must be 0 (released) or 1 (pressed) for each of the nine buttons")
-        return buttons
-
     def encode(self, frames: Tensor | np.ndarray) -> Tensor:
         """Frames to states: uint8 (B, T, 120, 160, 3) → float32 (B, T, D).
 
@@ -150,12 +137,7 @@ class WorldModel(nn.Module):
             ValueError: on another shape.
             TypeError: on another dtype than uint8.
         """
-        frames = torch.as_tensor(frames)
-        if frames.dtype != torch.uint8:
-            raise TypeError(f"frames must be uint8 RGB in 0…255, got {frames.dtype}")
-        if frames.ndim != 5 or tuple(frames.shape[2:]) != FRAME_SHAPE:
-            expected = ", ".join(map(str, FRAME_SHAPE))
-            raise ValueError(f"frames must have shape (B, T, {expected}), got {tuple(frames.shape)}")
+        frames = checked_frames(frames)
         parts = frames.flatten(0, 1).split(ENCODE_AT_ONCE)
         states = torch.cat([self.encoder(part.to(self.device)) for part in parts])
         return states.reshape(*frames.shape[:2], -1)
@@ -210,7 +192,9 @@ class WorldModel(nn.Module):
             state = self.begin(z[:, 0], values[:, 0], index, start)
             begun = 1
         for t in range(begun, steps):
-            state = self.advance(state, z[:, t], values[:, t], self.check_action(pressed[:, t - begun], batch))
+            state = self.advance(
+                state, z[:, t], values[:, t], checked_buttons(pressed[:, t - begun], batch, self.device)
+            )
         return state
 
     def begin(self, z: Tensor, variables: Tensor, scenario: Tensor, start: bool = True) -> DreamState:
@@ -307,19 +291,17 @@ class WorldModel(nn.Module):
             chosen change of the game variables; so is the probability, except at temperature 0, where it is the mean
             over all changes.
         """
-        buttons = self.check_action(action, len(state))
+        buttons = checked_buttons(action, len(state), self.device)
         dynamics = self.dynamics
-        if temperature <= 0:
-            noise = None
-        elif noise is None:
+        if noise is None and temperature > 0:
             noise = dynamics.draw_noise(len(state), generator)
         chances = len(self.config.variables)
-        choose = most_likely if noise is None else sampled(noise[:, :chances])
+        choose = sampled(noise[:, :chances]) if noise is not None and temperature > 0 else most_likely
         step = dynamics.transition(state.h, buttons, state.scenario, choose, state.dropout)
         variables = dynamics.changed_variables(state.variables, step.outcome, state.scenario)
         continues, reward = dynamics.continue_and_reward(step.condition, variables, state.scenario)
         code = None
-        if noise is not None:
+        if noise is not None and temperature > 0:
             code = dynamics.codes.sample(step.condition, temperature, noise[:, chances:])
         else:
             continues = 1 - self.termination_probability(state, buttons)
