@@ -100,8 +100,10 @@ def test_half_of_the_clips_end_shortly_before_a_hit_or_an_end() -> None:
 
 def test_a_scenario_can_do_what_its_play_shows_and_no_more(data: Dataset) -> None:
     support = (-27.0, 0.0, *sorted(set(data.rewards.tolist())), 100.0)
-    limits = scenario_limits(data, 0, support)
+    limits = scenario_limits(data, 0, support, DELTAS)
     assert set(limits.rewards) == set(data.rewards[data.scenario == 0].tolist())
     assert limits.changes[0] == (-10.0, 0.0)
+    coarse = ((-12.0, 0.0), *DELTAS[1:])
+    assert scenario_limits(data, 0, support, coarse).changes[0] == (-12.0, 0.0), "what was observed must be possible"
     low, high = limits.variables[0]
     assert low >= 0 and high == 100

@@ -42,7 +42,7 @@ def new_training_model(preset: str, data: Dataset, seed: int, init: str | None) 
         known=tuple(tuple(map(bool, scenario.variable_mask())) for scenario in data.scenarios),
         deltas=deltas,
         rewards=rewards,
-        limits=tuple(scenario_limits(data, scenario, rewards) for scenario in range(len(data.names))),
+        limits=tuple(scenario_limits(data, scenario, rewards, deltas) for scenario in range(len(data.names))),
     )
     torch.manual_seed(seed)
     model = TrainingModel(config, data.places)
@@ -101,11 +101,14 @@ def reward_support(rewards: np.ndarray) -> list[np.ndarray]:
     return [common, np.quantile(rest, np.linspace(0, 1, REWARD_QUANTILES)).round(2)]
 
 
-def scenario_limits(data: Dataset, scenario: int, support: tuple[float, ...]) -> ScenarioLimits:
+def scenario_limits(
+    data: Dataset, scenario: int, support: tuple[float, ...], deltas: tuple[tuple[float, ...], ...]
+) -> ScenarioLimits:
     """What the game did in the recorded play of one scenario (index).
 
     A scenario with few different rewards pays just those. Where they vary freely, every value of the support between
-    the least and the greatest one is possible: a two-hot code of a reward lies on its two neighbours.
+    the least and the greatest one is possible: a two-hot code of a reward lies on its two neighbours. A change that is
+    none of the heads' `deltas` counts as the nearest one, here as in training: what was observed has to be possible.
     """
     here = data.scenario == scenario
     found = np.unique(data.rewards[here].round(4))
@@ -116,12 +119,20 @@ def scenario_limits(data: Dataset, scenario: int, support: tuple[float, ...]) ->
         first = max(np.searchsorted(values, found[0], "right") - 1, 0)
         possible = np.arange(first, min(np.searchsorted(values, found[-1]), len(values) - 1) + 1)
     change = data.next_variables[here] - data.variables[here]
+    counted = [nearest(change[:, index], np.array(values)) for index, values in enumerate(deltas)]
     both = np.concatenate([data.variables[here], data.next_variables[here]])
     return ScenarioLimits(
         rewards=tuple(support[index] for index in possible),
-        changes=tuple(zip(change.min(0).tolist(), change.max(0).tolist(), strict=True)),
+        changes=tuple((float(values.min()), float(values.max())) for values in counted),
         variables=tuple(zip(both.min(0).tolist(), both.max(0).tolist(), strict=True)),
     )
+
+
+def nearest(values: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """The value of the support (S,) that is nearest to each of some values (N,)."""
+    found = np.unique(values)
+    index = np.abs(found[:, None] - support).argmin(1)
+    return support[index]
 
 
 def frequent(values: np.ndarray, most: int) -> np.ndarray:
