@@ -48,7 +48,7 @@ class WorldModelConfig:
         code_width: hidden width of its prior.
         dropout: share of its inputs that the dynamics does without, in training and in dreams: see
             `Dynamics.draw_dropout`.
-        decoder_width, decoder_depth: the decoder.
+        decoder_width, decoder_depth, decoder_heads: the decoder.
         scenarios: names in the order of their embeddings.
         known: per scenario, which of the variables it has.
         variables: game variables in order.
@@ -77,6 +77,7 @@ class WorldModelConfig:
     dropout: float = 0.1
     decoder_width: int = 128
     decoder_depth: int = 2
+    decoder_heads: int = 4
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
     known: tuple[tuple[bool, ...], ...] = tuple(tuple(map(bool, s.variable_mask())) for s in SCENARIOS.values())
     variables: tuple[str, ...] = VARIABLES
@@ -156,6 +157,7 @@ PRESETS: dict[str, WorldModelConfig] = {
         code_width=32,
         decoder_width=32,
         decoder_depth=1,
+        decoder_heads=2,
     ),
     "nano": WorldModelConfig(),
     "base": WorldModelConfig(
@@ -176,5 +178,6 @@ PRESETS: dict[str, WorldModelConfig] = {
         code_width=384,
         decoder_width=256,
         decoder_depth=4,
+        decoder_heads=4,
     ),
 }

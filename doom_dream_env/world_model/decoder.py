@@ -1,68 +1,93 @@
-"""State to picture: convolutions over the cells of a grid. Nothing but the state goes in.
+"""State to picture: a small ViT that mirrors the encoder's readout. Nothing but the state goes in.
 
-Legend: N states, D state width, W decoder width.
+Legend: N states, P patches, W decoder width, D state width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
+from timm.layers import Mlp
+from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from doom_dream_env.world_model.config import WorldModelConfig
 
-PIXELS = 4  # side of what is read off one place of the fine grid
-FINE_WIDTH = 32  # channels of the fine grid
-VIEW = 48  # channels of a patch's own view of the state
+CELL = 4  # pixels, as in the encoder's stem
+CELL_WIDTH = 48  # channels of a cell
+FINE_WIDTH = 32  # channels of the 2x2 pixels that a cell is cut into
 
 
-class Residual(nn.Module):
-    """Two 3x3 convolutions around which the input goes; the second one begins at zero."""
+class AdaBlock(nn.Module):
+    """Transformer block whose norms are scaled, shifted and gated by the state (AdaLN, arXiv 2212.09748)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, heads: int, state: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=False)
+        self.norm2 = nn.LayerNorm(width, elementwise_affine=False)
+        self.attention = Attention(width, heads, qkv_bias=True)
+        self.mlp = Mlp(width, 4 * width)
+        self.modulation = nn.Linear(state, 6 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) → the same shape."""
-        return x + self.second(F.gelu(self.first(F.gelu(x))))
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """Tokens (N, P, W) and states (N, D) → tokens."""
+        scale1, shift1, gate1, scale2, shift2, gate2 = self.modulation(z)[:, None].chunk(6, -1)
+        x = x + (1 + gate1) * self.attention(torch.addcmul(shift1, self.norm1(x), 1 + scale1))
+        return x + (1 + gate2) * self.mlp(torch.addcmul(shift2, self.norm2(x), 1 + scale2))
 
 
 class Decoder(nn.Module):
-    """z → RGB. Each patch gets its own view of z; residual convolutions at two sizes, two PixelShuffles.
+    """z → RGB. Each patch gets its own view of z, patches talk in a few blocks, pixels come out by three PixelShuffles.
 
-    What was measured, at equal minutes on equal states of take_cover: 26.6 dB at 124 MFLOP a picture, and a detector
-    finds 59 of 100 projectiles in them; transformer blocks over the patches gave 26.2 dB and 48 projectiles at 283
-    MFLOP. With one linear map from the state to the patches the loss is a twentieth higher: the encoder's projector has
-    a hidden layer, which has to be undone.
+    What was measured:
+
+    * With one linear map from a token to its 20x20 pixels, the patches are still of one colour after 160,000 frames.
+    * With one linear map from the state to the tokens, the loss is a twentieth higher after 12,000 steps: the encoder's
+      projector has a hidden layer, which has to be undone.
+    * Cells shuffled straight into their 4x4 pixels leave a pattern of dots on flat walls: hence the convolution
+      between.
+    * With half the channels in cells and pixels, 0.4 dB are lost in a scenario of bricks; three more blocks, or sines
+      of the state, gain nothing.
     """
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
-        self.grid = config.grid
+        self.rows, self.columns = config.grid
+        self.patch = config.patch
         width = config.decoder_width
-        hidden = 4 * config.state_width
-        rows, columns = self.grid
-        self.shuffle = config.patch // PIXELS
+        state = config.state_width
+        hidden = 4 * state
+        patches = self.rows * self.columns
+        view = 2 * config.readout_width  # channels of a patch's own view of the state
         self.spread = nn.Sequential(
-            nn.Linear(config.state_width, hidden),
+            nn.Linear(state, hidden),
             nn.GELU(),
             nn.LayerNorm(hidden),
-            nn.Linear(hidden, VIEW * rows * columns),
+            nn.Linear(hidden, patches * view),
+            nn.GELU(),
         )
-        self.coarse = nn.Sequential(
-            nn.Conv2d(VIEW, width, 3, padding=1), *(Residual(width) for _ in range(config.decoder_depth))
-        )
-        self.cut = nn.Conv2d(width, FINE_WIDTH * self.shuffle**2, 1)
-        self.fine = Residual(FINE_WIDTH)
-        self.pixels = nn.Conv2d(FINE_WIDTH, 3 * PIXELS**2, 1)
+        self.token_in = nn.Linear(view, width)
+        self.position = nn.Parameter(torch.randn(patches, width) * 0.02)
+        self.blocks = nn.ModuleList(AdaBlock(width, config.decoder_heads, state) for _ in range(config.decoder_depth))
+        self.norm = nn.LayerNorm(width)
+        self.cells = nn.Linear(width, CELL_WIDTH * (self.patch // CELL) ** 2)
+        self.refine = nn.Conv2d(CELL_WIDTH, 4 * FINE_WIDTH, 3, padding=1)
+        self.finer = nn.Conv2d(FINE_WIDTH, FINE_WIDTH, 3, padding=1)
+        self.pixels = nn.Conv2d(FINE_WIDTH, 3 * 4, 1)
 
     def forward(self, z: Tensor) -> Tensor:
         """States (N, D) → RGB in 0…1, (N, 3, 120, 160)."""
-        x = self.spread(z).unflatten(1, (VIEW, *self.grid))
-        x = self.coarse(x.contiguous(memory_format=torch.channels_last))
-        x = F.pixel_shuffle(self.cut(F.gelu(x)), self.shuffle)  # N, FINE_WIDTH, 30, 40
-        x = self.fine(x.contiguous(memory_format=torch.channels_last))
-        return F.pixel_shuffle(self.pixels(F.gelu(x)), PIXELS).float().add(0.5)
+        n = len(z)
+        x = self.token_in(self.spread(z).reshape(n, self.rows * self.columns, -1)) + self.position
+        for block in cast("Iterable[AdaBlock]", self.blocks):
+            x = block(x, z)
+        x = self.cells(self.norm(x)).transpose(1, 2).reshape(n, -1, self.rows, self.columns)
+        x = F.gelu(F.pixel_shuffle(x, self.patch // CELL))  # N, CELL_WIDTH, 30, 40
+        x = F.gelu(F.pixel_shuffle(self.refine(x), 2))  # N, FINE_WIDTH, 60, 80
+        x = self.pixels(F.gelu(self.finer(x)))
+        return F.pixel_shuffle(x, 2).float().add(0.5)

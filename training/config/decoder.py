@@ -62,7 +62,7 @@ class DecoderConfig(TrainingConfig):
     dream_context: int = 12
     dream_steps: int = 16
     shot_share: float = 0.25
-    object_weight: float = 7.0
+    object_weight: float = 4.0
     perceptual_from: float = 0.5
     perceptual_batch: int | None = None
     perceptual_crop: int = 64
