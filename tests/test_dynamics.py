@@ -25,7 +25,7 @@ from training.models.losses import outcome_targets
 from training.models.rollout import Windows, kl_divergence, open_loop_rollout, posterior_sample
 from training.models.training_model import TrainingModel
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT
-from training.stages.dynamics import chosen_rows, losses, rollout_begin, window_rows
+from training.stages.dynamics import chosen_rows, kl_share, losses, rollout_begin, window_rows
 
 CPU = Compute(torch.device("cpu"), 0, 1, False)
 DELTAS = ((-10.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # of the toy's health; nothing else ever changes
@@ -134,6 +134,14 @@ def test_the_second_stage_leaves_the_encoder_alone_and_moves_the_rest(learned: P
             assert not torch.equal(tensor, second[name]), name
     codes = "module.world_model.dynamics.codes.embedding"
     assert not torch.equal(first[codes], second[codes]), "no code was learned"
+
+
+def test_the_weight_of_the_divergence_grows_to_its_full_size_and_stays() -> None:
+    config = DynamicsConfig(steps=100, kl_warmup=0.5)
+    shares = [kl_share(step, config) for step in range(100)]
+    assert shares[0] < 0.1 and shares[50:] == [1.0] * 50
+    assert all(late > early for early, late in zip(shares[:50], shares[1:51], strict=True))
+    assert kl_share(0, DynamicsConfig(steps=100, kl_warmup=0)) == pytest.approx(kl_share(0, config))
 
 
 def test_every_term_of_the_loss_has_a_weight(data: Dataset) -> None:

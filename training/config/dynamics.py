@@ -68,6 +68,7 @@ class DynamicsConfig(TrainingConfig):
             they do ("delusions", arXiv 2110.10819).
         kl_balance: share of the divergence whose gradient pulls the prior towards the posterior; the rest pulls the
             posterior towards the prior (KL balancing, arXiv 2010.02193).
+        kl_warmup: share of the steps in which the weight of the divergence grows to what it is.
         context_noise_share: share of the windows that are seen through noise: dreamed states are never exactly real.
         context_noise_strength: its greatest strength, in spreads of real states along each principal direction.
         episode_start_share: share of the windows that begin with their episode, and of the rollouts that begin after
@@ -93,6 +94,7 @@ class DynamicsConfig(TrainingConfig):
     seen_share: float = 0.25
     scripted_share: dict[str, float] = field(default_factory=dict)
     kl_balance: float = 0.8
+    kl_warmup: float = 0.6
     context_noise_share: float = 0.25
     context_noise_strength: float = 0.3
     episode_start_share: float = 0.15
