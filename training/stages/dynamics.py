@@ -220,8 +220,8 @@ def kl_share(step: int, config: DynamicsConfig) -> float:
     codes stay without meaning (measured: 0.05 nats a step, and a sampled state no nearer than the mean). Later the full
     weight is needed: see `DynamicsLossWeights.kl`.
     """
-    progress = step / max(config.kl_warmup * config.steps, 1)
-    return KL_BEGINS_AT ** max(1 - progress, 0.0)
+    warmup = config.kl_warmup * config.steps
+    return 1.0 if step >= warmup else KL_BEGINS_AT ** (1 - step / warmup)
 
 
 def losses(
