@@ -16,16 +16,16 @@ from toy_world import TOY_SCENARIOS, WINDOW, run, toy_config
 
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import PRESETS
-from training.config import DynamicsConfig, DynamicsLossWeights
+from training.config import DynamicsLossWeights
 from training.data.batch import Batch, make_batch
 from training.data.dataset import Dataset
 from training.engine.compute import Compute, seeded
 from training.engine.optim import Optimiser
 from training.models.losses import outcome_targets
-from training.models.rollout import Windows, kl_divergence, open_loop_rollout, posterior_sample
+from training.models.rollout import Windows, kl_divergence, kl_share, open_loop_rollout, posterior_sample
 from training.models.training_model import TrainingModel
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT
-from training.stages.dynamics import chosen_rows, kl_share, losses, rollout_begin, window_rows
+from training.stages.dynamics import chosen_rows, losses, rollout_begin, window_rows
 
 CPU = Compute(torch.device("cpu"), 0, 1, False)
 DELTAS = ((-10.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # of the toy's health; nothing else ever changes
@@ -137,11 +137,10 @@ def test_the_second_stage_leaves_the_encoder_alone_and_moves_the_rest(learned: P
 
 
 def test_the_weight_of_the_divergence_grows_to_its_full_size_and_stays() -> None:
-    config = DynamicsConfig(steps=100, kl_warmup=0.5)
-    shares = [kl_share(step, config) for step in range(100)]
+    shares = [kl_share(step, 50) for step in range(100)]
     assert shares[0] < 0.1 and shares[50:] == [1.0] * 50
     assert all(late > early for early, late in zip(shares[:50], shares[1:51], strict=True))
-    assert kl_share(0, DynamicsConfig(steps=100, kl_warmup=0)) == 1
+    assert kl_share(0, 0) == 1
 
 
 def test_every_term_of_the_loss_has_a_weight(data: Dataset) -> None:

@@ -39,13 +39,12 @@ from training.models.losses import (
     weighted_sum,
 )
 from training.models.packing import fit_manifold, new_training_model, store_initial_states
-from training.models.rollout import Windows, kl_divergence, open_loop_rollout, posterior_sample
+from training.models.rollout import Windows, kl_divergence, kl_share, open_loop_rollout, posterior_sample
 from training.models.training_model import TrainingModel, load_training_model
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT, STATES
 
 RANDOM_STREAM = 7  # tells this stage's random numbers from those of others with the same seed
 SCRIPTED = ("scripted", "perturbed")  # behaviours of the players that see more than a frame shows
-KL_BEGINS_AT = 0.04  # share of the weight of the divergence
 LOGGED_HORIZONS = (1, 2, 4, 8, 16)
 
 
@@ -75,7 +74,7 @@ def train(config: DynamicsConfig) -> None:
         generator = seeded(config.seed, RANDOM_STREAM, step, compute.rank)
         with compute.autocast():
             terms, skills = losses(model, windows, change, config, generator)
-        share = kl_share(step, config)
+        share = kl_share(step, config.kl_warmup * config.steps)
         weights = loss_weights | {name: share * loss_weights[name] for name in ("kl", "kl_rollout")}
         return weighted_sum(terms, weights), terms | skills
 
@@ -211,17 +210,6 @@ def rollout_begin(rollout: int, config: DynamicsConfig, rng: np.random.Generator
 
 
 # ---- losses ----------------------------------------------------------------------------------------------------------
-
-
-def kl_share(step: int, config: DynamicsConfig) -> float:
-    """Share of the divergence's weight in a step: it grows by equal factors over the first `kl_warmup` of the steps.
-
-    At its full weight from the first step on, a posterior that has learned nothing yet gives in to the prior, and the
-    codes stay without meaning (measured: 0.05 nats a step, and a sampled state no nearer than the mean). Later the full
-    weight is needed: see `DynamicsLossWeights.kl`.
-    """
-    warmup = config.kl_warmup * config.steps
-    return 1.0 if step >= warmup else KL_BEGINS_AT ** (1 - step / warmup)
 
 
 def losses(
