@@ -62,7 +62,7 @@ def out(dynamics_run: Path, tmp_path: Path) -> Path:
 
 def test_pictures_show_the_state_they_were_made_of(toy: Path, out: Path) -> None:
     """After a few steps the picture of a state is nearer to its frame than to another; what ships is the average."""
-    paint(toy, out, 80, perceptual_from=1.0, adversarial_from=1.0, batch=16, noise=0.0)
+    paint(toy, out, 200, perceptual_from=1.0, adversarial_from=1.0, batch=16, noise=0.0)
     data = Dataset(toy, TOY_SCENARIOS)
     model = WorldModel.from_pretrained(out / "weights")
     frames = torch.from_numpy(data.frames(np.arange(0, len(data), 3)))

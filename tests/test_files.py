@@ -250,7 +250,6 @@ FITTING = {  # what a key may well be
     ("limits", "no list"),
     ("dropout", "zero"),
     ("rewards", "list"),
-    ("decoder_context_share", "zero"),
 }
 
 

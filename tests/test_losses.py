@@ -41,6 +41,10 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def sigreg_of_one_group(z: Tensor, generator: torch.Generator, **options: int) -> Tensor:
+    return sigreg(z, torch.zeros(len(z), dtype=torch.long), 1, generator, **options)
+
+
 def floor(limit: float = 3.0) -> float:
     """Expectation for N true Gaussian samples: 2·∫ (1 − e^{−t²}) e^{−t²/2} dt over 0…limit, whatever N is."""
     first = math.sqrt(math.pi / 2) * math.erf(limit / math.sqrt(2))
@@ -49,7 +53,7 @@ def floor(limit: float = 3.0) -> float:
 
 @pytest.mark.parametrize("n", [200, N])
 def test_sigreg_of_a_standard_gaussian_is_its_theoretical_floor(n: int) -> None:
-    values = [float(sigreg(gaussian(seed, n), generator(seed))) for seed in range(12)]
+    values = [float(sigreg_of_one_group(gaussian(seed, n), generator(seed))) for seed in range(12)]
     assert sum(values) / len(values) == pytest.approx(floor(), rel=0.15)
 
 
@@ -67,26 +71,37 @@ def test_sigreg_of_a_standard_gaussian_is_its_theoretical_floor(n: int) -> None:
     ids=["collapsed", "small", "large", "shifted", "rank one", "half the dimensions", "corners"],
 )
 def test_sigreg_of_anything_else_is_far_above_the_floor(spoilt: Tensor) -> None:
-    assert float(sigreg(spoilt, generator())) > 5 * floor()
+    assert float(sigreg_of_one_group(spoilt, generator())) > 5 * floor()
 
 
 def test_sigreg_of_a_collapse_is_known() -> None:
     t = torch.linspace(0, 3, 17)
     gauss = torch.exp(-0.5 * t**2)
     expected = 2 * N * float(torch.trapezoid((1 - gauss) ** 2 * gauss, t))
-    assert float(sigreg(torch.zeros(N, D), generator())) == pytest.approx(expected, rel=1e-4)
+    assert float(sigreg_of_one_group(torch.zeros(N, D), generator())) == pytest.approx(expected, rel=1e-4)
 
 
 def test_descending_sigreg_makes_a_gaussian_of_a_square() -> None:
     z = (torch.rand(512, 2, generator=generator()) * 0.5 + 1).requires_grad_()
     optimiser = torch.optim.Adam([z], 0.05)
-    before = float(sigreg(z.detach(), generator()))
+    before = float(sigreg_of_one_group(z.detach(), generator()))
     for step in range(150):
         optimiser.zero_grad()
-        sigreg(z, generator(step), directions=32).backward()
+        sigreg_of_one_group(z, generator(step), directions=32).backward()
         optimiser.step()
-    assert float(sigreg(z.detach(), generator())) < 0.05 * before
+    assert float(sigreg_of_one_group(z.detach(), generator())) < 0.05 * before
     torch.testing.assert_close(torch.cov(z.detach().T), torch.eye(2), atol=0.2, rtol=0)
+
+
+def test_sigreg_asks_every_group_for_itself_to_fill_the_gaussian() -> None:
+    """Two halves of a Gaussian make one together, but neither half is one."""
+    z = gaussian()
+    sides = (z[:, 0] > 0).long()
+    lots = torch.arange(N) % 2
+    assert float(sigreg(z, lots, 2, generator())) < 2.5 * floor()
+    assert float(sigreg(z, sides, 2, generator())) > 10 * floor()
+    apart = [float(sigreg_of_one_group(z[lots == group], generator())) for group in (0, 1)]
+    assert float(sigreg(z, lots, 3, generator())) == pytest.approx(sum(apart), rel=1e-4)  # the third one has no states
 
 
 SUPPORT = torch.tensor([-100.0, -1.0, 0.0, 4.0, 4.5])

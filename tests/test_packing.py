@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,15 @@ from toy_world import EPISODES, TOY_SCENARIOS
 
 from doom_dream_env.scenarios import SCENARIOS
 from training.data.dataset import Dataset
-from training.models.packing import CLIP_STEPS, store_initial_states, supports, warm_start
+from training.models.packing import (
+    CLIP_STEPS,
+    LEAD,
+    last_rows_of_clips,
+    scenario_limits,
+    store_initial_states,
+    supports,
+    warm_start,
+)
 
 DELTAS = ((-10.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # of the toy's health; nothing else ever changes
 
@@ -65,3 +74,36 @@ def test_a_warm_start_takes_what_fits_and_names_the_rest(tmp_path: Path) -> None
     for name, tensor in model.encoder.state_dict().items():
         if "num_batches" not in name:
             torch.testing.assert_close(tensor, expected[name].half().float(), msg=name)
+
+
+def test_half_of_the_clips_end_shortly_before_a_hit_or_an_end() -> None:
+    """Two episodes of 400 steps: one hit in the first, and the second ends."""
+    rows, count, hit = 800, 20, 200
+    data = SimpleNamespace(
+        first=np.repeat([0, 400], 400),
+        last=np.repeat([399, 799], 400),
+        terminated=np.arange(rows) == rows - 1,
+        variables=np.full((rows, 1), 100.0),
+        next_variables=np.where(np.arange(rows) == hit, 80.0, 100.0)[:, None],
+    )
+    here = np.ones(rows, bool)
+    drawn = [last_rows_of_clips(data, here, count, np.random.default_rng(seed)) for seed in range(40)]  # type: ignore[arg-type]
+    for last in drawn:
+        assert len(set(last.tolist())) == count
+        assert bool((last - data.first[last] >= CLIP_STEPS - 1).all())
+    shortest, longest = LEAD
+    lead = np.array([hit, rows - 1])[:, None] - np.concatenate(drawn)
+    urgent = ((lead >= shortest) & (lead <= longest)).any(0)
+    assert 2 / rows * count < urgent.sum() / len(drawn) < count / 2  # two moments alone cannot fill half of the clips
+    assert urgent.sum() >= 2 * len(drawn)
+
+
+def test_a_scenario_can_do_what_its_play_shows_and_no_more(data: Dataset) -> None:
+    support = (-27.0, 0.0, *sorted(set(data.rewards.tolist())), 100.0)
+    limits = scenario_limits(data, 0, support, DELTAS)
+    assert set(limits.rewards) == set(data.rewards[data.scenario == 0].tolist())
+    assert limits.changes[0] == (-10.0, 0.0)
+    coarse = ((-12.0, 0.0), *DELTAS[1:])
+    assert scenario_limits(data, 0, support, coarse).changes[0] == (-12.0, 0.0), "what was observed must be possible"
+    low, high = limits.variables[0]
+    assert low >= 0 and high == 100

@@ -37,6 +37,18 @@ def test_the_same_order_is_ranked_perfectly() -> None:
     assert about["spearman"] == pytest.approx(1.0) and about["mmrv"] == 0.0
 
 
+def test_gaps_are_those_of_alternations_of_equal_steps() -> None:
+    def both(dream: float, real: float) -> dict[str, EpisodeStatistics]:
+        return {
+            kind: EpisodeStatistics(np.full(2, value), np.ones(2, int))
+            for kind, value in (("dream", dream), ("real", real))
+        }
+
+    scores = {"blind 3, 3": both(15, 10), "blind 12, 12": both(9, 10), "blind 6, 2": both(99, 1), "random": both(99, 1)}
+    found = ranking.alternation_gaps(scores, ((3, 3), (12, 12), (6, 2)))
+    assert found == {3: pytest.approx(0.5), 12: pytest.approx(0.1)}
+
+
 def test_held_actions_last_and_batches_are_held_apart(immortal: WorldModel) -> None:
     policy = ranking.held_random(get_scenario("take_cover"), 5)
     batches = [DreamBatch(count, "take_cover", weights=immortal) for count in (3, 7)]
@@ -81,6 +93,7 @@ def test_all_kinds_are_ranked(weights: Path, tmp_path: Path, capsys: pytest.Capt
     kinds = {row["kind"] for row in about["policies"].values()}
     assert kinds == {"random", "blind", "clone of the teacher", "PPO in the dream", "random network"}
     assert all(row["real"] >= 4 and row["dream"] >= 0 for row in about["policies"].values())
+    assert list(about["alternation_gaps"]) == ["3"]
     assert -1 <= about["spearman"] <= 1 and "MMRV" in capsys.readouterr().out
     assert Image.open(tmp_path / "ranking.png").width > 300
     assert Agent.load(tmp_path / "ppo-2048").card.hyper_parameters["steps"] == 2048

@@ -32,6 +32,8 @@ def test_scorecard_card_and_pictures_are_written(
         long_dreams=4,
         long_steps=60,
         speed_seconds=0.02,
+        reader_steps=20,
+        detector_steps=2,
     )
     returned = scorecard.run(config)
     written = json.loads((tmp_path / "scorecard.json").read_text())

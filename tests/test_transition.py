@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLE_SCALES
 from doom_dream_env.world_model import DreamState, WorldModel
+from doom_dream_env.world_model.codes import draw
 from doom_dream_env.world_model.dynamics import most_likely, observed, sampled
 
 B, T, A = 3, 5, len(BUTTONS)
@@ -96,6 +97,25 @@ def test_temperature_zero_leaves_nothing_to_chance_and_one_does(model: WorldMode
     assert not torch.allclose(first.z, second.z)
 
 
+def test_equal_noise_is_equal_luck(model: WorldModel) -> None:
+    """Dreams that share their noise differ by their actions alone; a generator draws the same noise itself."""
+    state = model.observe(random_frames(1, 1), scenario="take_cover")[torch.zeros(2, dtype=torch.long)]
+    noise = model.dynamics.draw_noise(1, generator()).expand(2, -1)
+    same, *_ = model.imagine(state, torch.zeros(2, A), noise=noise)
+    assert torch.equal(same.z[0], same.z[1])
+    different, *_ = model.imagine(state, torch.eye(A)[:2], noise=noise)
+    assert not torch.allclose(different.z[0], different.z[1])
+    drawn, *_ = model.imagine(state, torch.zeros(2, A), generator=generator(3))
+    given, *_ = model.imagine(state, torch.zeros(2, A), noise=model.dynamics.draw_noise(2, generator(3)))
+    assert states_equal(drawn, given)
+
+
+def test_what_has_no_probability_is_never_drawn() -> None:
+    probabilities = torch.tensor([0.0, 0.4, 0.0, 0.6, 0.0]).expand(4, -1)
+    noise = torch.tensor([0.0, 0.39, 0.41, 1.0 - 2.0**-24])
+    assert draw(probabilities, noise).tolist() == [1, 1, 3, 3]
+
+
 def test_more_temperature_is_wilder(model: WorldModel) -> None:
     state = model.observe(random_frames(1, 1))[torch.zeros(64, dtype=torch.long)]
     action = torch.zeros(64, A)
@@ -114,7 +134,7 @@ def test_a_transition_told_what_happened_is_the_one_in_which_it_happened(model: 
     """Training (`observed`) and dreams (`sampled`, `most_likely`) share one computation."""
     state = model.observe(random_frames(B, 1), scenario="defend_the_center")
     action = torch.eye(A)[:B]
-    for choose in (most_likely, sampled(generator())):
+    for choose in (most_likely, sampled(torch.rand(B, len(VARIABLE_SCALES), generator=generator()))):
         dreamed = model.dynamics.transition(state.h, action, state.scenario, choose)
         taught = model.dynamics.transition(state.h, action, state.scenario, observed(dreamed.outcome))
         assert torch.equal(taught.condition, dreamed.condition)
@@ -153,7 +173,7 @@ def test_a_window_with_a_scenario_that_does_not_broadcast_over_time_is_refused(m
 
 def test_outcomes_are_drawn_at_their_probabilities_in_windows_too() -> None:
     logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(40, 100, 3)
-    (drawn,) = sampled(generator())([logits])
+    (drawn,) = sampled(torch.rand(40, 100, 1, generator=generator()))([logits])
     assert drawn.shape == (40, 100)
     torch.testing.assert_close(drawn.flatten().bincount() / 4000, logits[0, 0].exp(), atol=0.03, rtol=0)
 
@@ -176,7 +196,7 @@ def test_a_code_shifts_the_condition_of_the_next_state(model: WorldModel) -> Non
     state = model.observe(random_frames(B, 1), scenario="basic")
     dynamics = model.dynamics
     condition = dynamics.transition(state.h, torch.zeros(B, A), state.scenario, most_likely).condition
-    code = dynamics.codes.sample(condition, 1.0, generator())
+    code = dynamics.codes.sample(condition, 1.0, torch.rand(B, dynamics.codes.groups, generator=generator()))
     torch.testing.assert_close(
         dynamics.next_state(state.z, condition, code), dynamics.next_state(state.z, condition + code), atol=0, rtol=0
     )

@@ -103,6 +103,7 @@ class DreamBatch(LatentBatch):
             self.generator.manual_seed(seed)
         count = int(envs.sum())
         new = self._observed(options, count) if options else self._drawn(count)
+        new = self.model.with_dropout(new, self.generator)
         self.state = new if self._state is None or count == self.num_envs else self._state.put(envs, new)
 
     def _drawn(self, count: int) -> DreamState:

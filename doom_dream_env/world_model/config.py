@@ -47,6 +47,8 @@ class WorldModelConfig:
         context: W, how many steps the trunk sees (sliding window).
         code_groups, code_size: the discrete code of what the mean next state leaves open.
         code_width: hidden width of its prior.
+        dropout: share of its inputs that the dynamics does without, in training and in dreams: see
+            `Dynamics.draw_dropout`.
         decoder_width, decoder_depth, decoder_heads: the decoder.
         scenarios: names in the order of their embeddings.
         known: per scenario, which of the variables it has.
@@ -73,6 +75,7 @@ class WorldModelConfig:
     code_groups: int = 4
     code_size: int = 32
     code_width: int = 192
+    dropout: float = 0.1
     decoder_width: int = 128
     decoder_depth: int = 2
     decoder_heads: int = 4

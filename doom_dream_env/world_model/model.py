@@ -5,6 +5,7 @@ Legend: B batch, T time, D state width, E trunk width, F feature width, V variab
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE
+from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import files
+from doom_dream_env.world_model.checks import checked_buttons, checked_frames
 from doom_dream_env.world_model.config import WorldModelConfig
 from doom_dream_env.world_model.decoder import Decoder
 from doom_dream_env.world_model.dynamics import Dynamics, most_likely, sampled
@@ -30,7 +32,7 @@ class WorldModel(nn.Module):
     """A latent world model of DOOM: LeWorldModel's lineage with variables, rewards, terminations and a sampled future.
 
     Attributes:
-        config: all sizes, scenarios and supports.
+        config: sizes, scenarios, supports.
         encoder: frames to states.
         trunk: what it remembers of the last steps.
         dynamics: what an action brings.
@@ -128,20 +130,6 @@ class WorldModel(nn.Module):
                 raise ValueError(f"these weights know {', '.join(self.config.scenarios)}, not {name!r}")
         return torch.tensor([self.config.scenarios.index(name) for name in names], device=self.device)
 
-    def check_action(self, action: Tensor | np.ndarray, batch: int) -> Tensor:
-        """Nine 0/1 buttons (B, 9) as float32.
-
-        Raises:
-            ValueError: on another shape or values outside 0…1.
-        """
-        buttons = torch.as_tensor(action, device=self.device).to(torch.float32)
-        expected = (batch, len(BUTTONS))
-        if tuple(buttons.shape) != expected:
-            raise ValueError(f"action must have shape {expected}, one 0/1 per button, got {tuple(buttons.shape)}")
-        if not bool(((buttons >= 0) & (buttons <= 1)).all()):
-            raise ValueError("action must be 0 (released) or 1 (pressed) for each of the nine buttons")
-        return buttons
-
     def encode(self, frames: Tensor | np.ndarray) -> Tensor:
         """Frames to states: uint8 (B, T, 120, 160, 3) → float32 (B, T, D).
 
@@ -149,12 +137,7 @@ class WorldModel(nn.Module):
             ValueError: on another shape.
             TypeError: on another dtype than uint8.
         """
-        frames = torch.as_tensor(frames)
-        if frames.dtype != torch.uint8:
-            raise TypeError(f"frames must be uint8 RGB in 0…255, got {frames.dtype}")
-        if frames.ndim != 5 or tuple(frames.shape[2:]) != FRAME_SHAPE:
-            expected = ", ".join(map(str, FRAME_SHAPE))
-            raise ValueError(f"frames must have shape (B, T, {expected}), got {tuple(frames.shape)}")
+        frames = checked_frames(frames)
         parts = frames.flatten(0, 1).split(ENCODE_AT_ONCE)
         states = torch.cat([self.encoder(part.to(self.device)) for part in parts])
         return states.reshape(*frames.shape[:2], -1)
@@ -209,7 +192,9 @@ class WorldModel(nn.Module):
             state = self.begin(z[:, 0], values[:, 0], index, start)
             begun = 1
         for t in range(begun, steps):
-            state = self.advance(state, z[:, t], values[:, t], self.check_action(pressed[:, t - begun], batch))
+            state = self.advance(
+                state, z[:, t], values[:, t], checked_buttons(pressed[:, t - begun], batch, self.device)
+            )
         return state
 
     def begin(self, z: Tensor, variables: Tensor, scenario: Tensor, start: bool = True) -> DreamState:
@@ -225,8 +210,9 @@ class WorldModel(nn.Module):
         batch = len(z)
         zero = torch.zeros(batch, dtype=torch.long, device=self.device)
         elapsed = zero if start else zero - 1
-        cache = torch.zeros(batch, c.trunk_depth, 2, c.context, c.trunk_width, device=self.device)
-        empty = DreamState(z, z[:, :0], variables, scenario, elapsed, cache, length=zero)
+        cache = z.new_zeros(batch, c.trunk_depth, 2, c.context, c.trunk_width)
+        dropout = z.new_ones(batch, 2, c.trunk_width)
+        empty = DreamState(z, z[:, :0], variables, scenario, elapsed, cache, zero, dropout)
         nothing_pressed = z.new_zeros(batch, len(BUTTONS))
         flags = step_flags(batch, action_known=False, episode_start=start, device=self.device)
         return self._step_trunk(empty, z, variables, nothing_pressed, flags, elapsed)
@@ -243,7 +229,8 @@ class WorldModel(nn.Module):
         """
         h, cache, length = self.trunk.prefill(self.tokens(z, actions, variables, scenario, elapsed))
         now = advance_elapsed(elapsed, z.shape[1] - 1).long()
-        return DreamState(z[:, -1], h[:, -1], variables[:, -1], scenario, now, cache, length)
+        dropout = z.new_ones(len(z), 2, self.config.trunk_width)
+        return DreamState(z[:, -1], h[:, -1], variables[:, -1], scenario, now, cache, length, dropout)
 
     def tokens(self, z: Tensor, actions: Tensor, variables: Tensor, scenario: Tensor, elapsed: Tensor) -> Tensor:
         """Trunk tokens (B, T, E) of T steps in a row: what stepping with `advance` sees, all at once.
@@ -268,39 +255,56 @@ class WorldModel(nn.Module):
 
     # ---- dreaming --------------------------------------------------------------------------------------------------
 
+    def with_dropout(self, state: DreamState, generator: torch.Generator | None = None) -> DreamState:
+        """Give each dream a network of its own, which it keeps: see `Dynamics.draw_dropout`.
+
+        Args:
+            state: B dreams. Without this they follow the mean network.
+            generator: on the model's device; None: torch's own.
+        """
+        if not self.config.dropout:
+            return state
+        return dataclasses.replace(state, dropout=self.dynamics.draw_dropout(len(state), generator))
+
     def imagine(
         self,
         state: DreamState,
         action: Tensor | np.ndarray,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
     ) -> tuple[DreamState, Tensor, Tensor]:
         """Dream one step.
 
         Args:
             state: B dreams.
             action: (B, 9) buttons.
-            temperature: divides the log probabilities of the codes from which the next state is made; 0 gives the mean
-                next state, 1 the learned distribution, more is wilder. Above 0 the game's own chances (hits,
-                terminations) keep their learned probabilities.
+            temperature: divides the log probabilities of the codes from which the next state is made; 0: the mean
+                network's mean next state; 1: the learned distribution; more is wilder. Above 0 the game's own chances
+                (hits, terminations) keep their learned probabilities.
             generator: on the model's device; None: torch's own.
+            noise: the step's chance itself, uniform in 0…1, (B, V + G), as `Dynamics.draw_noise` draws it; then no
+                generator is asked. Dreams with equal noise have equal luck, whatever their actions are.
 
         Returns:
             the next state, reward (B,), probability that the episode goes on (B,). The reward is the mean given the
             chosen change of the game variables; so is the probability, except at temperature 0, where it is the mean
             over all changes.
         """
-        buttons = self.check_action(action, len(state))
+        buttons = checked_buttons(action, len(state), self.device)
         dynamics = self.dynamics
-        choose = sampled(generator) if temperature > 0 else most_likely
-        step = dynamics.transition(state.h, buttons, state.scenario, choose)
+        if noise is None and temperature > 0:
+            noise = dynamics.draw_noise(len(state), generator)
+        chances = len(self.config.variables)
+        choose = sampled(noise[:, :chances]) if noise is not None and temperature > 0 else most_likely
+        step = dynamics.transition(state.h, buttons, state.scenario, choose, state.dropout if temperature > 0 else None)
         variables = dynamics.changed_variables(state.variables, step.outcome, state.scenario)
         continues, reward = dynamics.continue_and_reward(step.condition, variables, state.scenario)
         code = None
-        if temperature > 0:
-            code = dynamics.codes.sample(step.condition, temperature, generator)
+        if noise is not None and temperature > 0:
+            code = dynamics.codes.sample(step.condition, temperature, noise[:, chances:])
         else:
-            continues = 1 - self.termination_probability(state, buttons)
+            continues = 1 - dynamics.termination_probability(state.h, buttons, state.variables, state.scenario)
         z = self.manifold(dynamics.next_state(state.z, step.condition, code), state.scenario)
         return self.advance(state, z, variables, buttons), reward, continues
 
@@ -323,11 +327,11 @@ class WorldModel(nn.Module):
         token = self.trunk.embed(z, action, variables / self.scales, change, state.scenario, flags, elapsed)
         h, cache = self.trunk.step(token, state.cache, state.length)
         length = (state.length + 1).clamp(max=self.config.context - 1)
-        return DreamState(z, h, variables, state.scenario, elapsed, cache, length)
+        return DreamState(z, h, variables, state.scenario, elapsed, cache, length, state.dropout)
 
     def termination_probability(self, state: DreamState, action: Tensor) -> Tensor:
         """Probability (B,) that an action (B, 9) ends the episode: exact over all changes of the first variable."""
-        return self.dynamics.termination_probability(state.h, action, state.variables, state.scenario)
+        return self.dynamics.termination_probability(state.h, action, state.variables, state.scenario, state.dropout)
 
     # ---- what comes out --------------------------------------------------------------------------------------------
 

@@ -105,7 +105,9 @@ def elapsed_features(elapsed: Tensor) -> Tensor:
     Time decides what no frame shows: the floor of health_gathering burns every eighth step, and an agent that has
     waited long in defend_the_line meets stronger monsters.
     """
-    phases = 2 * math.pi * elapsed[..., None] / torch.tensor(ELAPSED_PERIODS, device=elapsed.device)
+    phases = (
+        2 * math.pi * elapsed[..., None] / torch.tensor(ELAPSED_PERIODS, device=elapsed.device, dtype=torch.float32)
+    )
     logarithm = elapsed.clamp(min=0).float().log1p()[..., None] / math.log(ELAPSED_LIMIT)
     return torch.cat([phases.sin(), phases.cos(), logarithm], -1) * (elapsed >= 0)[..., None]
 
@@ -119,7 +121,8 @@ def step_flags(batch: int, *, action_known: bool, episode_start: bool, device: t
         episode_start: the episode begins here.
         device: where to put the flags.
     """
-    return torch.tensor([float(action_known), float(episode_start)], device=device).expand(batch, 2)
+    known = [float(action_known), float(episode_start)]
+    return torch.tensor(known, device=device, dtype=torch.float32).expand(batch, 2)
 
 
 class Trunk(nn.Module):

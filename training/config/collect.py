@@ -15,7 +15,8 @@ DEFAULT_MIX = {"random": 0.25, "alternating": 0.25, "scripted": 0.1, "perturbed"
 # Random play of a maze or of free play sees nothing but its beginning.
 MAZE_MIX = {"random": 0.1, "alternating": 0.1, "scripted": 0.3, "perturbed": 0.5}
 MIXES = {
-    "freedoom": MAZE_MIX,
+    # Free play is the one scenario in which whoever does nothing can stay unharmed for minutes.
+    "freedoom": {"random": 0.1, "alternating": 0.1, "scripted": 0.2, "perturbed": 0.35, "handover": 0.25},
     "my_way_home": MAZE_MIX,
     "health_gathering_supreme": MAZE_MIX,
     "deadly_corridor": {"random": 0.15, "alternating": 0.1, "scripted": 0.2, "perturbed": 0.25, "handover": 0.3},

@@ -20,6 +20,8 @@ class ScorecardConfig:
         long_steps: dreamed without a reset, all dreams together.
         long_dreams: dreams that share them.
         speed_seconds: how long each speed is measured.
+        reader_steps: optimiser steps of the network that finds objects in states.
+        detector_steps: optimiser steps of the network that finds objects in pictures.
     """
 
     weights: str | None = None
@@ -31,6 +33,8 @@ class ScorecardConfig:
     long_steps: int = 100_000
     long_dreams: int = 100
     speed_seconds: float = 1.5
+    reader_steps: int = 800
+    detector_steps: int = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +102,8 @@ class RankingConfig:
         episodes: of each policy in the dream, and as many in the real game.
         out: folder of agents and results; None: runs/ranking/SCENARIO.
         holds: steps for which random players hold an action, one player for each number.
-        alternations: steps of action 1 and of action 2, one blind player for each pair.
+        alternations: steps of action 1 and of action 2, one blind player for each pair. Those of equal steps are the
+            cheapest test of a dream: it was never shown most of them, and they need nothing to be learned.
         clone_steps: recorded steps of the scripted teacher from which it is cloned.
         clone_games: games that they are recorded from, all at once.
         clone_epochs: passes over them.
@@ -112,7 +117,12 @@ class RankingConfig:
     episodes: int = 100
     out: Path | None = None
     holds: tuple[int, ...] = (3, 10, 30)
-    alternations: tuple[tuple[int, int], ...] = ((3, 3), (6, 6), (12, 12), (25, 25), (40, 40), (20, 5), (8, 24), (1, 0))
+    alternations: tuple[tuple[int, int], ...] = (
+        *((steps, steps) for steps in (2, 3, 4, 6, 9, 12, 18, 25, 40, 60)),
+        (20, 5),
+        (8, 24),
+        (1, 0),
+    )
     clone_steps: int = 8_000
     clone_games: int = 8
     clone_epochs: int = 30

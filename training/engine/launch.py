@@ -107,6 +107,10 @@ def run_stage(config: Any) -> None:
     print(f"== training {name} {chosen_settings(config)}", flush=True)
     process = multiprocessing.get_context("spawn").Process(target=_launch_for_parent, args=(config,))
     process.start()
-    process.join()
+    try:
+        process.join()
+    finally:  # after Ctrl-C here, or a signal that raised something
+        process.terminate()
+        process.join()
     if process.exitcode != 0:
         raise ChildProcessError(f"stage {name} failed with exit status {process.exitcode}; its message is above")

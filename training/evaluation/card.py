@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from doom_dream_env.world_model import WorldModelConfig
-from training.evaluation import open_loop, outcomes, picture_scores, probes
+from training.data.annotations import OBJECT_CLASSES
+from training.evaluation import objects, open_loop, outcomes, picture_scores, probes
 from training.evaluation.tables import markdown_table, short_number
 
 Row = tuple[str, str]  # label, and the keys whose values share a cell, separated by spaces
@@ -95,6 +96,19 @@ def picture_rows() -> list[Row]:
     return rows
 
 
+def object_rows() -> list[Row]:
+    """Rows of the table of objects."""
+    rows = []
+    for name in OBJECT_CLASSES:
+        keys = [f"{name}_cells_{step}" for step in objects.COUNTED_AFTER]
+        steps = ", ".join(map(str, objects.COUNTED_AFTER))
+        rows.append((f"{name}s in dreams at temperature 1, {steps} steps on", " ".join(keys)))
+    for name in OBJECT_CLASSES:
+        label = f"{name}s found in pictures: of real states / {steps_in_words(objects.SHOWN_AFTER)} on"
+        rows.append((label, f"{name}_recall {name}_recall_{objects.SHOWN_AFTER}"))
+    return rows
+
+
 def card_tables(variables: Sequence[str]) -> dict[str, list[Row]]:
     """Title → rows of every table of the card."""
     after = f"_after_{probes.HORIZON}"
@@ -111,6 +125,7 @@ def card_tables(variables: Sequence[str]) -> dict[str, list[Row]]:
             (label, f"{key} {key}{after} {key}{after}_refit") for key, label in PROBES.items()
         ],
         "Pictures (PSNR in dB; perceptual distance, less is better)": picture_rows(),
+        "Objects in dreams and pictures, over those in the game": object_rows(),
         "Rewards and game variables": outcome_rows(variables),
         "Terminations (steps that end the episode)": [
             ("terminations", "deaths"),

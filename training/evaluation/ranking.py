@@ -11,7 +11,7 @@ networks of random weights, of which no data were ever made. Writes ranking.json
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor
 from doom_dream_env.agents import Agent, shipped_agents
 from doom_dream_env.agents.ppo import train_in_dream
 from doom_dream_env.envs.base import EnvBatch, shared_world_model
-from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game
+from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game, relative_gap
 from doom_dream_env.policies import AlternatingPolicy, HeldRandomPolicy, PerturbedPolicy, Policy, RandomPolicy
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.seeds import RANKING
@@ -42,6 +42,11 @@ Statistics = dict[str, dict[str, EpisodeStatistics]]  # policy → "dream", "rea
 
 
 # ---- policies --------------------------------------------------------------------------------------------------------
+
+
+def alternation_name(one: int, two: int) -> str:
+    """Name of the blind player that holds action 1 for `one` steps, then action 2 for `two`."""
+    return f"blind {one}, {two}"
 
 
 def held_random(scenario: Scenario, steps: int) -> Policy:
@@ -95,7 +100,7 @@ def ranked_policies(
         found[f"random, held {steps}"] = ("random", held_random(scenario, steps))
     for one, two in config.alternations:
         policy = AlternatingPolicy.of_indices(scenario, ((1, one), (2 % actions, two)))
-        found[f"blind {one}, {two}"] = ("blind", policy)
+        found[alternation_name(one, two)] = ("blind", policy)
     if name in TEACHERS:
         make = partial(clone_teacher, model, scenario, config.clone_steps, config.clone_games, config.clone_epochs)
         clone = kept(out / "clone", model, make)
@@ -116,6 +121,11 @@ def ranked_policies(
 
 
 # ---- the report ------------------------------------------------------------------------------------------------------
+
+
+def alternation_gaps(scores: Statistics, alternations: Iterable[tuple[int, int]]) -> dict[int, float]:
+    """Gap between dream and game of the blind players that hold both actions for equally many steps: steps → gap."""
+    return {one: relative_gap(scores[alternation_name(one, two)]) for one, two in alternations if one == two}
 
 
 def summary(scenario: str, kinds: dict[str, str], scores: Statistics) -> dict[str, Any]:
@@ -141,10 +151,12 @@ def summary(scenario: str, kinds: dict[str, str], scores: Statistics) -> dict[st
 def ranking_table(about: dict[str, Any]) -> str:
     """The ranking in Markdown, best real policies first."""
     policies = about["policies"]
+    gaps = ", ".join(f"{gap:.0%} at {steps} steps" for steps, gap in about["alternation_gaps"].items())
     head = (
         f"{about['scenario']}: {len(policies)} policies, {about['episodes']} episodes of each in dream and game; "
         f"Spearman {about['spearman']:.3f}, Pearson {about['pearson']:.3f}, "
         f"MMRV {about['mmrv']:.3f} of the range of real means.\n\n"
+        f"Gap of blind alternations: {gaps}.\n\n"
     )
     rows = []
     for name, row in sorted(policies.items(), key=lambda item: -item[1]["real"]):
@@ -196,7 +208,8 @@ def run(config: RankingConfig) -> dict[str, Any]:
     policies = {name: policy for name, (_, policy) in found.items()}
     kinds = {name: kind for name, (kind, _) in found.items()}
     scores = compare_dream_and_game(model, scenario.name, policies, config.episodes, RANKING)
-    about = summary(scenario.name, kinds, scores) | {"weights": model.fingerprint}
+    gaps = alternation_gaps(scores, config.alternations)
+    about = summary(scenario.name, kinds, scores) | {"alternation_gaps": gaps, "weights": model.fingerprint}
     write_atomically(out / "ranking.json", (json.dumps(about, indent=2) + "\n").encode())
     write_atomically(out / "ranking.md", ranking_table(about).encode())
     plot_ranking(about, out / "ranking.png")

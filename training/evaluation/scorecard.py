@@ -33,6 +33,7 @@ from training.evaluation import open_loop
 from training.evaluation.card import model_card
 from training.evaluation.figures import draw_survival, panels, save_figure, save_png
 from training.evaluation.held_out import HeldOut
+from training.evaluation.objects import ObjectFinders, object_scores
 from training.evaluation.open_loop import Scores, skill_scores, stepping_difference
 from training.evaluation.outcomes import outcome_scores
 from training.evaluation.picture_scores import picture_scores
@@ -53,12 +54,13 @@ def run(config: ScorecardConfig) -> dict[str, Any]:
     names = config.scenarios or model.config.scenarios
     fit = HeldOut.load(model, config.data, names, "val", config.limit)
     test = HeldOut.load(model, config.data, names, "test", config.limit)
+    finders = ObjectFinders.fitted(fit.data, fit.z, config.reader_steps, config.detector_steps)
     perceptual_name, distance = perceptual_distance() or (None, None)
     endless = long_dream(model, names, config.long_dreams, config.long_steps)
     scorecard = model_scores(model, test) | {"perceptual_distance": perceptual_name, "worlds": {}}
     episodes: dict[str, Played] = {}
     for name in progress(names, desc="scenarios"):
-        scores, episodes[name], strip = scenario_scores(model, name, fit, test, distance, config)
+        scores, episodes[name], strip = scenario_scores(model, name, fit, test, distance, finders, config)
         scores |= endless[name]
         scorecard["worlds"][name] = {key: rounded(value) for key, value in scores.items() if rounded(value) is not None}
         save_png(strip.numpy(), out / f"decoded_{name}.png")
@@ -89,7 +91,13 @@ def model_scores(model: WorldModel, test: HeldOut) -> Scores:
 
 
 def scenario_scores(
-    model: WorldModel, name: str, fit: HeldOut, test: HeldOut, distance: Distance | None, config: ScorecardConfig
+    model: WorldModel,
+    name: str,
+    fit: HeldOut,
+    test: HeldOut,
+    distance: Distance | None,
+    finders: ObjectFinders,
+    config: ScorecardConfig,
 ) -> tuple[Scores, Played, Tensor]:
     """Figures of one scenario, the episodes that were played for them, and a strip of pictures.
 
@@ -99,6 +107,7 @@ def scenario_scores(
         fit: the split that probes are fitted on.
         test: the split that everything is measured on.
         distance: the perceptual distance; None: it is left out.
+        finders: of objects, fitted on the split `fit`.
         config: how much is measured.
     """
     scenario = model.config.scenarios.index(name)
@@ -115,6 +124,7 @@ def scenario_scores(
     pictures, strip = picture_scores(model, data, test.z, scenario, distance, rng)
     survival, played = survival_scores(model, name, config.episodes)
     scores |= pictures
+    scores |= object_scores(model, finders, data, test.z, scenario, rng)
     scores |= survival
     scores |= {"drift_mean": float(drift.mean()), "drift_max": float(drift.max())}
     scores |= speed_scores(model, name, config.speed_seconds)

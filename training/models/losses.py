@@ -42,34 +42,60 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 # ---- states ----------------------------------------------------------------------------------------------------------
 
 
-def sigreg(z: Tensor, generator: torch.Generator, directions: int = 256, knots: int = 17, limit: float = 3.0) -> Tensor:
-    """Sketched isotropic Gaussian regularisation (LeJEPA, arXiv 2511.08544; Epps–Pulley statistic).
+def sigreg(
+    z: Tensor,
+    group: Tensor,
+    groups: int,
+    generator: torch.Generator,
+    directions: int = 256,
+    knots: int = 17,
+    limit: float = 3.0,
+) -> Tensor:
+    """Sketched isotropic Gaussian regularisation (LeJEPA, arXiv 2511.08544; Epps–Pulley statistic), group by group.
 
-    Mean over M random unit directions u of N·∫ |φ_N(t) − e^{−t²/2}|² e^{−t²/2} dt, where φ_N is the empirical
-    characteristic function of z·u. Across ranks the means of cos and sin are averaged, with the same directions on all.
+    Sum over the groups of the mean over M random unit directions u of N·∫ |φ_N(t) − e^{−t²/2}|² e^{−t²/2} dt, where φ_N
+    is the empirical characteristic function of z·u within the group and N its number of samples. With scenarios as
+    groups, each one alone has to fill the Gaussian. Asked of all together, telling scenarios apart filled most
+    directions, and within take_cover the states had an effective rank of 10 out of 192 (measured).
+
+    Across ranks the sums of cos and sin are added up, with the same directions on all.
 
     Args:
         z: states (N, D).
+        group: index of each state's group, (N,).
+        groups: how many there are; one without states counts nothing.
         generator: where the directions come from; seed it alike on all ranks.
         directions: M.
         knots: K, points of the trapezoid rule.
         limit: end of the integral; the other half follows by symmetry.
     """
-    n = z.shape[0]
     u = torch.randn(z.shape[1], directions, generator=generator, device=generator.device).to(z.device)
     projected = z.float() @ F.normalize(u, dim=0)  # N, M
     t = torch.linspace(0, limit, knots, device=z.device)
     angle = projected[..., None] * t  # N, M, K
-    real = angle.cos().mean(0)
-    imaginary = angle.sin().mean(0)
+    sums = angle.new_zeros(2, groups, directions, knots).index_add(1, group, torch.stack([angle.cos(), angle.sin()]))
+    count = torch.bincount(group, minlength=groups).to(z.device, torch.float32)
     if dist.is_initialized():
-        ranks = dist.get_world_size()
-        real = all_reduce(real) / ranks
-        imaginary = all_reduce(imaginary) / ranks
-        n = n * ranks
+        sums = all_reduce(sums)
+        dist.all_reduce(count)
+    real, imaginary = sums / count.clamp(min=1)[:, None, None]
     gauss = torch.exp(-0.5 * t**2)
-    error = ((real - gauss) ** 2 + imaginary**2) * gauss
-    return 2 * n * torch.trapezoid(error, t, dim=-1).mean()
+    error = ((real - gauss) ** 2 + imaginary**2) * gauss  # groups, M, K
+    return (2 * count * torch.trapezoid(error, t, dim=-1).mean(-1)).sum()
+
+
+def inverse_dynamics_loss(logits: Tensor, buttons: Tensor, available: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross entropy of the buttons that lay between two states, over those that the scenario has.
+
+    Args:
+        logits: (B, T, 9).
+        buttons: 0 or 1, (B, T, 9).
+        available: which buttons the scenario has, 0 or 1, (B, 9).
+        mask: which steps count, (B, T).
+    """
+    error = F.binary_cross_entropy_with_logits(logits.float(), buttons, reduction="none")
+    has = available[:, None] * mask[..., None]
+    return (error * has).sum() / has.sum().clamp(min=1)
 
 
 def relative_error(predicted: Tensor, target: Tensor, change: Tensor, mask: Tensor, scenario: Tensor) -> Tensor:

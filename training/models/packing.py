@@ -23,6 +23,7 @@ REWARD_QUANTILES = 24  # of the rewards of a scenario beside the frequent ones
 INITIAL_STATES = 128  # of each scenario, shared by its maps
 CONTEXT_CLIPS = 128  # likewise
 CLIP_STEPS = 12
+LEAD = (2, 16)  # steps, shortest and longest, from the end of a clip to the hit or the end of the episode that follows
 MANIFOLD_STATES = 50_000  # at most, of each scenario
 
 
@@ -41,7 +42,7 @@ def new_training_model(preset: str, data: Dataset, seed: int, init: str | None) 
         known=tuple(tuple(map(bool, scenario.variable_mask())) for scenario in data.scenarios),
         deltas=deltas,
         rewards=rewards,
-        limits=tuple(scenario_limits(data, scenario, rewards) for scenario in range(len(data.names))),
+        limits=tuple(scenario_limits(data, scenario, rewards, deltas) for scenario in range(len(data.names))),
     )
     torch.manual_seed(seed)
     model = TrainingModel(config, data.places)
@@ -100,11 +101,14 @@ def reward_support(rewards: np.ndarray) -> list[np.ndarray]:
     return [common, np.quantile(rest, np.linspace(0, 1, REWARD_QUANTILES)).round(2)]
 
 
-def scenario_limits(data: Dataset, scenario: int, support: tuple[float, ...]) -> ScenarioLimits:
+def scenario_limits(
+    data: Dataset, scenario: int, support: tuple[float, ...], deltas: tuple[tuple[float, ...], ...]
+) -> ScenarioLimits:
     """What the game did in the recorded play of one scenario (index).
 
     A scenario with few different rewards pays just those. Where they vary freely, every value of the support between
-    the least and the greatest one is possible: a two-hot code of a reward lies on its two neighbours.
+    the least and the greatest one is possible: a two-hot code of a reward lies on its two neighbours. A change that is
+    none of the heads' `deltas` counts as the nearest one, here as in training: what was observed has to be possible.
     """
     here = data.scenario == scenario
     found = np.unique(data.rewards[here].round(4))
@@ -115,12 +119,20 @@ def scenario_limits(data: Dataset, scenario: int, support: tuple[float, ...]) ->
         first = max(np.searchsorted(values, found[0], "right") - 1, 0)
         possible = np.arange(first, min(np.searchsorted(values, found[-1]), len(values) - 1) + 1)
     change = data.next_variables[here] - data.variables[here]
+    counted = [nearest(change[:, index], np.array(values)) for index, values in enumerate(deltas)]
     both = np.concatenate([data.variables[here], data.next_variables[here]])
     return ScenarioLimits(
         rewards=tuple(support[index] for index in possible),
-        changes=tuple(zip(change.min(0).tolist(), change.max(0).tolist(), strict=True)),
+        changes=tuple((float(values.min()), float(values.max())) for values in counted),
         variables=tuple(zip(both.min(0).tolist(), both.max(0).tolist(), strict=True)),
     )
+
+
+def nearest(values: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """The value of the support (S,) that is nearest to each of some values (N,)."""
+    found = np.unique(values)
+    index = np.abs(found[:, None] - support).argmin(1)
+    return support[index]
 
 
 def frequent(values: np.ndarray, most: int) -> np.ndarray:
@@ -166,10 +178,31 @@ def store_initial_states(model: WorldModel, data: Dataset, states: Tensor) -> No
         rng = np.random.default_rng(0)
         first = rng.permutation(np.flatnonzero((data.elapsed == 0) & here))[: INITIAL_STATES // maps]
         model.initial_states[name] = (states[first].float(), torch.from_numpy(data.variables[first]))
-        steps_before = np.arange(len(data)) - data.first
-        last = rng.permutation(np.flatnonzero((steps_before >= CLIP_STEPS - 1) & here))[: CONTEXT_CLIPS // maps]
+        last = last_rows_of_clips(data, here, CONTEXT_CLIPS // maps, rng)
         if len(last):
             model.context_clips[name] = clips_that_end_at(last, data, states)
+
+
+def last_rows_of_clips(data: Dataset, here: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Where clips end: half of them shortly before a hit or the end of the episode, the others anywhere.
+
+    What an agent most needs to learn happens in few of all moments.
+
+    Args:
+        data: recorded steps.
+        here: which rows are of the place, bool (N,).
+        count: how many clips, if there are enough.
+        rng: what draws.
+    """
+    possible = (np.arange(len(here)) - data.first >= CLIP_STEPS - 1) & here
+    hit = data.next_variables[:, 0] < data.variables[:, 0]
+    happens = np.flatnonzero((data.terminated | hit) & here)
+    shortest, longest = LEAD
+    before = np.maximum(happens - rng.integers(shortest, longest + 1, len(happens)), 0)
+    before = before[possible[before] & (data.last[before] == data.last[happens])]
+    urgent = rng.permutation(np.unique(before))[: count // 2]
+    anywhere = rng.permutation(np.setdiff1d(np.flatnonzero(possible), urgent))[: count - len(urgent)]
+    return rng.permutation(np.concatenate([urgent, anywhere]))
 
 
 def clips_that_end_at(last: np.ndarray, data: Dataset, states: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -7,14 +7,17 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from doom_dream_env.scenarios import BUTTONS, SCENARIOS
 from doom_dream_env.world_model import WorldModel, WorldModelConfig
 from doom_dream_env.world_model.files import read_checked
 from training.data.annotations import OBJECT_MAP_SHAPE
 from training.models.readouts import PrivilegedReadouts
 
 OBJECT_HEAD_WIDTH = 256
+INVERSE_WIDTH = 256  # hidden width of the inverse dynamics
 
 
 class TrainingModel(nn.Module):
@@ -27,7 +30,11 @@ class TrainingModel(nn.Module):
         object_head: object maps read off a state.
         trunk_object_head: object maps read off the trunk's feature, linearly: what an agent can read at a glance.
         posterior: probabilities of the codes for somebody who has seen the next state (see `posterior_sample`).
+        inverse: inverse dynamics: which buttons lay between two states (see `inverse_dynamics`).
+        available: which buttons each scenario has, float32 (scenarios, 9).
     """
+
+    available: Tensor
 
     def __init__(self, config: WorldModelConfig, places: Sequence[str] = ()) -> None:
         """Make a random model; without `places`, every scenario is one place."""
@@ -47,6 +54,29 @@ class TrainingModel(nn.Module):
             nn.GELU(),
             nn.Linear(config.code_width, config.code_groups * config.code_size),
         )
+        self.inverse = nn.Sequential(
+            nn.Linear(2 * state, INVERSE_WIDTH), nn.GELU(), nn.Linear(INVERSE_WIDTH, len(BUTTONS))
+        )
+        known = [SCENARIOS.get(name) for name in config.scenarios]
+        buttons = [BUTTONS if scenario is None else scenario.buttons for scenario in known]
+        available = torch.tensor([[float(button in some) for button in BUTTONS] for some in buttons])
+        self.register_buffer("available", available, persistent=False)
+
+    def inverse_dynamics(self, z: Tensor, following: Tensor, learn: bool) -> Tensor:
+        """Logits (..., 9) of the buttons that lay between two states (..., D).
+
+        Args:
+            z: states.
+            following: the states after them, real or predicted.
+            learn: whether the network itself gets gradients. On predicted states it must not: it and the dynamics
+                would agree on a code of their own for the buttons (measured: a cross entropy of 0.05 on predicted
+                pairs, 0.21 on real ones).
+        """
+        pair = torch.cat([z, following - z], -1)
+        if learn:
+            return self.inverse(pair)
+        frozen = {name: tensor.detach() for name, tensor in self.inverse.named_parameters()}
+        return torch.func.functional_call(self.inverse, frozen, (pair,))
 
     def about(self, seed: int) -> dict[str, object]:
         """What a checkpoint says of itself."""

@@ -125,17 +125,19 @@ def dreamed_pairs(
     for context, windows in begins.items():
         groups = rows_by_scenario(data, windows)
         for done in range(0, each, DREAMS_AT_ONCE):
+            generator = seeded(config.seed, DREAM_STREAM, context, done)
             first = sample_rows(groups, min(DREAMS_AT_ONCE, each - done), rng)
             batch = make_batch(data, first, context + config.dream_steps, compute.device, frames=False)
             z = states[batch.rows.cpu()].to(compute.device).float()
             follow_posterior = torch.from_numpy(rng.random((len(first), 1)) < 0.5).to(compute.device)
             outcome = outcome_targets(model.world_model, batch)
+            dropout = model.world_model.dynamics.draw_dropout(len(first), generator)
             dream = open_loop_rollout(
                 model,
-                Windows(batch, z, batch.scenario, outcome, begin=context - 1),
+                Windows(batch, z, batch.scenario, outcome, context - 1, dropout),
                 config.dream_steps,
                 follow_posterior,
-                seeded(config.seed, DREAM_STREAM, context, done),
+                generator,
             )
             exists = batch.valid[:, context + 1 :].bool()  # both moments of the pair are in the episode
             rows.append(successive(batch.rows[:, context:])[exists].cpu())

@@ -30,6 +30,7 @@ from training.engine.fit import Numbers, fit
 from training.engine.logging import RunLog
 from training.engine.optim import Optimiser
 from training.models.losses import (
+    inverse_dynamics_loss,
     masked_mean,
     object_map_loss,
     outcome_loss,
@@ -38,7 +39,7 @@ from training.models.losses import (
     weighted_sum,
 )
 from training.models.packing import fit_manifold, new_training_model, store_initial_states
-from training.models.rollout import Windows, kl_divergence, open_loop_rollout, posterior_sample
+from training.models.rollout import Windows, kl_divergence, kl_share, open_loop_rollout, posterior_sample
 from training.models.training_model import TrainingModel, load_training_model
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT, STATES
 
@@ -73,7 +74,9 @@ def train(config: DynamicsConfig) -> None:
         generator = seeded(config.seed, RANDOM_STREAM, step, compute.rank)
         with compute.autocast():
             terms, skills = losses(model, windows, change, config, generator)
-        return weighted_sum(terms, loss_weights), terms | skills
+        share = kl_share(step, config.kl_warmup * config.steps)
+        weights = loss_weights | {name: share * loss_weights[name] for name in ("kl", "kl_rollout")}
+        return weighted_sum(terms, weights), terms | skills
 
     fit(
         name="dynamics",
@@ -222,6 +225,8 @@ def losses(
         generator: of the CPU.
     """
     windows = some_unknown(windows, len(change), config.unknown_share, generator)
+    dropout = model.world_model.dynamics.draw_dropout(len(windows.z), generator)
+    windows = dataclasses.replace(windows, dropout=dropout)
     one_step = one_step_losses(model, windows, change, config, generator)
     rollout, skills = rollout_losses(model, windows, change, config, generator)
     return one_step | rollout, skills
@@ -253,13 +258,18 @@ def one_step_losses(
     unit = change[:, :1]
     seen = windows.z + context_noise(model, windows, config, generator)
     h = world_model.trunk(embed_window(world_model, seen, batch, windows.scenario))
-    step = dynamics.transition(h, batch.actions, windows.scenario[:, None], observed(windows.outcome))
+    masks = None if windows.dropout is None else windows.dropout[:, None]
+    step = dynamics.transition(h, batch.actions, windows.scenario[:, None], observed(windows.outcome), masks)
     before = seen[:, :-1]
     condition = step.condition[:, :-1]
     mean = world_model.manifold(dynamics.next_state(before, condition).float(), batch.scenario)
     sample = posterior_sample(model, condition, before, mean, following, generator)
     sampled = world_model.manifold(dynamics.next_state(before, condition, sample.shift).float(), batch.scenario)
     divergence = kl_divergence(sample.probabilities, sample.log_prior, config.kl_balance)
+    buttons = batch.actions[:, :-1]
+    available = model.available[batch.scenario]
+    pressed = model.inverse_dynamics(windows.z[:, :-1], following, learn=True)
+    pressed_predicted = model.inverse_dynamics(windows.z[:, :-1], mean, learn=False)
     return {
         "prediction": relative_error(mean, following, unit, batch.follows, batch.scenario),
         "posterior": relative_error(sampled, following, unit, batch.follows, batch.scenario),
@@ -268,6 +278,8 @@ def one_step_losses(
         "objects_trunk": object_map_loss(model.trunk_object_head(h), batch.object_maps, batch.valid),
         "outcome": outcome_loss(world_model, step, batch),
         "readouts": model.readouts.loss(windows.z, h, batch, batch.valid),
+        "inverse": inverse_dynamics_loss(pressed, buttons, available, batch.follows),
+        "inverse_predicted": inverse_dynamics_loss(pressed_predicted, buttons, available, batch.follows),
     }
 
 
@@ -299,7 +311,12 @@ def rollout_losses(
     real = windows.z[:, after]
     part = windows.batch.part(after.start, after.stop)
     choose = observed([index[:, after] for index in windows.outcome])
-    step = world_model.dynamics.transition(dream.features, part.actions, windows.scenario[:, None], choose)
+    masks = None if windows.dropout is None else windows.dropout[:, None]
+    step = world_model.dynamics.transition(dream.features, part.actions, windows.scenario[:, None], choose, masks)
+    chain = torch.cat([windows.z[:, begin : begin + 1], dream.states], 1)
+    pressed = model.inverse_dynamics(chain[:, :-1], chain[:, 1:], learn=False)
+    buttons = windows.batch.actions[:, begin : begin + rollout]
+    available = model.available[part.scenario]
     divergence = kl_divergence(dream.probabilities, dream.log_prior, config.kl_balance)
     terms = {
         "rollout": relative_error(dream.states, real, change, part.valid, part.scenario),
@@ -307,6 +324,7 @@ def rollout_losses(
         "kl_rollout": masked_mean(divergence, windows.batch.follows[:, begin : begin + rollout]),
         "outcome_rollout": outcome_loss(world_model, step, part),
         "readouts_rollout": model.readouts.loss(dream.states, dream.features, part, part.valid),
+        "inverse_rollout": inverse_dynamics_loss(pressed, buttons, available, part.valid),
     }
     return terms, skill_by_horizon(dream.states, real, change, part.valid * ~follow_posterior, part.scenario)
 

@@ -35,7 +35,15 @@ from training.engine.fit import LOG_EVERY, Numbers, fit
 from training.engine.logging import RunLog
 from training.engine.optim import Optimiser
 from training.metrics import auc, effective_rank, skill
-from training.models.losses import masked_mean, object_map_loss, outcome_loss, outcome_targets, sigreg, weighted_sum
+from training.models.losses import (
+    inverse_dynamics_loss,
+    masked_mean,
+    object_map_loss,
+    outcome_loss,
+    outcome_targets,
+    sigreg,
+    weighted_sum,
+)
 from training.models.packing import new_training_model
 from training.models.training_model import TrainingModel
 from training.stages import REPRESENTATION_CHECKPOINT
@@ -56,8 +64,9 @@ def train(config: RepresentationConfig) -> None:
     log = RunLog(config.out / "representation", compute)
 
     def fetch(step: int) -> Batch:
+        some = np.random.default_rng((config.seed, step)).permutation(len(windows))[: config.scenarios_per_step]
         rng = np.random.default_rng((config.seed, step, compute.rank))
-        rows = sample_rows(windows, config.batch, rng)
+        rows = sample_rows([windows[scenario] for scenario in some], config.batch, rng)
         return make_batch(data, rows, config.window, compute.device)
 
     def step_loss(step: int, batch: Batch) -> tuple[Tensor, Numbers]:
@@ -118,19 +127,28 @@ def losses(
     h_own, _, following_own = predict(world_model, own, batch, scenario, choose)
     predicted_again = following_own[:, 1:-1]  # of steps 2 … T − 1
 
-    weight = scenario_weights(z, batch, len(world_model.config.scenarios), config.scenario_weights)
+    scenarios = len(world_model.config.scenarios)
+    weight = scenario_weights(z, batch, scenarios, config.scenario_weights)
+    exists = batch.valid.bool()
+    group = batch.scenario[:, None].expand(b, t)[exists]
+    buttons = batch.actions[:, :-1]
+    available = model.available[batch.scenario]
+    pressed = model.inverse_dynamics(z[:, :-1], z[:, 1:], learn=True)
+    pressed_predicted = model.inverse_dynamics(z[:, :-1], predicted, learn=False)
     terms = {
         # Not relative to the change, as in the stage dynamics, where the encoder is frozen: here the encoder would
         # learn to change less, which raises such a loss again, until the states collapse (measured, 100 steps).
         "prediction": masked_mean((predicted.float() - z[:, 1:]) ** 2, batch.follows * weight),
         "rollout": masked_mean((predicted_again.float() - z[:, 2:]) ** 2, batch.follows[:, 1:] * weight),
-        "sigreg": sigreg(z[batch.valid.bool()], generator),
+        "sigreg": sigreg(z[exists], group, scenarios, generator),
         "objects": object_map_loss(model.object_head(z), batch.object_maps, batch.valid),
         "objects_predicted": object_map_loss(model.object_head(predicted), batch.object_maps[:, 1:], batch.follows),
         "objects_trunk": object_map_loss(model.trunk_object_head(h), batch.object_maps, batch.valid),
         "outcome": outcome_loss(world_model, step, batch),
         "readouts": model.readouts.loss(z, h, batch, batch.valid),
         "readouts_predicted": model.readouts.loss(predicted, h_own[:, 1:], batch.part(1, t), batch.follows),
+        "inverse": inverse_dynamics_loss(pressed, buttons, available, batch.follows),
+        "inverse_predicted": inverse_dynamics_loss(pressed_predicted, buttons, available, batch.follows),
     }
     return terms, z
 
@@ -190,11 +208,10 @@ def scenario_weights(z: Tensor, batch: Batch, scenarios: int, limits: tuple[floa
 def quick_scores(
     model: TrainingModel, data: Dataset, config: RepresentationConfig, compute: Compute
 ) -> dict[str, float]:
-    """On fixed windows of held-out data: one-step skill and AUC of object maps by scenario, and the effective rank."""
+    """On fixed windows of held-out data, by scenario: one-step skill, AUC of object maps, and the effective rank."""
     model.eval()
     rng = np.random.default_rng(0)
     scores = {}
-    states = []
     for rows, name in zip(rows_by_scenario(data, data.windows(HELD_OUT_WINDOW)), data.names, strict=True):
         batch = make_batch(data, rng.choice(rows, config.held_out_windows), HELD_OUT_WINDOW, compute.device)
         assert batch.frames is not None
@@ -209,7 +226,6 @@ def quick_scores(
         target = batch.object_maps.flatten(2)
         scores[f"{name}/cell_auc"] = auc(objects.flatten(), target.flatten())
         scores[f"{name}/cell_auc_predicted"] = auc(objects_predicted[:, :-1].flatten(), target[:, 1:].flatten())
-        states.append(z)
-    scores["effective_rank"] = effective_rank(torch.cat(states))
+        scores[f"{name}/effective_rank"] = effective_rank(z)
     model.train()
     return scores

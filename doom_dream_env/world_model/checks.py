@@ -1,0 +1,43 @@
+"""What is handed to a world model, checked before it is used.
+
+Legend: B batch, T time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE
+
+
+def checked_frames(frames: Tensor | np.ndarray) -> Tensor:
+    """Frames uint8 (B, T, 120, 160, 3) as a tensor.
+
+    Raises:
+        ValueError: on another shape.
+        TypeError: on another dtype than uint8.
+    """
+    tensor = torch.as_tensor(frames)
+    if tensor.dtype != torch.uint8:
+        raise TypeError(f"frames must be uint8 RGB in 0…255, got {tensor.dtype}")
+    if tensor.ndim != 5 or tuple(tensor.shape[2:]) != FRAME_SHAPE:
+        expected = ", ".join(map(str, FRAME_SHAPE))
+        raise ValueError(f"frames must have shape (B, T, {expected}), got {tuple(tensor.shape)}")
+    return tensor
+
+
+def checked_buttons(action: Tensor | np.ndarray, batch: int, device: torch.device) -> Tensor:
+    """Nine buttons between 0 and 1 as float32 (B, 9) on a device.
+
+    Raises:
+        ValueError: on another shape or values outside 0…1.
+    """
+    buttons = torch.as_tensor(action, device=device).to(torch.float32)
+    expected = (batch, len(BUTTONS))
+    if tuple(buttons.shape) != expected:
+        raise ValueError(f"action must have shape {expected}, one 0/1 per button, got {tuple(buttons.shape)}")
+    if not bool(((buttons >= 0) & (buttons <= 1)).all()):
+        raise ValueError("action must be 0 (released) or 1 (pressed) for each of the nine buttons")
+    return buttons
