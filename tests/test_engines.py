@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from doom_dream_env.envs import engine
+from doom_dream_env.envs import engine, janitor
 from doom_dream_env.envs.engine import EngineError
 from doom_dream_env.envs.game import Game
 from doom_dream_env.envs.games import GameBatch
@@ -170,27 +170,32 @@ def test_folders_with_strange_names_are_no_obstacle(tmp_path: Path, monkeypatch:
     strange = tmp_path / "a 'b' $c \"d\" é"
     strange.mkdir()
     monkeypatch.chdir(strange)
-    monkeypatch.setattr(engine.tempfile, "tempdir", str(strange))
-    monkeypatch.setattr(engine, "_homes", {})
+    monkeypatch.setattr(janitor.tempfile, "tempdir", str(strange))
+    monkeypatch.setattr(janitor, "_homes", {})
     game = Game(GAME)
     pid = game._engine.pid
-    (folder, janitor), *_ = engine._homes.values()
+    folder = janitor.home()
     assert folder.parent == strange
-    janitor.communicate(timeout=SECONDS)  # as if Python had been killed
+    janitor.clean()  # as if Python had been killed
     assert wait_until_gone([pid], folder)
     game.close()
 
 
-def test_a_full_shared_memory_is_said_instead_of_suffered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_disk_is_said_instead_of_suffered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(engine, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(engine, "SHARED_BYTES", 2**60)
     with pytest.raises(OSError, match="MB left and a game needs .*--shm-size"):
         Game(GAME)
+    monkeypatch.setattr(engine, "FILE_BYTES", 2**60)
+    with pytest.raises(OSError, match="MB left and a game needs .*TMPDIR"):
+        Game(GAME)
 
 
 def test_a_temporary_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(engine.tempfile, "tempdir", str(tmp_path / "missing"))
-    monkeypatch.setattr(engine, "_homes", {})
+    monkeypatch.setattr(janitor.tempfile, "tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr(janitor, "_homes", {})
     with pytest.raises(OSError, match="no temporary folder for ViZDoom's files .*TMPDIR"):
         Game(GAME)
 
@@ -278,5 +283,18 @@ def test_a_closed_game_says_so(game: Game) -> None:
             play()
 
 
-def test_the_launcher_can_be_executed() -> None:
+def test_a_janitor_that_was_killed_is_replaced(game: Game) -> None:
+    folder, process = janitor._homes[os.getpid()]
+    process.kill()
+    process.wait()
+    again = Game(GAME)
+    assert janitor.home() == folder and janitor._homes[os.getpid()][1].poll() is None
+    again.close()
+
+
+def test_the_launcher_can_be_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.access(engine.LAUNCHER, os.X_OK)
+    (tmp_path / "engine.sh").touch(0o644)
+    monkeypatch.setattr(engine, "LAUNCHER", tmp_path / "engine.sh")
+    with pytest.raises(PermissionError, match=r"chmod \+x"):
+        Game(GAME)

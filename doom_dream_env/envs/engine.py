@@ -18,7 +18,6 @@ import ctypes
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -27,30 +26,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from doom_dream_env.envs.janitor import home
 from doom_dream_env.envs.locks import SHARED_MEMORY, open_locks, remove_shared_memory
 
 LAUNCHER = Path(__file__).with_name("engine.sh")
 LOG_VARIABLE = "DREAM_DOOM_ENGINE_LOG"  # environment variable: a file for the engine's words, which are many then
 PATIENCE = 60  # seconds that an engine may take to start, or to answer
 LOOK = 0.25  # seconds between two looks at the engines that are at work
-SHARED_BYTES = 8 * 2**20  # an engine takes 1.3 MB
-
-# $1 is the folder with the engines' folders. The links to the engine go first, so that nothing starts from now on.
-# Numbers of processes are used again, so the one that is ended must have the folder among its arguments.
-JANITOR = """
-trap '' HUP INT TERM
-read -r nothing
-rm -f "$1"/*/vizdoom
-for file in "$1"/*/pid; do
-    read -r pid <"$file" || continue
-    { tr '\\0' ' ' <"/proc/$pid/cmdline" || ps -o args= -p "$pid"; } | grep -qF "$1" && kill -9 "$pid"
-done
-for file in "$1"/*/arguments; do
-    id=$(sed -n '/^+viz_instance_id$/{n;p;}' "$file")
-    [ -z "$id" ] || rm -f /dev/shm/ViZDoom*"$id"
-done
-rm -rf "$1" || { sleep 1; rm -rf "$1"; }
-"""
+SHARED_BYTES = 8 * 2**20  # of shared memory that must be free; an engine takes 1.3 MB
+FILE_BYTES = 2**20  # of the temporary folder; an engine takes 60 kB
+WORDS = 200  # characters of the engine's last line that are shown
 
 T = TypeVar("T")
 
@@ -82,10 +67,14 @@ class Engine:
     def __init__(self, game: Any) -> None:
         import vizdoom as vzd
 
-        _check_shared_memory()
+        _check_room(home(), FILE_BYTES, "or name another folder with TMPDIR")
+        _check_room(SHARED_MEMORY, SHARED_BYTES, "or give a container more (docker run --shm-size=1g)")
+        if not os.access(LAUNCHER, os.X_OK):
+            raise PermissionError(f"{LAUNCHER} cannot be executed: install the package again, or chmod +x it")
         self._owner = os.getpid()
         self._game = game
-        self._folder = Path(tempfile.mkdtemp(dir=_home()))
+        self._folder = Path(tempfile.mkdtemp(dir=home()))
+        self._identifier = ""
         self._hung = False
         self._closed = False
         self.pid = 0
@@ -132,6 +121,7 @@ class Engine:
             self._give_up()
             raise EngineError(f"ViZDoom's engine did not start: {reason}{words}")
         self.pid = self._read_pid()
+        self._identifier = self._read_identifier()
 
     def _await(self, done: threading.Event) -> str:
         """Wait for the start; returns what went wrong, if something did."""
@@ -160,15 +150,16 @@ class Engine:
         except OSError:
             return ""
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return f" (it said: {lines[-1]})" if lines else ""
+        return f" (it said: {lines[-1][:WORDS]})" if lines else ""
 
     def _give_up(self) -> None:
         """End the engine and leave its `DoomGame`, which may wait for it for ever, where it is."""
         self._closed = True
         self.pid = self.pid or self._read_pid()
+        self._identifier = self._identifier or self._read_identifier()
         self.kill()
         _make_immortal(self._game)  # its destructor would wait, too, or crash
-        self._remove_shared_memory()
+        remove_shared_memory(self._identifier)
 
     # ---- work --------------------------------------------------------------------------------------------------------
 
@@ -215,8 +206,11 @@ class Engine:
         return os.getpid() == self._owner
 
     def alive(self) -> bool:
-        """Does the engine's process exist?"""
-        if self._closed or not self.pid:
+        """Can it be asked?"""
+        return not self._closed and self._exists()
+
+    def _exists(self) -> bool:
+        if not self.pid:
             return False
         try:
             os.kill(self.pid, 0)
@@ -244,8 +238,8 @@ class Engine:
         if self.looks * LOOK >= PATIENCE and not self._hung:
             self._hung = True
             self.kill()
-        elif self.looks > 1 and not self.alive():
-            self._open_locks()
+        elif self.looks > 1 and not self._exists():
+            open_locks(self._identifier, self.pid)
 
     def close(self) -> None:
         """End the engine and remove its files. In a process that was forked from its owner: do nothing."""
@@ -256,13 +250,13 @@ class Engine:
         else:
             self.kill()  # It has nothing to save, and the library would wait for an engine that hangs.
             for _ in range(1000):
-                if not self.alive():
+                if not self._exists():
                     break
                 time.sleep(0.001)
-            self._open_locks()
+            open_locks(self._identifier, self.pid)
             self._closed = True
             self._game.close()
-            self._remove_shared_memory()
+            remove_shared_memory(self._identifier)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __del__(self) -> None:
@@ -272,15 +266,7 @@ class Engine:
         """In a process that was forked from its owner: leave the engine, and what the library knows of it, alone."""
         _make_immortal(self._game)
 
-    def _open_locks(self) -> None:
-        if identifier := self._identifier():
-            open_locks(identifier, self.pid)
-
-    def _remove_shared_memory(self) -> None:
-        if identifier := self._identifier():
-            remove_shared_memory(identifier)
-
-    def _identifier(self) -> str:
+    def _read_identifier(self) -> str:
         """What the library calls this engine; empty if it had not come so far."""
         try:
             arguments = (self._folder / "arguments").read_text().splitlines()
@@ -293,13 +279,11 @@ def _is_vizdooms(error: Exception) -> bool:
     return type(error).__module__.startswith("vizdoom")
 
 
-def _check_shared_memory() -> None:
-    """Refuse to start where the engine would be killed for want of memory, and Python with it."""
-    if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < SHARED_BYTES:
-        raise OSError(
-            f"{SHARED_MEMORY} has {free / 2**20:.1f} MB left and a game needs {SHARED_BYTES >> 20}: close games, "
-            "remove what is left there, or give a container more (docker run --shm-size=1g)"
-        )
+def _check_room(folder: Path, wanted: int, hint: str) -> None:
+    """Refuse to start where the engine would be killed for want of room, and Python with it."""
+    if folder.is_dir() and (free := shutil.disk_usage(folder).free) < wanted:
+        left = f"{free / 2**20:.1f} MB left and a game needs {wanted >> 20}"
+        raise OSError(f"{folder} has {left}: remove what is left there, {hint}")
 
 
 def _make_immortal(thing: object) -> None:
@@ -307,47 +291,16 @@ def _make_immortal(thing: object) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
-# ---- what ends with Python -------------------------------------------------------------------------------------------
-
-_homes: dict[int, tuple[Path, subprocess.Popen[bytes]]] = {}  # of this process, by its number
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 _lock = threading.Lock()
-
-
-def _home() -> Path:
-    """The folder of this process's engines; its janitor removes it."""
-    with _lock:
-        if os.getpid() in _homes and _homes[os.getpid()][1].poll() is None:
-            return _homes[os.getpid()][0]
-        try:
-            folder = Path(tempfile.mkdtemp(prefix="dream-doom-"))
-        except OSError as error:
-            raise OSError(
-                f"there is no temporary folder for ViZDoom's files ({error}): name one that can be written with TMPDIR"
-            ) from error
-        janitor = subprocess.Popen(
-            ["/bin/sh", "-c", JANITOR, "janitor", str(folder)],
-            stdin=subprocess.PIPE,  # which nobody writes to: it ends with this process
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,  # a signal to everybody is not for it
-        )
-        _homes[os.getpid()] = (folder, janitor)
-        return folder
 
 
 def _after_fork() -> None:
     """Let go, in a forked process, of what belongs to its parent."""
     global _lock
     _lock = threading.Lock()
-    for _, janitor in _homes.values():
-        if janitor.stdin:
-            janitor.stdin.close()  # or the janitor would wait for this process, too
-        janitor.returncode = 0  # not this process's child
     for engine in list(_engines):
         engine.disown()
-    _homes.clear()
     _engines.clear()
     _watcher.clear()
 
@@ -355,12 +308,10 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-@atexit.register
+@atexit.register  # after the janitor's, so it runs before that
 def _close_all() -> None:
     for engine in list(_engines):
         engine.close()
-    for _, janitor in _homes.values():
-        janitor.communicate()
 
 
 # ---- engines that do not answer --------------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ def open_locks(identifier: str, pid: int) -> None:
 
 
 def remove_shared_memory(identifier: str) -> None:
-    """Remove what nobody uses any more."""
+    """Remove what nobody uses any more; nothing, if there is no identifier."""
+    if not identifier:
+        return
     for path in SHARED_MEMORY.glob(f"ViZDoom*{identifier}"):
         path.unlink(missing_ok=True)

@@ -14,7 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from doom_dream_env.envs.engine import LOG_VARIABLE, PATIENCE, EngineError
+from doom_dream_env.envs.engine import LOG_VARIABLE, PATIENCE, WORDS, EngineError
+from doom_dream_env.envs.janitor import home
 from doom_dream_env.scenarios import SCENARIOS, Scenario
 
 PLAY = """
@@ -40,26 +41,30 @@ def rehearse(scenario: Scenario) -> None:
 
 @functools.cache
 def _rehearse(scenario: Scenario) -> None:
-    with tempfile.TemporaryDirectory(prefix="dream-doom-") as folder:
+    with tempfile.TemporaryDirectory(dir=home()) as folder:
         log = Path(folder) / "log"
+        played = subprocess.Popen(
+            [sys.executable, "-c", PLAY, folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=os.environ | {LOG_VARIABLE: str(log)},
+        )
+        (Path(folder) / "pid").write_text(f"{played.pid}\n")  # the janitor ends it, if this process is killed
         try:
-            played = subprocess.run(
-                [sys.executable, "-c", PLAY],
-                input=pickle.dumps(sys.path) + pickle.dumps(scenario),
-                capture_output=True,
-                timeout=3 * PATIENCE,
-                env=os.environ | {LOG_VARIABLE: str(log)},
-            )
+            _, complaints = played.communicate(pickle.dumps(sys.path) + pickle.dumps(scenario), 3 * PATIENCE)
         except subprocess.TimeoutExpired as error:
             raise EngineError(f"{_what(scenario)} did not start within {3 * PATIENCE} seconds") from error
+        finally:
+            played.kill()
         if played.returncode == 0:
             return
         words = log.read_text(errors="replace") if log.exists() else ""
     said = [line.strip() for line in words.splitlines() if line.strip()]
-    complaint = played.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    complaint = complaints.decode(errors="replace").strip().rpartition("\n")[2]
     raise ValueError(
         f"ViZDoom cannot play {_what(scenario)}; its engine said last: "
-        f"{said[-1] if said else complaint or f'nothing (exit status {played.returncode})'}"
+        f"{said[-1][:WORDS] if said else complaint or f'nothing (exit status {played.returncode})'}"
     )
 
 

@@ -34,7 +34,7 @@ class ScorecardConfig:
     long_dreams: int = 100
     speed_seconds: float = 1.5
     reader_steps: int = 800
-    detector_steps: int = 500
+    detector_steps: int = 400
 
 
 @dataclass(frozen=True, kw_only=True)

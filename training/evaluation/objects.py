@@ -35,7 +35,7 @@ FALSE_ALARMS = 0.005  # share of the cells without an object in which the detect
 LEAST_CELLS = 30  # with an object; fewer say nothing
 READER_WIDTH = 256
 READER_BATCH = 512
-DETECTOR_BATCH = 64
+DETECTOR_BATCH = 32
 LEARNING_RATE = 3e-3
 AT_ONCE = 64  # pictures
 
