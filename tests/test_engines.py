@@ -181,9 +181,7 @@ def test_folders_with_strange_names_are_no_obstacle(tmp_path: Path, monkeypatch:
     game.close()
 
 
-def test_a_full_disk_is_said_instead_of_suffered(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_full_disk_is_said_instead_of_suffered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(engine, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(engine, "SHARED_BYTES", 2**60)
     with pytest.raises(OSError, match="MB left and a game needs .*--shm-size"):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model.files import read_json, read_tensors, sha256, write_atomically
 
 if TYPE_CHECKING:
@@ -122,6 +123,11 @@ class Agent:
         if deterministic:
             return logits.argmax(-1)
         return torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+
+    def buttons(self, features: Tensor, scenario: Scenario, generator: torch.Generator | None = None) -> Tensor:
+        """What it presses in a scenario: sampled buttons (N, 9), 0 or 1, whichever kind of action it chooses."""
+        chosen = self.act(features, generator=generator).cpu()
+        return chosen.to(torch.uint8) if self.card.buttons else torch.from_numpy(scenario.action_table())[chosen]
 
     def __call__(self, batch: EnvBatch) -> Tensor:
         """Sampled actions for all environments, (N,) or (N, 9)."""

@@ -202,8 +202,7 @@ class Session:
                 self.pressed = buttons
         elif self.phase == 0:
             features = live[-1].features  # of the real game where that goes on
-            chosen = int(self.agent.act(features, generator=self._agent_generator)[0])
-            self.pressed = self.scenario.action_table()[chosen]
+            self.pressed = self.agent.buttons(features, self.scenario, self._agent_generator)[0].numpy()
         for view in live:
             view.tick(self.pressed, self.phase)
         self.phase = (self.phase + 1) % self.scenario.frame_skip

@@ -44,9 +44,8 @@ class AgentPlayer:
         if trained_for != scenario.name:
             raise ValueError(f"agent {folder} was trained for {trained_for}, not for {scenario.name}")
         self._scenario = scenario
-        self._table = scenario.action_table()
         self._generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        self._pressed = self._table[0]  # since the frame that was seen last
+        self._pressed = press()  # since the frame that was seen last
         self.state: DreamState | None = None
 
     def watch(self, game: Game, action: Buttons, start: bool = True) -> None:
@@ -79,8 +78,7 @@ class AgentPlayer:
         assert self.state is not None
         with torch.inference_mode():
             features = self._model.features(self.state)
-            chosen = self._agent.act(features, generator=self._generator)
-        self._pressed = self._table[int(chosen[0])]
+            self._pressed = self._agent.buttons(features, self._scenario, self._generator)[0].numpy()
         return self._pressed
 
 
