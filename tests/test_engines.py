@@ -23,8 +23,11 @@ from doom_dream_env.scenarios import SCENARIOS
 GAME = SCENARIOS["basic"]
 SECONDS = 30.0  # for a process to end, on a busy machine
 
+# Tests that run in the background inherit that SIGINT and SIGHUP are ignored.
 START = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import SCENARIOS
 def main():
