@@ -39,9 +39,13 @@ def load_configuration(config: str | Path, map: str | None = None, wad: str | No
         raise ValueError(f"{Path(OVERRIDE).absolute()} would overrule {path.name}: ViZDoom reads it; move it away")
     game = vzd.DoomGame()
     try:
-        game.load_config(str(path))
+        whole = game.load_config(str(path))
     except Exception as error:  # ViZDoom's exceptions share no base class but this
         raise ValueError(f"ViZDoom cannot read the configuration {path}: {error}") from error
+    if not whole:  # it would play another game than the one that is meant: its default map, say
+        raise ValueError(
+            f"ViZDoom ignores lines of {path}; its warnings above say which: correct them, or take them out"
+        )
     _check_arguments(game.get_game_args().split(), path)
     if map is not None:
         main = wad if wad is not None and is_iwad(wad) else str(shipped_wad(map))
