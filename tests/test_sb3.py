@@ -102,8 +102,8 @@ def test_vector_and_sb3_dreams_are_one_engine(immortal: WorldModel) -> None:
 # ---- environments one by one -----------------------------------------------------------------------------------------
 
 
-def test_attributes_are_those_of_the_environments_asked_for(model: WorldModel) -> None:
-    env = DreamDoomVecEnv(N, weights=model, temperature=0.5)
+def test_attributes_are_those_of_the_environments_asked_for(immortal: WorldModel) -> None:
+    env = DreamDoomVecEnv(N, weights=immortal, temperature=0.5)
     env.reset()
     assert env.get_attr("observation") == ["features"] * N and env.env_is_wrapped(gym.Wrapper, [0, 2]) == [False] * 2
     assert env.get_attr("temperature", indices=1) == [0.5] and env.get_attr("time_limit") == [525] * N
