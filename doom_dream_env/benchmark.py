@@ -166,10 +166,11 @@ def vizdoom_id(scenario: Scenario) -> str:
     raise ValueError(f"ViZDoom has no Gymnasium environment of {scenario.name}: choose another scenario")
 
 
-def _vizdoom_env(identifier: str) -> Any:
+def _vizdoom_env(identifier: str, folder: str) -> Any:
     import gymnasium as gym
     import vizdoom.gymnasium_wrapper  # noqa: F401
 
+    os.chdir(folder)  # ViZDoom writes where it is started, and dies of meeting another engine that does the same
     return gym.make(identifier, frame_skip=4)
 
 
@@ -180,18 +181,18 @@ def subproc_rate(scenario: Scenario, seconds: float) -> float:
     rng = np.random.default_rng(0)
     actions = len(scenario.action_table())
     cores = len(os.sched_getaffinity(0))
-    make = functools.partial(_vizdoom_env, vizdoom_id(scenario))
-    envs = SubprocVecEnv([make] * cores, start_method="spawn")
+    identifier = vizdoom_id(scenario)
+    with contextlib.ExitStack() as opened:
+        folders = [opened.enter_context(tempfile.TemporaryDirectory()) for _ in range(cores)]
+        makers: list[Callable[[], Any]] = [functools.partial(_vizdoom_env, identifier, folder) for folder in folders]
+        envs = opened.enter_context(contextlib.closing(SubprocVecEnv(makers, start_method="spawn")))
 
-    def step() -> int:
-        envs.step(rng.integers(actions, size=cores))
-        return cores
+        def step() -> int:
+            envs.step(rng.integers(actions, size=cores))
+            return cores
 
-    try:
         envs.reset()
         return rate(step, seconds)
-    finally:
-        envs.close()
 
 
 def matrix_peak(seconds: float, size: int = 1024) -> float:

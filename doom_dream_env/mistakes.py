@@ -41,6 +41,15 @@ def is_mistake(error: BaseException) -> bool:
     return isinstance(error, expected) and raised_on_purpose(error)
 
 
+def _nobody_reads() -> bool:
+    """Has the reader of standard output gone, as in `... | head`? Another pipe that broke is a fault."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
+
+
 @contextmanager
 def in_one_line(program: str) -> Iterator[None]:
     """Print a mistake of the user's as one line on standard error and exit with status 2; bugs pass.
@@ -56,13 +65,13 @@ def in_one_line(program: str) -> Iterator[None]:
             stream.reconfigure(errors="replace")  # a terminal without ± gets a question mark
     try:
         yield
-    except BrokenPipeError:  # `... | head`: Python would complain once more when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
     except KeyboardInterrupt:
         print(f"{program}: stopped; what was finished is in the output folder", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain again when it ends
+            raise SystemExit(0) from None
         if not is_mistake(error):
             raise
         message = " ".join(str(error).split()) or type(error).__name__

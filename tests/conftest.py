@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch  # noqa: E402
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLE_SCALES  # noqa: E402
 from doom_dream_env.world_model import PRESETS, DreamState, WorldModel  # noqa: E402
 
+TENSORS = ("world_model.safetensors", "decoder.safetensors", "starts.safetensors")  # files of weights
 pytest_plugins = ("playroom", "toy_world", "held_out_world")  # their fixtures are everybody's
 
 INITIAL_STATES = 12  # of each scenario
@@ -63,9 +65,18 @@ def states_equal(left: DreamState, right: DreamState) -> bool:
     return all(torch.equal(getattr(left, field.name), getattr(right, field.name)) for field in fields(left))
 
 
+def process_exists(pid: int) -> bool:
+    """Is there such a process, and has it not ended?"""
+    try:
+        os.kill(pid, 0)
+        return not Path("/proc").exists() or Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):  # it may go between the two looks
+        return False
+
+
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run every test in a folder of its own: ViZDoom writes its settings where it is started."""
+    """Run every test in a folder of its own: what it writes there is in nobody's way."""
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
 
 
@@ -75,6 +86,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
     make_model().save_pretrained(folder, "# tiny")
     return folder
+
+
+@pytest.fixture
+def copy(weights: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny weights that a test may damage."""
+    return Path(shutil.copytree(weights, tmp_path / "copy"))
 
 
 @pytest.fixture(scope="session")

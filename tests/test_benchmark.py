@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, process_exists
 
 from doom_dream_env import benchmark, busy
 from doom_dream_env.cli import main
@@ -83,9 +83,6 @@ def test_the_dream_is_measured_beside_busy_processes_of_its_own(
 
 
 def test_busy_processes_end_with_whoever_started_them() -> None:
-    def alive(pid: int) -> bool:
-        return Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-
     code = (
         "import os, time\n"
         "from doom_dream_env.busy import busy_processes\n"
@@ -96,9 +93,9 @@ def test_busy_processes_end_with_whoever_started_them() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert done.returncode == -9
     until = time.monotonic() + 30
-    while alive(int(done.stdout)) and time.monotonic() < until:
+    while process_exists(int(done.stdout)) and time.monotonic() < until:
         time.sleep(0.05)
-    assert not alive(int(done.stdout))
+    assert not process_exists(int(done.stdout))
     with busy.busy_processes(2) as processes:
         assert [process.poll() for process in processes] == [None, None]
     assert all(process.returncode is not None for process in processes)

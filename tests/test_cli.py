@@ -117,6 +117,16 @@ def test_what_the_system_refuses_is_no_bug() -> None:
     assert is_mistake(error.value)
 
 
+def test_a_pipe_that_breaks_elsewhere_is_a_mistake_and_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as one to a process that has died."""
+
+    def command() -> None:
+        raise BrokenPipeError("the worker is gone")
+
+    assert status_of("dream-doom", command) == 2
+    assert capsys.readouterr().err == "dream-doom: the worker is gone\n"
+
+
 def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m doom_dream_env.cli info basic | head -1"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)

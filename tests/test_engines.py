@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, process_exists
 
 from doom_dream_env.envs import engine, janitor
 from doom_dream_env.envs.engine import EngineError
@@ -45,18 +45,10 @@ def game() -> Iterator[Game]:
     game.close()
 
 
-def exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z" if Path("/proc").exists() else True
-
-
 def wait_until_gone(pids: list[int], folder: Path | None = None) -> bool:
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
-        if not any(exists(pid) for pid in pids) and not (folder and folder.exists()):
+        if not any(process_exists(pid) for pid in pids) and not (folder and folder.exists()):
             return True
         time.sleep(0.05)
     return False
@@ -73,7 +65,7 @@ def started(process: subprocess.Popen[str]) -> tuple[list[int], Path]:
     """Processes and folder that a script of `START` has told."""
     assert process.stdout
     *pids, folder = process.stdout.readline().split()
-    assert len(pids) == 2 and all(exists(int(pid)) for pid in pids) and Path(folder).is_dir()
+    assert len(pids) == 2 and all(process_exists(int(pid)) for pid in pids) and Path(folder).is_dir()
     return [int(pid) for pid in pids], Path(folder)
 
 
