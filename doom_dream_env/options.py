@@ -81,12 +81,17 @@ def file(text: str) -> Path:
     return path
 
 
+def why_not_writable(folder: Path) -> str:
+    """Why no files can be made in a folder, which need not exist yet; empty: they can."""
+    there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    if not there.is_dir():
+        return f"{there} is not a folder"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} is read-only"
+
+
 def folder_to_write(text: str) -> Path:
     """A folder in which files can be made; it need not exist yet."""
     path = Path(text).expanduser()
-    there = next(parent for parent in (path, *path.resolve().parents) if parent.exists())
-    if not there.is_dir():
-        raise argparse.ArgumentTypeError(f"cannot write to {text!r}: {there} is not a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise argparse.ArgumentTypeError(f"cannot write to {text!r}: {there} is read-only")
+    if reason := why_not_writable(path):
+        raise argparse.ArgumentTypeError(f"cannot write to {text!r}: {reason}")
     return path

@@ -20,6 +20,8 @@ from pathlib import Path
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
+import compatibility_gymnasium  # noqa: E402, F401  its trials come first on the page
+import compatibility_learners  # noqa: E402, F401
 from compatibility_trials import TRIALS, Trial, Weights  # noqa: E402
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "compatibility.md"
@@ -81,18 +83,18 @@ def version(library: str) -> str:
 
 def results(libraries: list[str], weights: Weights) -> list[tuple[Trial, str]]:
     """Try what there is of these libraries; none: of all."""
-    return [(one, result(one, weights)) for one in TRIALS if not libraries or one.library in libraries]
+    return [(one, result(one, weights)) for one in TRIALS if not libraries or one.package in libraries]
 
 
 def page(tried: list[tuple[Trial, str]]) -> str:
     """The page, Markdown."""
-    rows = [f"| {one.library} | {version(one.library)} | {one.tried} | {outcome} |" for one, outcome in tried]
+    rows = [f"| {one.package} | {version(one.package)} | {one.tried} | {outcome} |" for one, outcome in tried]
     return HEADER + "\n".join(rows) + "\n" + NOTES
 
 
 def main() -> int:
     """The command line; returns 1 if something did not work."""
-    known = sorted({one.library for one in TRIALS})
+    known = sorted({one.package for one in TRIALS})
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("libraries", nargs="*", help=f"which of {', '.join(known)} (default: all, and write the page)")
     parser.add_argument("--weights", default=None, help="name or folder of weights (default: the best that ship)")
@@ -101,7 +103,7 @@ def main() -> int:
         parser.error(f"{', '.join(sorted(unknown))} are unknown; choose from {', '.join(known)}")
     tried = results(args.libraries, args.weights)
     for one, outcome in tried:
-        print(f"{one.library:<20} {outcome:<10} {one.tried}")
+        print(f"{one.package:<20} {outcome:<10} {one.tried}")
     if not args.libraries:
         PAGE.write_text(page(tried), "utf-8")
         print(f"written: {PAGE}")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from compatibility import MISSING, OK, PAGE, result
-from compatibility_trials import TRIALS, Trial
+from compatibility import MISSING, OK, PAGE, TRIALS, Trial, result
 
 EVERY_TIME = {"check_dream", "time_limit", "autoreset", "sb3_check", "sb3_wrappers"}
 
@@ -30,6 +29,6 @@ def test_what_is_installed_works(weights: Path, one: Trial) -> None:
 def test_the_page_tells_of_every_trial() -> None:
     text = PAGE.read_text("utf-8")
     for one in TRIALS:
-        assert f"| {one.library} |" in text and f"| {one.tried} |" in text, f"run python tests/compatibility.py: {one}"
+        assert f"| {one.package} |" in text and f"| {one.tried} |" in text, f"run python tests/compatibility.py: {one}"
     rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
     assert len(rows) == len(TRIALS) and all(line.rstrip(" |").endswith(OK) for line in rows), "something did not work"

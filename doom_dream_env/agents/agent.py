@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model.files import read_json, read_tensors, sha256, write_atomically
+from doom_dream_env.world_model.validation import wrong_fields
 
 if TYPE_CHECKING:
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -69,9 +70,6 @@ class AgentCard:
     buttons: bool = False
 
 
-EXAMPLE = AgentCard("", "", "", "")  # of the types of its fields
-
-
 def _read_card(path: Path) -> tuple[AgentCard, str]:
     """The card in a file, and the checksum of the tensors beside it."""
     about = read_json(path)
@@ -79,17 +77,14 @@ def _read_card(path: Path) -> tuple[AgentCard, str]:
     if version != FORMAT_VERSION:
         raise ValueError(f"agent {path.parent} has format version {version!r}, this release reads {FORMAT_VERSION}")
     about = {"buttons": False} | about  # files of before there was free play do not say it
-    types = {"sha256": str} | {field.name: type(getattr(EXAMPLE, field.name)) for field in fields(AgentCard)}
-    if about.keys() != types.keys():
-        wrong = ", ".join(sorted(about.keys() ^ types.keys()))
-        raise ValueError(f"{path} is damaged: {wrong} are unknown or missing; fetch it anew")
-    for name, kind in types.items():
-        if type(about[name]) is not kind:
-            raise ValueError(f"{path} is damaged: {name} must be {kind.__name__}, got {about[name]!r}; fetch it anew")
-    if about["activation"] not in ACTIVATIONS:
-        known = ", ".join(ACTIVATIONS)
-        raise ValueError(f"{path} is damaged: activation {about['activation']!r} is none of {known}; fetch it anew")
-    checksum = about.pop("sha256")
+    checksum = about.pop("sha256", None)
+    wrong = wrong_fields(AgentCard, about)
+    if not isinstance(checksum, str):
+        wrong = f"sha256 must be a text, got {checksum!r}"
+    elif not wrong and about["activation"] not in ACTIVATIONS:
+        wrong = f"activation {about['activation']!r} is none of {', '.join(ACTIVATIONS)}"
+    if wrong:
+        raise ValueError(f"{path} is damaged: {wrong}; fetch it anew")
     return AgentCard(**about), checksum
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,13 +16,14 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pygame
-from tqdm import trange
 
+from doom_dream_env.options import why_not_writable
 from doom_dream_env.play import hud
 from doom_dream_env.play.clip import read_start
 from doom_dream_env.play.display import open_window
 from doom_dream_env.play.film import Film, check_name
 from doom_dream_env.play.keys import parse
+from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import TICS_PER_SECOND, Buttons, Scenario, get_scenario, press
 
 if TYPE_CHECKING:
@@ -49,9 +49,8 @@ def check_folder(folder: Path) -> None:
     Raises:
         OSError: if not.
     """
-    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise OSError(f"cannot write to {folder}: {there} is {'read-only' if there.is_dir() else 'not a folder'}")
+    if reason := why_not_writable(folder):
+        raise OSError(f"cannot write to {folder}: {reason}")
 
 
 def check_scale(scale: int) -> None:
@@ -174,7 +173,7 @@ def film(session: Session, out: Path, scale: int, steps: list[Buttons], frames: 
     surface = pygame.Surface(hud.size(len(session.views), scale))
     out.parent.mkdir(parents=True, exist_ok=True)
     with Film(out, TICS_PER_SECOND) as output:
-        for _ in trange(frames, unit="frame", disable=None):
+        for _ in progress(range(frames), desc="film", unit="frame", leave=False):
             if session.phase == 0 and not session.over:
                 buttons = next(coming, press())
             session.tick(buttons)

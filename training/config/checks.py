@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from doom_dream_env.options import MOST_SEED
+
 MOST = 10**12
-MOST_SEED = 2**31 - 1
 # Counts of which there is one at least; of others (rounds, steps of a part) there may be none.
 AT_LEAST_ONE = (
     "steps",

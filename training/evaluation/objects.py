@@ -26,6 +26,7 @@ from training.engine.compute import Compute
 from training.engine.fit import fit
 from training.engine.optim import Optimiser
 from training.evaluation.open_loop import Rows, Scores, open_loop, rows_of_longest_horizon
+from training.evaluation.picture_scores import AT_ONCE, decoded_pictures, frames_of, reconstructed_rows
 
 COUNTED_AFTER = (8, 16, 26)  # steps
 SHOWN_AFTER = 8  # steps
@@ -37,7 +38,6 @@ READER_WIDTH = 256
 READER_BATCH = 512
 DETECTOR_BATCH = 32
 LEARNING_RATE = 3e-3
-AT_ONCE = 64  # pictures
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def fit_detector(data: Dataset, steps: int) -> Detector:
     """A network from real frames to object maps."""
     torch.manual_seed(0)
     detector = Detector().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _fit("object detector", detector, data, steps, DETECTOR_BATCH, lambda rows: _frames(data, rows))
+    _fit("object detector", detector, data, steps, DETECTOR_BATCH, lambda rows: frames_of(data, rows))
     return detector
 
 
@@ -129,10 +129,6 @@ def _fit(
         step_loss=step_loss,
     )
     network.eval().requires_grad_(False)
-
-
-def _frames(data: Dataset, rows: Rows) -> Tensor:
-    return torch.from_numpy(data.frames(rows))
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------
@@ -166,13 +162,12 @@ def object_scores(
             for name, in_dreams, in_game in zip(OBJECT_CLASSES, dreamed, real, strict=True):
                 if in_game >= LEAST_CELLS:
                     scores[f"{name}_cells_{step}"] = in_dreams / in_game
-    chosen = np.flatnonzero(data.scenario == scenario)
-    chosen = rng.choice(chosen, min(PICTURES, len(chosen)), replace=False)
-    scores |= recall_scores("", finders.detector, data, chosen, decoded(model, z[chosen]))
+    chosen = reconstructed_rows(data, scenario, rng, PICTURES)
+    scores |= recall_scores("", finders.detector, data, chosen, decoded_pictures(model, z[chosen]))
     rows, ahead = rows_of_longest_horizon(data, scenario, (SHOWN_AFTER,), DREAMS, rng)
     for step, state, _ in open_loop(model, data, z, rows, ahead):
         if step == SHOWN_AFTER:
-            pictures = decoded(model, state.z)
+            pictures = decoded_pictures(model, state.z)
             scores |= recall_scores(f"_{SHOWN_AFTER}", finders.detector, data, rows + step, pictures)
     return scores
 
@@ -182,15 +177,10 @@ def cells_by_class(logits: Tensor) -> list[int]:
     return (logits.unflatten(1, OBJECT_MAP_SHAPE) > 0).sum((0, 2, 3)).tolist()
 
 
-def decoded(model: WorldModel, z: Tensor) -> Tensor:
-    """Pictures of states (B, D): uint8 (B, 120, 160, 3)."""
-    return torch.cat([model.decode(part) for part in z.split(AT_ONCE)])
-
-
 def recall_scores(suffix: str, detector: Detector, data: Dataset, rows: Rows, pictures: Tensor) -> Scores:
     """Share of what the detector finds in the frames of rows (B,) that it finds in pictures of them too."""
     shape = (-1, *OBJECT_MAP_SHAPE)
-    in_frames = torch.cat([detector(_frames(data, part)) for part in np.array_split(rows, len(rows) // AT_ONCE + 1)])
+    in_frames = torch.cat([detector(frames_of(data, part)) for part in np.array_split(rows, len(rows) // AT_ONCE + 1)])
     in_pictures = torch.cat([detector(part) for part in pictures.split(AT_ONCE)])
     labelled = torch.from_numpy(data.object_maps[rows]) > 0
     scores: Scores = {}

@@ -35,10 +35,15 @@ def frames_of(data: Dataset, rows: Rows) -> Tensor:
     return torch.from_numpy(data.frames(rows))
 
 
-def reconstructed_rows(data: Dataset, scenario: int, rng: np.random.Generator) -> Rows:
-    """Which frames of a scenario are encoded and decoded again, in random order."""
+def reconstructed_rows(data: Dataset, scenario: int, rng: np.random.Generator, count: int = RECONSTRUCTED) -> Rows:
+    """Which frames of a scenario are encoded and decoded again, at most so many, in random order."""
     rows = np.flatnonzero(data.scenario == scenario)
-    return rng.choice(rows, min(RECONSTRUCTED, len(rows)), replace=False)
+    return rng.choice(rows, min(count, len(rows)), replace=False)
+
+
+def decoded_pictures(model: WorldModel, z: Tensor) -> Tensor:
+    """Pictures of states (B, D), a few at a time: uint8 (B, 120, 160, 3)."""
+    return torch.cat([model.decode(part) for part in z.split(AT_ONCE)])
 
 
 def squared_error(real: Tensor, picture: Tensor) -> Tensor:
@@ -81,7 +86,7 @@ def picture_scores(
     """
     rows = reconstructed_rows(data, scenario, rng)
     real = frames_of(data, rows)
-    decoded = torch.cat([model.decode(part) for part in z[rows].split(AT_ONCE)])
+    decoded = decoded_pictures(model, z[rows])
     object_maps = torch.from_numpy(data.object_maps[rows]).float()  # B, 3, 12, 16
     scores = likeness("", real, decoded, distance)
     scores |= object_scores(squared_error(real, decoded), object_mask(object_maps)[:, 0])

@@ -15,6 +15,7 @@ from doom_dream_env.world_model import PRESETS, WorldModel, files
 from doom_dream_env.world_model.config import ScenarioLimits
 from doom_dream_env.world_model.manifold import Manifold
 from training.data.dataset import Dataset
+from training.models.losses import nearest_index
 from training.models.training_model import TrainingModel
 
 MOST_CHANGES = 48  # that a variable can make in one step
@@ -114,12 +115,12 @@ def scenario_limits(
     found = np.unique(data.rewards[here].round(4))
     values = np.array(support)
     if len(found) <= FREQUENT_REWARDS:
-        possible = np.unique([np.abs(values - reward).argmin() for reward in found])
+        possible = np.searchsorted(values, nearest(found, support))
     else:
         first = max(np.searchsorted(values, found[0], "right") - 1, 0)
         possible = np.arange(first, min(np.searchsorted(values, found[-1]), len(values) - 1) + 1)
     change = data.next_variables[here] - data.variables[here]
-    counted = [nearest(change[:, index], np.array(values)) for index, values in enumerate(deltas)]
+    counted = [nearest(change[:, index], values) for index, values in enumerate(deltas)]
     both = np.concatenate([data.variables[here], data.next_variables[here]])
     return ScenarioLimits(
         rewards=tuple(support[index] for index in possible),
@@ -128,11 +129,10 @@ def scenario_limits(
     )
 
 
-def nearest(values: np.ndarray, support: np.ndarray) -> np.ndarray:
-    """The value of the support (S,) that is nearest to each of some values (N,)."""
-    found = np.unique(values)
-    index = np.abs(found[:, None] - support).argmin(1)
-    return support[index]
+def nearest(values: np.ndarray, support: tuple[float, ...]) -> np.ndarray:
+    """The values of the support that are nearest to any of some values (N,)."""
+    index = nearest_index(torch.from_numpy(np.unique(values)), torch.tensor(support, dtype=torch.float64))
+    return np.array(support)[index.unique().numpy()]
 
 
 def frequent(values: np.ndarray, most: int) -> np.ndarray:

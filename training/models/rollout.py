@@ -39,6 +39,11 @@ class Windows:
     begin: int
     dropout: Tensor | None = None
 
+    @property
+    def dropout_of_steps(self) -> Tensor | None:
+        """The masks with a dimension for the steps of a window, (B, 1, 2, E)."""
+        return None if self.dropout is None else self.dropout[:, None]
+
 
 @dataclass(frozen=True)
 class PosteriorSample:

@@ -14,6 +14,7 @@ from doom_dream_env.scenarios import BUTTONS, SCENARIOS
 from doom_dream_env.world_model import WorldModel, WorldModelConfig
 from doom_dream_env.world_model.files import read_checked
 from training.data.annotations import OBJECT_MAP_SHAPE
+from training.models.losses import inverse_dynamics_loss
 from training.models.readouts import PrivilegedReadouts
 
 OBJECT_HEAD_WIDTH = 256
@@ -30,7 +31,7 @@ class TrainingModel(nn.Module):
         object_head: object maps read off a state.
         trunk_object_head: object maps read off the trunk's feature, linearly: what an agent can read at a glance.
         posterior: probabilities of the codes for somebody who has seen the next state (see `posterior_sample`).
-        inverse: inverse dynamics: which buttons lay between two states (see `inverse_dynamics`).
+        inverse: inverse dynamics: which buttons lay between two states (see `inverse_loss`).
         available: which buttons each scenario has, float32 (scenarios, 9).
     """
 
@@ -62,21 +63,25 @@ class TrainingModel(nn.Module):
         available = torch.tensor([[float(button in some) for button in BUTTONS] for some in buttons])
         self.register_buffer("available", available, persistent=False)
 
-    def inverse_dynamics(self, z: Tensor, following: Tensor, learn: bool) -> Tensor:
-        """Logits (..., 9) of the buttons that lay between two states (..., D).
+    def inverse_loss(
+        self, z: Tensor, following: Tensor, buttons: Tensor, scenario: Tensor, mask: Tensor, *, learn: bool
+    ) -> Tensor:
+        """How badly the buttons can be told that lay between two states, see `inverse_dynamics_loss`.
 
         Args:
-            z: states.
-            following: the states after them, real or predicted.
+            z: states (B, T, D).
+            following: the states after them, real or predicted, (B, T, D).
+            buttons: what was pressed, (B, T, 9).
+            scenario: index, (B,).
+            mask: which steps count, (B, T).
             learn: whether the network itself gets gradients. On predicted states it must not: it and the dynamics
                 would agree on a code of their own for the buttons (measured: a cross entropy of 0.05 on predicted
                 pairs, 0.21 on real ones).
         """
         pair = torch.cat([z, following - z], -1)
-        if learn:
-            return self.inverse(pair)
         frozen = {name: tensor.detach() for name, tensor in self.inverse.named_parameters()}
-        return torch.func.functional_call(self.inverse, frozen, (pair,))
+        logits = self.inverse(pair) if learn else torch.func.functional_call(self.inverse, frozen, (pair,))
+        return inverse_dynamics_loss(logits, buttons, self.available[scenario], mask)
 
     def about(self, seed: int) -> dict[str, object]:
         """What a checkpoint says of itself."""

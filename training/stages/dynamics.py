@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,7 +31,6 @@ from training.engine.fit import Numbers, fit
 from training.engine.logging import RunLog
 from training.engine.optim import Optimiser
 from training.models.losses import (
-    inverse_dynamics_loss,
     masked_mean,
     object_map_loss,
     outcome_loss,
@@ -258,18 +258,15 @@ def one_step_losses(
     unit = change[:, :1]
     seen = windows.z + context_noise(model, windows, config, generator)
     h = world_model.trunk(embed_window(world_model, seen, batch, windows.scenario))
-    masks = None if windows.dropout is None else windows.dropout[:, None]
-    step = dynamics.transition(h, batch.actions, windows.scenario[:, None], observed(windows.outcome), masks)
+    choose = observed(windows.outcome)
+    step = dynamics.transition(h, batch.actions, windows.scenario[:, None], choose, windows.dropout_of_steps)
     before = seen[:, :-1]
     condition = step.condition[:, :-1]
     mean = world_model.manifold(dynamics.next_state(before, condition).float(), batch.scenario)
     sample = posterior_sample(model, condition, before, mean, following, generator)
     sampled = world_model.manifold(dynamics.next_state(before, condition, sample.shift).float(), batch.scenario)
     divergence = kl_divergence(sample.probabilities, sample.log_prior, config.kl_balance)
-    buttons = batch.actions[:, :-1]
-    available = model.available[batch.scenario]
-    pressed = model.inverse_dynamics(windows.z[:, :-1], following, learn=True)
-    pressed_predicted = model.inverse_dynamics(windows.z[:, :-1], mean, learn=False)
+    inverse = partial(model.inverse_loss, buttons=batch.actions[:, :-1], scenario=batch.scenario, mask=batch.follows)
     return {
         "prediction": relative_error(mean, following, unit, batch.follows, batch.scenario),
         "posterior": relative_error(sampled, following, unit, batch.follows, batch.scenario),
@@ -278,8 +275,8 @@ def one_step_losses(
         "objects_trunk": object_map_loss(model.trunk_object_head(h), batch.object_maps, batch.valid),
         "outcome": outcome_loss(world_model, step, batch),
         "readouts": model.readouts.loss(windows.z, h, batch, batch.valid),
-        "inverse": inverse_dynamics_loss(pressed, buttons, available, batch.follows),
-        "inverse_predicted": inverse_dynamics_loss(pressed_predicted, buttons, available, batch.follows),
+        "inverse": inverse(windows.z[:, :-1], following, learn=True),
+        "inverse_predicted": inverse(windows.z[:, :-1], mean, learn=False),
     }
 
 
@@ -311,12 +308,11 @@ def rollout_losses(
     real = windows.z[:, after]
     part = windows.batch.part(after.start, after.stop)
     choose = observed([index[:, after] for index in windows.outcome])
-    masks = None if windows.dropout is None else windows.dropout[:, None]
-    step = world_model.dynamics.transition(dream.features, part.actions, windows.scenario[:, None], choose, masks)
-    chain = torch.cat([windows.z[:, begin : begin + 1], dream.states], 1)
-    pressed = model.inverse_dynamics(chain[:, :-1], chain[:, 1:], learn=False)
+    step = world_model.dynamics.transition(
+        dream.features, part.actions, windows.scenario[:, None], choose, windows.dropout_of_steps
+    )
+    before = torch.cat([windows.z[:, begin : begin + 1], dream.states[:, :-1]], 1)
     buttons = windows.batch.actions[:, begin : begin + rollout]
-    available = model.available[part.scenario]
     divergence = kl_divergence(dream.probabilities, dream.log_prior, config.kl_balance)
     terms = {
         "rollout": relative_error(dream.states, real, change, part.valid, part.scenario),
@@ -324,7 +320,7 @@ def rollout_losses(
         "kl_rollout": masked_mean(divergence, windows.batch.follows[:, begin : begin + rollout]),
         "outcome_rollout": outcome_loss(world_model, step, part),
         "readouts_rollout": model.readouts.loss(dream.states, dream.features, part, part.valid),
-        "inverse_rollout": inverse_dynamics_loss(pressed, buttons, available, part.valid),
+        "inverse_rollout": model.inverse_loss(before, dream.states, buttons, part.scenario, part.valid, learn=False),
     }
     return terms, skill_by_horizon(dream.states, real, change, part.valid * ~follow_posterior, part.scenario)
 

@@ -18,6 +18,7 @@ Legend: B batch, T time, D state width, E trunk width.
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -36,7 +37,6 @@ from training.engine.logging import RunLog
 from training.engine.optim import Optimiser
 from training.metrics import auc, effective_rank, skill
 from training.models.losses import (
-    inverse_dynamics_loss,
     masked_mean,
     object_map_loss,
     outcome_loss,
@@ -131,10 +131,7 @@ def losses(
     weight = scenario_weights(z, batch, scenarios, config.scenario_weights)
     exists = batch.valid.bool()
     group = batch.scenario[:, None].expand(b, t)[exists]
-    buttons = batch.actions[:, :-1]
-    available = model.available[batch.scenario]
-    pressed = model.inverse_dynamics(z[:, :-1], z[:, 1:], learn=True)
-    pressed_predicted = model.inverse_dynamics(z[:, :-1], predicted, learn=False)
+    inverse = partial(model.inverse_loss, buttons=batch.actions[:, :-1], scenario=batch.scenario, mask=batch.follows)
     terms = {
         # Not relative to the change, as in the stage dynamics, where the encoder is frozen: here the encoder would
         # learn to change less, which raises such a loss again, until the states collapse (measured, 100 steps).
@@ -147,8 +144,8 @@ def losses(
         "outcome": outcome_loss(world_model, step, batch),
         "readouts": model.readouts.loss(z, h, batch, batch.valid),
         "readouts_predicted": model.readouts.loss(predicted, h_own[:, 1:], batch.part(1, t), batch.follows),
-        "inverse": inverse_dynamics_loss(pressed, buttons, available, batch.follows),
-        "inverse_predicted": inverse_dynamics_loss(pressed_predicted, buttons, available, batch.follows),
+        "inverse": inverse(z[:, :-1], z[:, 1:], learn=True),
+        "inverse_predicted": inverse(z[:, :-1], predicted, learn=False),
     }
     return terms, z
 
