@@ -8,7 +8,7 @@ from pathlib import Path
 
 from doom_dream_env import __version__
 from doom_dream_env.mistakes import status_of
-from doom_dream_env.options import Parser, file, folder_to_write, number, one_of, seed, whole
+from doom_dream_env.options import MINDS, Parser, file, folder_to_write, mind, number, one_of, seed, whole
 from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.transfer_scores import FIRST_WORLD
 
@@ -24,7 +24,7 @@ def demo(args: argparse.Namespace) -> None:
     """Train in the dream, test in the game, film both."""
     from doom_dream_env.demo import run
 
-    run(args.scenario, args.steps, args.episodes, args.temperature, args.seed, args.weights, args.out)
+    run(args.scenario, args.steps, args.episodes, args.temperature, args.seed, args.weights, args.out, args.beside)
 
 
 def info(args: argparse.Namespace) -> None:
@@ -105,6 +105,15 @@ def add_training_commands(commands: Commands[Parser]) -> None:
         help="folder for the agent, the clip and the plot",
     )
 
+    command.add_argument(
+        "--beside",
+        type=mind,
+        nargs="+",
+        default=[],
+        metavar="WHO",
+        help=f"others to play the same games: {', '.join(MINDS[4:])}, or folders of agents (planners take minutes)",
+    )
+
     command = commands.add_parser("info", help="scenarios, weights, sizes, arithmetic, scores")
     command.set_defaults(run=info)
     command.add_argument(
@@ -171,7 +180,18 @@ def add_play_commands(commands: Commands[Parser]) -> None:
             "--out", type=Path, default=Path("dream-doom-films"), help="folder for films and screenshots"
         )
         command.add_argument("--scale", type=int, default=4, help="size of the window: 160x120 so many times enlarged")
-    player.add_argument("--agent", action="store_true", help="the shipped agent plays first (Tab hands over)")
+    who = f"one of {', '.join(MINDS)}, or the folder of an agent"
+    player.add_argument(
+        "--agent",
+        type=mind,
+        nargs="?",
+        const="agent",
+        default=None,
+        metavar="WHO",
+        help=f"who plays first (Tab hands over): {who} (without a name: the agent that ships)",
+    )
+    for command in (watcher, recorder):
+        command.add_argument("--agent", type=mind, default="agent", metavar="WHO", help=f"who plays: {who}")
     player.add_argument(
         "--save", type=Path, default=None, help="dataset folder to record your play of the real game in"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ import numpy.typing as npt
 import torch
 
 from doom_dream_env.agents import Agent, shipped_agents
+from doom_dream_env.agents.minds import load_mind
 from doom_dream_env.agents.ppo import train_in_dream
 from doom_dream_env.envs.base import shared_world_model
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game
 from doom_dream_env.play.film import STEPS_PER_SECOND, Film
-from doom_dream_env.policies import Policy, RandomPolicy, routine
+from doom_dream_env.policies import Policy
 from doom_dream_env.scenarios import FRAME_SHAPE, get_scenario
 from doom_dream_env.seeds import EVALUATION, FILM
 from doom_dream_env.transfer_scores import VERDICTS, differs, transfer_scores
@@ -31,12 +33,19 @@ NEW_AGENT = "dream-trained"
 Scores = dict[str, dict[str, EpisodeStatistics]]  # policy → "dream", "real"
 
 
-def rivals(world_model: WorldModel, scenario: str) -> dict[str, Policy]:
-    """Whom the new agent is compared with: random and blind play, and the agent that ships with these weights."""
-    policies: dict[str, Policy] = {"random": RandomPolicy(), "blind": routine(get_scenario(scenario))}
+def rivals(world_model: WorldModel, scenario: str, beside: Sequence[str] = ()) -> dict[str, Policy]:
+    """Whom the new agent is compared with: random and blind play, the agent that ships with these weights, and others.
+
+    Args:
+        world_model: what they see through.
+        scenario: what they play.
+        beside: names of the others, see `doom_dream_env.agents.minds`.
+    """
+    names = {"random": "random", "blind": "blind"}
     if scenario in shipped_agents(world_model.fingerprint):
-        policies["shipped agent"] = Agent.load(scenario, world_model.fingerprint)
-    return policies
+        names["shipped agent"] = "agent"
+    names |= {name: name for name in beside}
+    return {shown: load_mind(name, scenario, world_model, seed=0) for shown, name in names.items()}
 
 
 def conclusions(scores: Scores) -> list[str]:
@@ -124,7 +133,14 @@ def plot(scores: Scores, curve: list[tuple[int, float]], scenario: str, path: Pa
 
 
 def run(
-    scenario: str, steps: int, episodes: int, temperature: float | None, seed: int, weights: str | None, out: Path
+    scenario: str,
+    steps: int,
+    episodes: int,
+    temperature: float | None,
+    seed: int,
+    weights: str | None,
+    out: Path,
+    beside: Sequence[str] = (),
 ) -> Scores:
     """Do all of it and print where the results are.
 
@@ -136,9 +152,10 @@ def run(
         seed: of training.
         weights: as for `WorldModel.from_pretrained`.
         out: folder of the agent, the clip and the plot.
+        beside: others that play the same games, as `doom_dream_env.agents.minds` names them.
 
     Raises:
-        ValueError: if the scenario is unknown or has no action table.
+        ValueError: if the scenario is unknown or has no action table, or if one of the others cannot play it.
     """
     from rich.console import Console
     from rich.table import Table
@@ -152,13 +169,14 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     world_model = shared_world_model(weights)
     name = f"{world_model.config.name} ({world_model.fingerprint})"
+    others = rivals(world_model, scenario, beside)  # whoever cannot play says so before the training
     console.print(introduction(scenario, world_model.fingerprint), highlight=False)
     console.print(f"Dreaming {scenario} with weights {name}; no game is running.")
     agent, curve = train_in_dream(world_model, scenario, steps, temperature=temperature, seed=seed)
     agent.save(out / "agent")
     seconds = agent.card.hyper_parameters["seconds"]
     console.print(f"Trained {steps:,} dreamed steps in {seconds} s. Now the same policies in dream and real game:")
-    policies = rivals(world_model, scenario) | {NEW_AGENT: agent}
+    policies = others | {NEW_AGENT: agent}
     scores = compare_dream_and_game(world_model, scenario, policies, episodes, EVALUATION)
     title = f"{scenario}: mean return ± 95 % interval, {episodes} episodes"
     table = Table("policy", "in the dream", "in real DOOM", title=title)

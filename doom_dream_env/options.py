@@ -11,6 +11,18 @@ from pathlib import Path
 from typing import NoReturn
 
 MOST_SEED = 2**31 - 1  # ViZDoom and numpy take no more
+# Who can play without a file of their own; `doom_dream_env.agents.minds` makes them.
+MINDS = (
+    "agent",
+    "noop",
+    "random",
+    "blind",
+    "planner",
+    "planner:switch",
+    "planner:cem",
+    "planner:mppi",
+    "planner:gradient",
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,6 +80,16 @@ def one_of(names: Sequence[str], suffix: str | None = None) -> Callable[[str], s
         return text
 
     return read
+
+
+def mind(text: str) -> str:
+    """Who plays: one of `MINDS`, or the folder of a saved agent."""
+    if text in MINDS:
+        return text
+    if not Path(text).expanduser().is_dir():
+        known = ", ".join(MINDS)
+        raise argparse.ArgumentTypeError(f"{text!r} is nobody who can play: choose from {known}, or give a folder")
+    return str(Path(text).expanduser())
 
 
 def file(text: str) -> Path:

@@ -237,11 +237,12 @@ def from_config(path: str | Path) -> Scenario:
     )
 
 
-def get_scenario(name: str | Path, map: str | None = None, wad: str | Path | None = None) -> Scenario:
+def get_scenario(name: str | Path | Scenario, map: str | None = None, wad: str | Path | None = None) -> Scenario:
     """Look a scenario up.
 
     Args:
-        name: one of `SCENARIOS`, or the path of a ViZDoom configuration (`*.cfg`).
+        name: one of `SCENARIOS`, or the path of a ViZDoom configuration (`*.cfg`); a scenario is returned as it is, or
+            with another map.
         map: map of free play, e.g. "MAP07" of Freedoom 2 or "E1M3" of Freedoom 1.
         wad: a WAD of the user's own for free play: a whole game or an addition to one; its first map unless `map` says
             another.
@@ -249,7 +250,9 @@ def get_scenario(name: str | Path, map: str | None = None, wad: str | Path | Non
     Raises:
         ValueError: if there is no such scenario, map or WAD; the message lists what exists.
     """
-    if isinstance(name, (str, Path)) and str(name).endswith(".cfg"):
+    if isinstance(name, Scenario):
+        scenario = name
+    elif isinstance(name, (str, Path)) and str(name).endswith(".cfg"):
         scenario = from_config(name)
     else:
         try:

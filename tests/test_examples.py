@@ -64,6 +64,20 @@ def test_branch_compares_every_action(run, weights):
     assert run("branch.py", *arguments) == out  # futures are imagined with the same random numbers again
 
 
+def test_plan_to_goal_measures_how_near_it_comes(run, weights):
+    out = run("plan_to_goal.py", "--weights", weights, "--horizon", 2, "--rounds", 1, "--walk", 3, "--steps", 3)
+    distances = [float(distance) for distance in re.findall(r"distance (\S+)", out)]
+    assert len(distances) == 3 and f"nearest {min(distances):.3f}" in out
+
+
+def test_tree_search_plays_its_best_branch_again(run, weights):
+    out = run("tree_search.py", "--weights", weights, "--depth", 3, "--beam", 2, "--hold", 2)
+    first, again = re.findall(r"return (-?[\d.]+)", out)
+    assert first == again, "the same luck brings the same return"
+    pressed = out.splitlines()[1].split()
+    assert 1 <= len(pressed) <= 3 and set(pressed) <= {"nothing", "ATTACK", "TURN_LEFT", "TURN_RIGHT"}
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_examples_are_short_and_tested(path):
     assert len(path.read_text("utf-8").splitlines()) < 80

@@ -87,11 +87,12 @@ def test_all_kinds_are_ranked(weights: Path, tmp_path: Path, capsys: pytest.Capt
             clone_steps=80,
             agent_steps=(2048,),
             random_networks=2,
+            minds=("noop",),
         )
     )
     about = json.loads((tmp_path / "ranking.json").read_text())
     kinds = {row["kind"] for row in about["policies"].values()}
-    assert kinds == {"random", "blind", "clone of the teacher", "PPO in the dream", "random network"}
+    assert kinds == {"random", "blind", "clone of the teacher", "PPO in the dream", "random network", "by name"}
     assert all(row["real"] >= 4 and row["dream"] >= 0 for row in about["policies"].values())
     assert list(about["alternation_gaps"]) == ["3"]
     assert -1 <= about["spearman"] <= 1 and "MMRV" in capsys.readouterr().out

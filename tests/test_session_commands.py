@@ -40,7 +40,7 @@ def test_only_dreams_are_saved_and_only_in_their_scenario(make: Callable[..., Se
 
 
 def test_the_agent_plays_where_one_ships(make: Callable[..., Session], shipped: Agent) -> None:
-    session = make(agent=True)
+    session = make(agent="agent")
     expected = ticks(make(), RIGHT, 2 * STEP)
     assert session.status().player == "agent" and same(ticks(session, LEFT, 2 * STEP), expected)
     session.toggle_agent()
@@ -53,20 +53,20 @@ def test_the_agent_plays_where_one_ships(make: Callable[..., Session], shipped: 
     ticks(session, NOTHING, NOTICE)
     assert session.status().notice == ""
     with pytest.raises(ValueError, match="no agent ships for basic"):
-        make(PlayScenario("basic"), agent=True)
+        make(PlayScenario("basic"), agent="agent")
 
 
 def test_beside_the_real_game_the_agent_sees_that(
     make: Callable[..., Session], shipped: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = make(mode="both", agent=True)
+    session = make(mode="both", agent="agent")
     seen = []
     act = Agent.act
     monkeypatch.setattr(
         Agent, "act", lambda self, features, **more: [seen.append(features), act(self, features, **more)][1]
     )
     ticks(session, NOTHING, STEP)
-    features = session._real.features
+    features = session._real.batch.features
     session.tick(NOTHING)
     assert len(seen) == 2 and torch.equal(seen[1], features) and not torch.equal(seen[1], dream_of(session).features)
     assert session.pressed.tolist() == RIGHT.tolist()

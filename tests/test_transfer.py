@@ -15,6 +15,7 @@ from stable_baselines3 import PPO
 from doom_dream_env import transfer_scores
 from doom_dream_env.agents import Agent, AgentCard
 from doom_dream_env.agents.agent import make_network
+from doom_dream_env.agents.planning import Planner
 from doom_dream_env.envs import DreamDoomVecEnv
 from doom_dream_env.evaluation import EpisodeStatistics
 from doom_dream_env.policies import AlternatingPolicy, Policy
@@ -112,11 +113,23 @@ def test_the_best_blind_policy_is_chosen_by_score_on_other_seeds(monkeypatch: py
 def test_what_cannot_be_reported_is_refused(stubborn: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="was trained for take_cover, not for basic"):
         transfer.load_policy(str(stubborn), "basic", None)
+    with pytest.raises(ValueError, match="planner does not say which scenario it plays: give --scenario"):
+        transfer.load_policy("planner", None, None)
     with pytest.raises(FileNotFoundError, match="no agent's folder and no"):
         transfer.load_policy(str(tmp_path / "nothing"), None, None)
     (tmp_path / "ppo.zip").write_bytes(b"")
     with pytest.raises(ValueError, match="give --scenario"):
         transfer.load_policy(str(tmp_path / "ppo.zip"), None, None)
+
+
+def test_a_planner_is_reported_beside_the_agent(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, scenario, model = transfer.load_policy("planner", "basic", str(weights))
+    assert isinstance(policy, Planner) and scenario.name == "basic" and policy.model is model
+    score = EpisodeStatistics(np.arange(2.0), np.arange(2))
+    monkeypatch.setattr(transfer, "score_agent", lambda *more: ({"agent": score, "best blind": score}, "action 1"))
+    config = TransferConfig(scenario="basic", weights=str(weights), episodes=2, out=tmp_path)
+    assert transfer.report_agent("planner:cem", config)["agent"] == "planner:cem"
+    assert (tmp_path / "basic-planner-cem" / "transfer.md").is_file()
 
 
 def test_an_archive_that_can_run_code_is_loaded_only_if_it_is_trusted(tmp_path: Path, weights: Path) -> None:

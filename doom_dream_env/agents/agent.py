@@ -95,12 +95,16 @@ class Agent:
         card: what is known about it.
         network: linear layers and the card's activation between them. It is frozen.
         limits: the least and the greatest features that it tells apart, (F,) each; None: all.
+
+    Attributes:
+        generator: of the actions that it samples as a policy, a CPU generator; None: torch's own.
     """
 
     def __init__(self, card: AgentCard, network: nn.Sequential, limits: tuple[Tensor, Tensor] | None = None) -> None:
         self.card = card
         self.network = network.eval().requires_grad_(False)
         self.limits = limits
+        self.generator: torch.Generator | None = None
 
     def logits(self, features: Tensor) -> Tensor:
         """Action logits (N, n); with `card.buttons` those of the nine buttons, (N, 9)."""
@@ -126,7 +130,9 @@ class Agent:
 
     def __call__(self, batch: EnvBatch) -> Tensor:
         """Sampled actions for all environments, (N,) or (N, 9)."""
-        return self.act(batch.features)
+        if self.generator is None:
+            return self.act(batch.features)
+        return self.act(batch.features.cpu(), generator=self.generator)
 
     @classmethod
     def from_sb3(

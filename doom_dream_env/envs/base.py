@@ -18,7 +18,7 @@ from doom_dream_env.envs.arguments import checked_count, checked_device, checked
 from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.settings import Settings
 from doom_dream_env.envs.weights import WeightsReference, shared_world_model
-from doom_dream_env.scenarios import BUTTONS, get_scenario
+from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
 from doom_dream_env.threads import PICTURES_WORTH_SPLITTING, WORTH_SPLITTING, AdaptiveThreads, at_most
 from doom_dream_env.world_model import DreamState, WorldModel
 
@@ -34,7 +34,7 @@ class EnvBatch(Settings, ABC):
 
     Args:
         num_envs: N.
-        scenario: name of the scenario, or the path of a ViZDoom configuration.
+        scenario: name of the scenario, or the path of a ViZDoom configuration, or the scenario itself.
         device: where the tensors are; "auto": on the GPU where there is one.
         max_episode_steps: a shorter time limit in steps than the scenario's own.
         map: map of free play.
@@ -55,7 +55,7 @@ class EnvBatch(Settings, ABC):
     def __init__(
         self,
         num_envs: int,
-        scenario: str = "take_cover",
+        scenario: str | Scenario = "take_cover",
         *,
         device: str | torch.device = "cpu",
         max_episode_steps: int | None = None,
@@ -211,7 +211,7 @@ class LatentBatch(EnvBatch):
     def __init__(
         self,
         num_envs: int,
-        scenario: str = "take_cover",
+        scenario: str | Scenario = "take_cover",
         *,
         device: str | torch.device = "cpu",
         weights: WorldModel | str | Path | None = None,

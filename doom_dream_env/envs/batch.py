@@ -17,6 +17,7 @@ from doom_dream_env.envs.arguments import checked_temperature
 from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.saved import check_saved, check_state
+from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model import DreamState, WorldModel
 
 INITIAL_STATES = ("episode_start", "anywhere")
@@ -28,7 +29,7 @@ class DreamBatch(LatentBatch):
 
     Args:
         num_envs: N.
-        scenario: name of the scenario.
+        scenario: name of the scenario, or the scenario itself.
         temperature: 0 … the mean next state, 1 the learned distribution; it can be set at any time.
         device: where the weights go, when they are loaded here.
         weights: as for `WorldModel.from_pretrained`, or a `WorldModel`.
@@ -44,7 +45,7 @@ class DreamBatch(LatentBatch):
     def __init__(
         self,
         num_envs: int,
-        scenario: str = "take_cover",
+        scenario: str | Scenario = "take_cover",
         *,
         temperature: float = 1.0,
         device: str | torch.device = "cpu",

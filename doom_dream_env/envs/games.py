@@ -13,6 +13,7 @@ from torch import Tensor
 
 from doom_dream_env.envs.base import EnvBatch
 from doom_dream_env.envs.game import Game
+from doom_dream_env.scenarios import Scenario
 
 
 class GameBatch(EnvBatch):
@@ -32,7 +33,7 @@ class GameBatch(EnvBatch):
     def __init__(
         self,
         num_envs: int,
-        scenario: str = "take_cover",
+        scenario: str | Scenario = "take_cover",
         *,
         privileged: bool = False,
         device: str | torch.device = "cpu",

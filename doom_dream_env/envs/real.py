@@ -16,6 +16,7 @@ from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.game import Game
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.envs.single import SingleEnv
+from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model import WorldModel
 
 
@@ -37,7 +38,7 @@ class RealBatch(LatentBatch):
     def __init__(
         self,
         num_envs: int,
-        scenario: str = "take_cover",
+        scenario: str | Scenario = "take_cover",
         *,
         privileged: bool = False,
         device: str | torch.device = "cpu",

@@ -122,7 +122,7 @@ def play(args: argparse.Namespace) -> None:
 def autoplay(args: argparse.Namespace) -> None:
     """Open a window in which an agent plays the real game, with the dream beside it."""
     args.start = None
-    show(args, mode="both", agent=True, resync=args.resync)
+    show(args, mode="both", agent=args.agent, resync=args.resync)
 
 
 def show(args: argparse.Namespace, **more: Any) -> None:
@@ -157,7 +157,8 @@ def record(args: argparse.Namespace) -> None:
     check_folder(args.out.parent)
     start = read_start(args.start) if args.start else None
     with ending_properly():
-        session = make_session(args, start, mode=args.mode, agent=args.keys is None, resync=args.resync)
+        agent = args.agent if args.keys is None else None
+        session = make_session(args, start, mode=args.mode, agent=agent, resync=args.resync)
         try:
             film(session, args.out, args.scale, steps, frames)
         finally:

@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from doom_dream_env.agents import Agent, shipped_agents
+from doom_dream_env.agents import shipped_agents
+from doom_dream_env.agents.minds import load_mind
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.play.status import Picture, Status, ViewStatus
 from doom_dream_env.play.views import Clip, DreamView, RealView, View
+from doom_dream_env.policies import Policy
 from doom_dream_env.scenarios import TICS_PER_SECOND, Buttons, get_scenario, press
 from doom_dream_env.seeds import TRAINING
 from doom_dream_env.world_model import WorldModel
@@ -46,7 +48,7 @@ class Session:
         temperature: 0 … 2.
         seed: of all random numbers; None: chance.
         start: frames of the user's own, uint8 (T, 120, 160, 3), that dreams of this first scenario begin with.
-        agent: an agent plays first.
+        agent: who plays first, by the names of `doom_dream_env.agents.minds`; None: a person.
         resync: in mode "both", the dream goes on from what the real game has come to every so many seconds; 0: never.
         save: folder to record a person's real play in.
 
@@ -54,12 +56,13 @@ class Session:
         selected: what is played; `scenario` is the same, looked up.
         selectable: everything that `next_scenario` goes through.
         agent: who plays; None: a person.
+        agent_name: its name, or that of who would take over.
         pressed: the buttons that are down.
         phase: tics since the step began.
 
     Raises:
-        ValueError: if the weights do not know the scenario and a dream is asked for, if no agent ships for it and one
-            is asked for, or on a mode or a temperature that there is not.
+        ValueError: if the weights do not know the scenario and a dream is asked for, if the agent that is asked for
+            cannot play it, or on a mode or a temperature that there is not.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class Session:
         temperature: float = 1.0,
         seed: int | None = None,
         start: npt.NDArray[np.uint8] | None = None,
-        agent: bool = False,
+        agent: str | None = None,
         resync: float = 0.0,
         save: Path | None = None,
     ) -> None:
@@ -96,7 +99,7 @@ class Session:
 
         self._rng = np.random.default_rng(seed)
         self._dream_seed: int | None = int(self._rng.integers(2**31))  # of the next dream; later ones go on from it
-        self._agent_generator = torch.Generator().manual_seed(int(self._rng.integers(2**31)))
+        self._agent_seed = int(self._rng.integers(2**31))
 
         self._dream: DreamView | None = None
         self._real: RealView | None = None
@@ -111,6 +114,7 @@ class Session:
         self.selected = PlayScenario(selected.name, scenario.map, scenario.wad)
         self.selectable = self._all_scenarios()
         self.mode = mode
+        self.agent_name = agent or "agent"
         self.agent = self._find_agent() if agent else None
         self._open(self.selected, mode)
 
@@ -201,8 +205,8 @@ class Session:
             if self.phase == 0 or not self.recording:
                 self.pressed = buttons
         elif self.phase == 0:
-            features = live[-1].features  # of the real game where that goes on
-            self.pressed = self.agent.buttons(features, self.scenario, self._agent_generator)[0].numpy()
+            batch = live[-1].batch  # of the real game where that goes on
+            self.pressed = batch.buttons(self.agent(batch))[0].cpu().numpy().astype(np.uint8)
         for view in live:
             view.tick(self.pressed, self.phase)
         self.phase = (self.phase + 1) % self.scenario.frame_skip
@@ -275,25 +279,22 @@ class Session:
             self._dream.batch.temperature = self.temperature
         self.notify(f"temperature {self.temperature:.1f}")
 
-    def _find_agent(self) -> Agent:
+    def _find_agent(self) -> Policy:
         if self.recording:
             raise ValueError("a person's play is being recorded: the agent keeps out of it")
-        name = self.scenario.name
-        if not self.can_hand_over:
-            others = ", ".join(shipped_agents(self.model.fingerprint)) or "no scenario"
-            raise ValueError(f"no agent ships for {name} and these weights; one does for {others}")
-        return Agent.load(name, self.model.fingerprint)
+        return load_mind(self.agent_name, self.scenario, self.model, seed=self._agent_seed)
 
     @property
     def can_hand_over(self) -> bool:
         """May an agent play this, or does one?"""
-        return not self.recording and self.scenario.name in shipped_agents(self.model.fingerprint)
+        ships = self.agent_name != "agent" or self.scenario.name in shipped_agents(self.model.fingerprint)
+        return ships and not self.recording
 
     def toggle_agent(self) -> None:
-        """Hand over to the agent that ships for this scenario and these weights, or back."""
+        """Hand over to the agent, or back."""
         try:
             self.agent = None if self.agent else self._find_agent()
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             self.notify(str(error))
 
     @property

@@ -1,6 +1,6 @@
 """The two things that can be played, one tic of 1/35 s at a time: a dream, shown smoothly, and the real game.
 
-Legend: D state width, F features.
+Legend: D state width.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from doom_dream_env.envs.base import FEATURE_LIMIT
+from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.game import Game
+from doom_dream_env.envs.observed import ObservedBatch
 from doom_dream_env.play.human import HumanRecorder
 from doom_dream_env.play.status import Picture
 from doom_dream_env.scenarios import VARIABLES, Buttons, Scenario, press
@@ -76,8 +77,8 @@ class View(ABC):
 
     @property
     @abstractmethod
-    def features(self) -> Tensor:
-        """What an agent sees at the last whole step, (1, F)."""
+    def batch(self) -> LatentBatch:
+        """The episode as a policy sees it, at the last whole step: a batch of one."""
 
 
 class DreamView(View):
@@ -91,13 +92,18 @@ class DreamView(View):
 
     def __init__(self, scenario: Scenario, batch: DreamBatch) -> None:
         super().__init__(scenario)
-        self.batch = batch
+        self._batch = batch
         self.model = batch.model
         self._before: dict[str, Any] = {}  # the dream when this step began
         self._return_before = 0.0
         self._buttons = press()
         self._shown: Tensor  # state, (1, D)
         self._ending = ""  # why the episode ends with this step
+
+    @property
+    def batch(self) -> DreamBatch:
+        """The dream."""
+        return self._batch
 
     def begin(self, clip: Clip | None, seed: int | None) -> None:
         """Begin an episode.
@@ -157,11 +163,6 @@ class DreamView(View):
         return self._named(self.batch.variables[0].tolist())
 
     @property
-    def features(self) -> Tensor:
-        """What an agent sees of the dream, (1, F)."""
-        return self.batch.features
-
-    @property
     def drift(self) -> float:
         """As `LatentBatch.drift`."""
         return float(self.batch.drift()[0])
@@ -195,7 +196,18 @@ class RealView(View):
         self.model = model
         self.game = Game(scenario, privileged=save is not None)
         self.recorder = HumanRecorder(save, scenario, self.game) if save else None
-        self.state: DreamState
+        self._batch = ObservedBatch(1, scenario, weights=model)
+
+    @property
+    def batch(self) -> ObservedBatch:
+        """The real game as it is seen through the encoder."""
+        return self._batch
+
+    @property
+    def state(self) -> DreamState:
+        """What the world model remembers of the episode."""
+        assert self._batch.state is not None
+        return self._batch.state
 
     def begin(self, seed: int) -> None:
         """Begin the episode of a seed."""
@@ -206,7 +218,8 @@ class RealView(View):
             self.game.reset(seed)
         known = self.scenario.name in self.model.config.scenarios
         frame, variables = self._newest()
-        self.state = self.model.observe(frame, variables=variables, scenario=self.scenario.name if known else None)
+        name = self.scenario.name if known else None
+        self._batch.show(self.model.observe(frame, variables=variables, scenario=name), self.steps)
 
     def _newest(self) -> tuple[Picture, npt.NDArray[np.float32]]:
         """Newest frame and game variables as a batch of one and one time step."""
@@ -224,7 +237,7 @@ class RealView(View):
         if self.ended or phase == self.scenario.frame_skip - 1:
             self.steps += 1
             frame, variables = self._newest()
-            self.state = self.model.observe(frame, buttons[None, None], self.state, variables)
+            self._batch.show(self.model.observe(frame, buttons[None, None], self.state, variables), self.steps)
 
     def picture(self) -> Picture:
         """The newest frame."""
@@ -238,11 +251,6 @@ class RealView(View):
     def variables(self) -> dict[str, float]:
         """The true variables."""
         return self._named(self.game.variables)
-
-    @property
-    def features(self) -> Tensor:
-        """What an agent sees of the real game, (1, F)."""
-        return self.model.features(self.state).clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
 
     def close(self) -> None:
         """Stop the game, write what was recorded."""

@@ -14,8 +14,9 @@ windows (B, T, E), give `scenario[:, None]`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ from doom_dream_env.world_model.config import ScenarioLimits, WorldModelConfig
 ACTION_GAIN = 4.0
 
 OutcomeRule = Callable[[list[Tensor]], list[Tensor]]
-"""Chooses an outcome: per variable, logits (..., S) → index of its change (...)."""
+"""Chooses an outcome: per variable, logits (..., S) → index of its change (...), or a distribution (..., S)."""
 
 
 def most_likely(logits: list[Tensor]) -> list[Tensor]:
@@ -45,6 +46,11 @@ def sampled(noise: Tensor) -> OutcomeRule:
 def observed(outcome: list[Tensor]) -> OutcomeRule:
     """The changes that really happened, indices (...) per variable: teacher forcing in training."""
     return lambda logits: outcome
+
+
+def expected(logits: list[Tensor]) -> list[Tensor]:
+    """All changes at once, each by its probability: distributions (..., S) instead of indices. Gradients pass it."""
+    return [part.softmax(-1) for part in logits]
 
 
 def _every_change_of_the_first(logits: list[Tensor]) -> list[Tensor]:
@@ -66,7 +72,7 @@ class Transition:
     Attributes:
         action_feature: the trunk's feature joined with the action, (..., E).
         outcome_logits: per variable, logits of its changes (..., S); −inf for what the scenario cannot do.
-        outcome: per variable, index of the chosen change (...).
+        outcome: per variable, index of the chosen change (...), or the distribution over them (`expected`).
         condition: the action feature told the outcome, (..., E); next state, reward and termination are read from it.
     """
 
@@ -192,7 +198,7 @@ class Dynamics(nn.Module):
             h: the trunk's feature, (..., E).
             action: buttons, (..., 9).
             scenario: index, (...).
-            choose: how the outcome is chosen: `most_likely`, `sampled(noise)` or `observed(outcome)`.
+            choose: how the outcome is chosen: `most_likely`, `sampled(noise)`, `observed(outcome)` or `expected`.
             dropout: masks that broadcast to (..., 2, E), see `draw_dropout`; None: the mean network.
 
         Raises:
@@ -221,10 +227,13 @@ class Dynamics(nn.Module):
         return [part.masked_fill(~self.possible(i)[scenario], -torch.inf) for i, part in enumerate(parts)]
 
     def condition_on_outcome(self, action_feature: Tensor, outcome: list[Tensor]) -> Tensor:
-        """Tell the action feature (..., E) the outcome (indices (...) per variable) → condition (..., E)."""
+        """Tell the action feature (..., E) the outcome → condition (..., E).
+
+        The outcome is, per variable, the index of a change (...), or a distribution over them (..., S).
+        """
         told = action_feature
-        for embedding, index in zip(self.outcome_in, outcome, strict=True):
-            told = told + embedding(index)
+        for embedding, chosen in zip(cast("Iterable[nn.Embedding]", self.outcome_in), outcome, strict=True):
+            told = told + (chosen @ embedding.weight if chosen.is_floating_point() else embedding(chosen))
         return self.norm(told)
 
     # ---- what follows from it --------------------------------------------------------------------------------------
@@ -247,10 +256,16 @@ class Dynamics(nn.Module):
 
         Args:
             variables: before the step, (..., V).
-            outcome: per variable, index of its change (...).
+            outcome: per variable, index of its change (...), or a distribution over them (..., S): then its mean.
             scenario: index, (...). What it lacks does not change.
         """
-        changes = torch.stack([self.deltas(i)[index] for i, index in enumerate(outcome)], -1)
+        changes = torch.stack(
+            [
+                chosen @ self.deltas(i) if chosen.is_floating_point() else self.deltas(i)[chosen]
+                for i, chosen in enumerate(outcome)
+            ],
+            -1,
+        )
         after = variables + changes * self.variable_mask[scenario]
         return torch.minimum(torch.maximum(after, self.least_variables[scenario]), self.greatest_variables[scenario])
 

@@ -11,6 +11,7 @@ from training.config.decoder import DecoderConfig, DecoderLossWeights
 from training.config.dynamics import DynamicsConfig, DynamicsLossWeights
 from training.config.evaluation import PicturesConfig, RankingConfig, ScorecardConfig, TransferConfig
 from training.config.pipeline import PipelineConfig
+from training.config.planning import DistilConfig, PlanningConfig
 from training.config.record import record_config
 from training.config.representation import RepresentationConfig, RepresentationLossWeights
 
@@ -19,11 +20,13 @@ __all__ = [
     "CollectConfig",
     "DecoderConfig",
     "DecoderLossWeights",
+    "DistilConfig",
     "DynamicsConfig",
     "DynamicsLossWeights",
     "IterateConfig",
     "PicturesConfig",
     "PipelineConfig",
+    "PlanningConfig",
     "Preset",
     "RankingConfig",
     "RepresentationConfig",

@@ -65,8 +65,9 @@ class TransferConfig:
     """Measure what agents that learned in the dream are worth in the real game.
 
     Attributes:
-        agents: names of shipped agents, agents' folders, or Stable-Baselines3 PPO archives; empty: all that ship.
-        scenario: of an archive; an agent says it.
+        agents: names of shipped agents, agents' folders, Stable-Baselines3 PPO archives, or minds such as `planner`
+            (`doom_dream_env.agents.minds`); empty: all agents that ship.
+        scenario: of an archive or a mind; an agent says it.
         trust: load archives of Stable-Baselines3. They hold pickled Python objects: loading one runs whatever code its
             maker put in. Agents' folders and weights hold none.
         weights: what they see through; None: what the agent names, else the best that ship.
@@ -110,6 +111,7 @@ class RankingConfig:
         clone_noise: shares of random actions, one player for each.
         agent_steps: dreamed steps of training, one agent for each number.
         random_networks: players that are networks of random weights.
+        minds: further players, as `doom_dream_env.agents.minds` names them. Planners take a fifth of a second a step.
     """
 
     scenario: str = "take_cover"
@@ -129,3 +131,4 @@ class RankingConfig:
     clone_noise: tuple[float, ...] = (0.0, 0.15, 0.3, 0.6)
     agent_steps: tuple[int, ...] = (8_000, 16_000, 32_000, 64_000, 128_000, 256_000)
     random_networks: int = 6
+    minds: tuple[str, ...] = ()

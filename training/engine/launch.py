@@ -39,12 +39,14 @@ STAGES = {
     "dynamics": Stage(settings.DynamicsConfig, "training.stages.dynamics", "train"),
     "decoder": Stage(settings.DecoderConfig, "training.stages.decoder", "train"),
     "agents": Stage(settings.AgentsConfig, "training.stages.agents", "train"),
+    "distil": Stage(settings.DistilConfig, "training.stages.distil", "train"),
     "iterate": Stage(settings.IterateConfig, "training.stages.iterate", "iterate"),
     "pipeline": Stage(settings.PipelineConfig, "training.pipeline", "run"),
     "scorecard": Stage(settings.ScorecardConfig, "training.evaluation.scorecard", "run"),
     "pictures": Stage(settings.PicturesConfig, "training.evaluation.pictures", "run"),
     "transfer": Stage(settings.TransferConfig, "training.evaluation.transfer", "run"),
     "ranking": Stage(settings.RankingConfig, "training.evaluation.ranking", "run"),
+    "planning": Stage(settings.PlanningConfig, "training.evaluation.planning", "run"),
 }
 
 
@@ -78,7 +80,7 @@ def run_folder(config: Any) -> Path | None:
         return config.folder
     if isinstance(config, settings.AgentsConfig):
         return config.work
-    if isinstance(config, (TrainingConfig, settings.IterateConfig)):
+    if isinstance(config, (TrainingConfig, settings.IterateConfig, settings.DistilConfig)):
         return config.out
     return None
 

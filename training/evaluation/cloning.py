@@ -5,6 +5,7 @@ Legend: N samples, F features, n actions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 
 import torch
@@ -22,7 +23,8 @@ from training.players.base import PlayerPolicy
 from training.players.roster import TEACHERS
 
 BATCH = 256
-WIDTH = 128  # of the network's only hidden layer
+WIDTH = 128  # of the teacher's clone's only hidden layer
+ACTIVATION = "Tanh"
 
 
 def record_teacher(model: WorldModel, scenario: Scenario, steps: int, num_envs: int) -> tuple[Tensor, Tensor]:
@@ -68,17 +70,35 @@ def clone_teacher(model: WorldModel, scenario: Scenario, steps: int, num_envs: i
         epochs: passes over the recorded steps.
     """
     x, y = record_teacher(model, scenario, steps, num_envs)
-    generator = torch.Generator().manual_seed(0)
-    network = make_network((x.shape[1], WIDTH, len(scenario.action_table())), "Tanh")
+    network = fit_clone(x, F.one_hot(y, len(scenario.action_table())).float(), (WIDTH,), epochs)
+    card = AgentCard(scenario.name, model.fingerprint, model.source, ACTIVATION, {"algorithm": "behaviour cloning"})
+    return Agent(card, network)
+
+
+def fit_clone(
+    x: Tensor, y: Tensor, hidden: Sequence[int], epochs: int, *, buttons: bool = False, seed: int = 0
+) -> nn.Sequential:
+    """A network that has learned what somebody pressed, as an `Agent` takes it.
+
+    Args:
+        x: features (N, F).
+        y: probabilities of the actions (N, n); with `buttons`, of each of the nine buttons (N, 9).
+        hidden: widths of the hidden layers.
+        epochs: passes over the samples.
+        buttons: any of them are pressed together (free play).
+        seed: of initial weights and order.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    network = make_network((x.shape[1], *hidden, y.shape[1]), ACTIVATION)
     for layer in network:
         if isinstance(layer, nn.Linear):
             layer.weight.data = torch.randn(layer.weight.shape, generator=generator) / layer.in_features**0.5
             layer.bias.data.zero_()
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.05)
+    loss = F.binary_cross_entropy_with_logits if buttons else F.cross_entropy
     for _ in progress(range(epochs), desc="clone", leave=False):
         for part in torch.randperm(len(x), generator=generator).split(BATCH):
             optimiser.zero_grad()
-            F.cross_entropy(network(x[part]), y[part]).backward()
+            loss(network(x[part]), y[part]).backward()
             optimiser.step()
-    card = AgentCard(scenario.name, model.fingerprint, model.source, "Tanh", {"algorithm": "behaviour cloning"})
-    return Agent(card, network)
+    return network

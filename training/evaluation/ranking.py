@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.agents import Agent, shipped_agents
+from doom_dream_env.agents.minds import load_mind
 from doom_dream_env.agents.ppo import train_in_dream
 from doom_dream_env.envs.base import EnvBatch, shared_world_model
 from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game, relative_gap
@@ -117,6 +118,8 @@ def ranked_policies(
             found[f"agent of {other}"] = ("agent of another scenario", borrowed(agent, actions))
     for seed in range(config.random_networks):
         found[f"random network {seed}"] = ("random network", random_network(model, actions, seed))
+    for mind in config.minds:
+        found[mind] = ("by name", load_mind(mind, scenario, model, seed=0))
     return found
 
 

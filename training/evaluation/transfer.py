@@ -3,6 +3,7 @@
     python -m training transfer                                        # all agents that ship
     python -m training transfer --agents dream-doom-demo/agent --episodes 1000
     python -m training transfer --agents ppo.zip --scenario take_cover --weights nano --trust
+    python -m training transfer --agents planner --scenario take_cover --episodes 50
 
 Plays each agent in real ViZDoom through the same encoder, on seeds from 60,000 up, and beside it random play, the best
 policy that sees nothing (searched for on seeds from 40,000 up), the scripted teacher, and the agent in the dream.
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.agents import Agent, shipped_agents
+from doom_dream_env.agents.minds import load_mind
 from doom_dream_env.envs.base import EnvBatch, shared_world_model
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.evaluation import (
@@ -31,6 +33,7 @@ from doom_dream_env.evaluation import (
     evaluate_policy,
     relative_gap,
 )
+from doom_dream_env.options import MINDS
 from doom_dream_env.policies import Policy, RandomPolicy
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.seeds import EVALUATION
@@ -67,14 +70,15 @@ def load_policy(
     """An agent as a policy, with its scenario and the weights that it sees through.
 
     Args:
-        agent: a shipped agent's name, an agent's folder or a Stable-Baselines3 archive.
-        scenario: of an archive; an agent says it.
+        agent: a shipped agent's name, an agent's folder, a Stable-Baselines3 archive, or one of
+            `doom_dream_env.options.MINDS`.
+        scenario: of an archive or a mind; an agent says it.
         weights: None: those the agent names, else the best that ship.
         trust: load an archive, which can run any code.
 
     Raises:
-        ValueError: if an archive is not trusted, damaged or comes without a scenario, or an agent belongs to another
-            scenario or other weights.
+        ValueError: if an archive is not trusted or damaged, if it or a mind comes without a scenario, or if an agent
+            belongs to another scenario or other weights.
         FileNotFoundError: if there is neither.
     """
     path = Path(agent)
@@ -84,10 +88,13 @@ def load_policy(
             raise ValueError(f"agent {agent} was trained for {card.scenario}, not for {scenario}")
         model = shared_world_model(weights or card.weights)
         return Agent.load(agent, model.fingerprint), get_scenario(card.scenario), model
-    if not path.is_file():
+    if agent not in MINDS and not path.is_file():
         raise FileNotFoundError(f"{agent} is no agent's name, no agent's folder and no Stable-Baselines3 archive")
     if scenario is None:
         raise ValueError(f"{agent} does not say which scenario it plays: give --scenario")
+    if agent in MINDS:
+        model = shared_world_model(weights)
+        return load_mind(agent, scenario, model, seed=0), get_scenario(scenario), model
     if not trust:
         raise ValueError(
             f"{agent} is an archive of Stable-Baselines3: it holds pickled Python objects, and loading it can run any "
@@ -212,7 +219,8 @@ def plot_survival(played: dict[str, EpisodeStatistics], path: Path) -> None:
 def report_agent(agent: str, config: TransferConfig) -> Report:
     """Report one agent into a folder of its scenario, or read the report of the same agent that is there."""
     policy, scenario, model = load_policy(agent, config.scenario, config.weights, config.trust)
-    folder = config.out / scenario.name
+    # A mind without a folder of its own is reported beside the scenario's agent.
+    folder = config.out / (f"{scenario.name}-{agent.replace(':', '-')}" if agent in MINDS else scenario.name)
     same = {"agent": agent, "weights": model.fingerprint}
     if (folder / "transfer.json").exists():
         found = read_json(folder / "transfer.json")

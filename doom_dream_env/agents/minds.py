@@ -1,0 +1,79 @@
+"""Who plays, by name: the one place that turns what a person writes behind `--agent` into a policy.
+
+| name | who |
+|---|---|
+| `agent` | the agent that ships for the scenario |
+| a scenario's name | the agent that ships for it |
+| a folder | the agent that was saved there |
+| `noop`, `random`, `blind` | nothing, random play, the best routine known that sees nothing |
+| `planner` | plans in the dream, by the kind of search that suits the scenario |
+| `planner:switch`, `planner:cem`, `planner:mppi`, `planner:gradient` | plans by that kind |
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from doom_dream_env.agents.agent import Agent, shipped_agents
+from doom_dream_env.envs.weights import shared_world_model
+from doom_dream_env.options import MINDS
+from doom_dream_env.policies import NoopPolicy, Policy, RandomPolicy, routine
+from doom_dream_env.scenarios import Scenario, get_scenario
+from doom_dream_env.world_model import WorldModel
+
+
+def load_mind(
+    name: str | Path,
+    scenario: str | Scenario,
+    weights: WorldModel | str | Path | None = None,
+    *,
+    seed: int | None = None,
+) -> Policy:
+    """A policy by its name.
+
+    Args:
+        name: see the table at the top of this module.
+        scenario: what it is to play.
+        weights: what it sees through, and dreams with: as for `WorldModel.from_pretrained`, or a `WorldModel`.
+        seed: of its random numbers; None: chance.
+
+    Raises:
+        ValueError: if there is no such mind, or if it is one of another scenario or of other weights.
+        FileNotFoundError: if a file of its folder is missing.
+    """
+    name = str(name)
+    scenario = get_scenario(scenario)
+    seed = torch.seed() % 2**31 if seed is None else seed
+    if name == "noop":
+        return NoopPolicy()
+    if name == "random":
+        return RandomPolicy(seed)
+    if name == "blind":
+        return routine(scenario)
+    model = shared_world_model(weights)
+    kind, _, variant = name.partition(":")
+    if kind == "planner":
+        from doom_dream_env.agents.planning import make_planner
+
+        return make_planner(model, scenario, variant or None, seed=seed)
+    agent = _load_agent(name, scenario, model)
+    agent.generator = torch.Generator().manual_seed(seed)
+    return agent
+
+
+def _load_agent(name: str, scenario: Scenario, model: WorldModel) -> Agent:
+    ships = shipped_agents(model.fingerprint)
+    if name == "agent":
+        if scenario.name not in ships:
+            others = ", ".join(ships) or "no scenario"
+            raise ValueError(f"no agent ships for {scenario.name} and these weights; one does for {others}")
+        name = scenario.name
+    elif name not in shipped_agents() and not Path(name).is_dir():
+        kinds = ", ".join(MINDS)
+        raise ValueError(f"{name!r} is nobody who can play: choose from {kinds}, or give the folder of an agent")
+    agent = Agent.load(name, model.fingerprint)
+    if agent.card.scenario != scenario.name:
+        raise ValueError(f"agent {name} was trained for {agent.card.scenario}, not for {scenario.name}")
+    return agent

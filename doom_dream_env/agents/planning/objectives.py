@@ -1,0 +1,137 @@
+"""What plans are for: return and survival, or a goal picture.
+
+Legend: B dreams, F features, D state width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from doom_dream_env.agents.planning.config import PlannerConfig
+from doom_dream_env.scenarios import FRAME_SHAPE, VARIABLES, Scenario
+from doom_dream_env.world_model import DreamState, WorldModel
+
+ValueFunction = Callable[[Tensor], Tensor]
+"""A critic: features (B, F) → what is still to be earned from there, in rewards, (B,)."""
+
+FULL_HEALTH = 100.0
+HEALTH = VARIABLES.index("HEALTH")
+UNRELATED = 2.0  # mean square of the difference of two states that have nothing to do with each other, per dimension
+
+
+class Objective(Protocol):
+    """Scores dreams step by step."""
+
+    def gain(self, step: int, state: DreamState, reward: Tensor, alive: Tensor, still_alive: Tensor) -> Tensor:
+        """What a step adds to the score, (B,).
+
+        Args:
+            step: 0 for the first step of the plan.
+            state: after the step.
+            reward: of the step, if it was lived to see, (B,).
+            alive: probability that the episode had not ended before the step, (B,).
+            still_alive: the same after it, (B,).
+        """
+
+    def end(self, steps: int, state: DreamState, alive: Tensor) -> Tensor:
+        """What is added behind the last step, (B,).
+
+        Args:
+            steps: H.
+            state: at the end of the plan.
+            alive: probability that the episode has not ended by then, (B,).
+        """
+
+
+@dataclass(frozen=True)
+class ReturnObjective:
+    """Discounted return, each reward times the probability of living to see it, and what is left at the horizon.
+
+    Attributes:
+        model: what features are read with.
+        discount: γ.
+        survival_weight: added for each step survived.
+        health_weight: of full health at the horizon.
+        value: a critic, asked at the horizon; None: none.
+    """
+
+    model: WorldModel
+    discount: float
+    survival_weight: float
+    health_weight: float
+    value: ValueFunction | None = None
+
+    @classmethod
+    def of(
+        cls, model: WorldModel, scenario: Scenario, config: PlannerConfig, value: ValueFunction | None
+    ) -> ReturnObjective:
+        """The objective of a planner in a scenario.
+
+        Where something else than death can end an episode, such as reaching the goal, an end is not to be avoided as
+        such, and survival has no weight of its own.
+        """
+        survival = config.survival_weight if scenario.ends_only_by_death else 0.0
+        health = config.health_weight if "HEALTH" in scenario.variables else 0.0
+        return cls(model, config.discount, survival, health, value)
+
+    def gain(self, step: int, state: DreamState, reward: Tensor, alive: Tensor, still_alive: Tensor) -> Tensor:
+        """As `Objective.gain`."""
+        return self.discount**step * (alive * reward + self.survival_weight * still_alive)
+
+    def end(self, steps: int, state: DreamState, alive: Tensor) -> Tensor:
+        """As `Objective.end`."""
+        left = self.health_weight / FULL_HEALTH * state.variables[:, HEALTH]
+        if self.value is not None:
+            left = left + self.value(self.model.features(state))
+        return self.discount**steps * alive * left
+
+
+@dataclass(frozen=True)
+class GoalObjective:
+    """Nearness to a goal's state: minus the mean squared difference per dimension, averaged over the steps.
+
+    LeWorldModel (arXiv 2603.19312) counts the last step; counting earlier ones too, less and less, gives gradients a
+    way (arXiv 2512.09929).
+
+    Attributes:
+        goal: state of the goal picture, (D,).
+        steps: H.
+        decay: see `PlannerConfig.goal_decay`.
+    """
+
+    goal: Tensor
+    steps: int
+    decay: float
+
+    def gain(self, step: int, state: DreamState, reward: Tensor, alive: Tensor, still_alive: Tensor) -> Tensor:
+        """As `Objective.gain`; a dream that has ended is as far away as an unrelated state."""
+        distance = (state.z - self.goal).square().mean(-1)
+        distance = still_alive * distance + (1 - still_alive) * UNRELATED
+        weights = [self.decay ** (self.steps - 1 - t) for t in range(self.steps)]
+        return -distance * (weights[step] / sum(weights))
+
+    def end(self, steps: int, state: DreamState, alive: Tensor) -> Tensor:
+        """Nothing."""
+        return torch.zeros_like(alive)
+
+
+def encoded_goal(model: WorldModel, goal: np.ndarray | Tensor) -> Tensor:
+    """State (D,) of a goal picture.
+
+    Raises:
+        ValueError: if it is no frame of the game's size.
+    """
+    frame = torch.as_tensor(goal)
+    if tuple(frame.shape) != FRAME_SHAPE or frame.dtype != torch.uint8:
+        raise ValueError(
+            f"the goal must be a frame, uint8 RGB of shape {FRAME_SHAPE}, got {frame.dtype} of {tuple(frame.shape)}; "
+            "scale pictures to 160x120 first"
+        )
+    with torch.no_grad():
+        return model.encode(frame[None, None])[0, 0]

@@ -1,0 +1,84 @@
+"""Promises of who plays by name: every name plays, equal seeds play equally, and who cannot play says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from playroom import RIGHT
+
+from doom_dream_env import options
+from doom_dream_env.agents import Agent, AgentCard
+from doom_dream_env.agents.agent import make_network
+from doom_dream_env.agents.minds import load_mind
+from doom_dream_env.agents.planning import KINDS, RECIPES
+from doom_dream_env.envs import DreamBatch
+from doom_dream_env.options import MINDS
+from doom_dream_env.world_model import WorldModel
+
+
+def dreams(model: WorldModel) -> DreamBatch:
+    batch = DreamBatch(2, weights=model)
+    batch.reset(seed=0)
+    return batch
+
+
+@pytest.mark.parametrize("name", [*MINDS, "take_cover"])
+def test_every_name_plays(name: str, immortal: WorldModel, shipped: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, "take_cover", {"horizon": 2, "rounds": 1})
+    batch = dreams(immortal)
+    pressed = batch.buttons(load_mind(name, "take_cover", immortal, seed=0)(batch))
+    assert pressed.shape == (2, 9) and not bool(pressed[:, [0, 1, 4, 5, 6, 7, 8]].any())
+    if name in ("agent", "take_cover"):
+        assert (pressed == torch.from_numpy(RIGHT)).all()
+
+
+def test_every_kind_of_planner_has_a_name() -> None:
+    assert {name.partition(":")[2] for name in MINDS if name.startswith("planner:")} == KINDS.keys()
+
+
+def test_equal_seeds_play_equally(immortal: WorldModel, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    undecided = make_network((immortal.config.feature_width, 3), "Tanh")
+    Agent(AgentCard("take_cover", immortal.fingerprint, "", "Tanh"), undecided).save(tmp_path)
+    batch = DreamBatch(64, weights=immortal)
+    batch.reset(seed=0)
+    for name in (tmp_path, "random"):
+        first, again, other = (load_mind(name, "take_cover", immortal, seed=seed)(batch) for seed in (1, 1, 2))
+        assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "scenario", "message"),
+    [
+        ("plannner", "take_cover", "'plannner' is nobody who can play: choose from agent, noop, random"),
+        ("planner:cme", "take_cover", "choose from switch, cem, mppi, gradient"),
+        ("agent", "basic", "no agent ships for basic and these weights; one does for take_cover"),
+        ("take_cover", "basic", "was trained for take_cover, not for basic"),
+    ],
+)
+def test_who_cannot_play_says_why(name: str, scenario: str, message: str, immortal: WorldModel, shipped: Agent) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_mind(name, scenario, immortal)
+
+
+def test_an_agent_of_other_weights_is_refused(model: WorldModel, shipped: Agent, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="its features mean something else"):
+        load_mind(tmp_path / "agents" / "take_cover", "take_cover", model)
+
+
+def test_a_command_line_takes_names_and_folders(tmp_path: Path) -> None:
+    assert options.mind("planner:cem") == "planner:cem" and options.mind(str(tmp_path)) == str(tmp_path)
+    with pytest.raises(options.argparse.ArgumentTypeError, match="'nobody' is nobody who can play"):
+        options.mind("nobody")
+
+
+def test_a_window_takes_a_planner(make, shipped: Agent) -> None:
+    session = make(agent="planner:cem")
+    assert session.status().player == "agent"
+    quick = SimpleNamespace(**vars(session.agent.config)) if session.agent else None
+    assert quick is not None and quick.seed == session._agent_seed
+    session.next_scenario(1)
+    assert session.agent is not None and session.agent.scenario.name == session.scenario.name

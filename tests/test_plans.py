@@ -1,0 +1,178 @@
+"""Promises of how plans are made and scored: equal luck for all, shared beginnings dreamed once, true gradients.
+
+Legend: n environments, P plans, K dreams of each, H steps, G groups of options.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from doom_dream_env.agents.planning.actions import ActionGroups
+from doom_dream_env.agents.planning.config import CEMConfig, GradientConfig, PlannerConfig, SwitchOnceConfig
+from doom_dream_env.agents.planning.objectives import UNRELATED, GoalObjective, ReturnObjective
+from doom_dream_env.agents.planning.plan import Plan, soft_weights
+from doom_dream_env.agents.planning.rollout import Luck, score_plans, score_relaxed
+from doom_dream_env.agents.planning.switching import switch_once
+from doom_dream_env.scenarios import SCENARIOS, get_scenario, press
+from doom_dream_env.world_model import DreamState, WorldModel
+
+N, P, K, H = 2, 7, 3, 5
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def begun(model: WorldModel, scenario: str = "take_cover", count: int = N) -> DreamState:
+    """The first moments of dreams."""
+    z, variables = model.initial_states[get_scenario(scenario).place]
+    return model.begin(z[:count], variables[:count], model.scenario_index(scenario, count))
+
+
+def objective(model: WorldModel, scenario: str = "take_cover", **settings: float) -> ReturnObjective:
+    return ReturnObjective.of(model, get_scenario(scenario), PlannerConfig(**settings), None)
+
+
+# ---- what can be chosen ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_option_is_found_again_from_its_buttons(name: str) -> None:
+    groups = ActionGroups.of(get_scenario(name))
+    choices = groups.sample(groups.uniform(1, 4), 50, hold=0.0, generator=generator())
+    buttons = groups.buttons(choices)
+    assert torch.equal(groups.choices(buttons), choices)
+    assert torch.equal(groups.expected_buttons(groups.one_hot(choices)), buttons)
+    assert bool(groups.exists.expand(*choices.shape, -1).gather(-1, choices[..., None]).all()), "a choice exists"
+
+
+def test_free_play_never_presses_what_excludes_each_other() -> None:
+    groups = ActionGroups.of(get_scenario("freedoom"))
+    buttons = groups.buttons(groups.sample(groups.uniform(1, 4), 200, hold=0.0, generator=generator()))
+    for one, other in ((0, 1), (2, 3), (4, 5)):
+        assert not bool((buttons[..., one] * buttons[..., other]).any())
+    assert bool(buttons.flatten(0, -2).any(0).all()), "and every button is pressed at times"
+    both = torch.from_numpy(press("MOVE_FORWARD", "MOVE_BACKWARD", "USE")).float()
+    assert groups.buttons(groups.choices(both)).tolist() == press("MOVE_FORWARD", "USE").tolist()
+
+
+def test_held_plans_change_as_rarely_as_they_are_told() -> None:
+    groups = ActionGroups.of(get_scenario("take_cover"))
+    changes = {}
+    for hold in (0.0, 0.7, 1.0):
+        plans = groups.sample(groups.uniform(1, 40), 500, hold, generator())
+        changes[hold] = float((plans[:, :, 1:] != plans[:, :, :-1]).float().mean())
+    assert changes[1.0] == 0
+    assert changes[0.0] == pytest.approx(2 / 3, abs=0.02) and changes[0.7] == pytest.approx(0.3 * 2 / 3, abs=0.02)
+
+
+def test_exhaustive_plans_are_all_that_change_once() -> None:
+    plans = switch_once(get_scenario("take_cover"), 14, (2, 5, 9))[..., 0]
+    assert len(plans) == 21 and len(plans.unique(dim=0)) == 21
+    assert int((plans[:, 1:] != plans[:, :-1]).sum(1).max()) == 1
+    assert len(switch_once(get_scenario("take_cover"), 4, (2, 5, 9))) == 9, "changes behind the horizon are left out"
+    with pytest.raises(ValueError, match="no action table.*cem"):
+        switch_once(get_scenario("freedoom"), 14, (2,))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PlannerConfig(horizon=0), "horizon must be a whole number"),
+        (lambda: PlannerConfig(dreams=1.5), "dreams must be a whole number"),  # type: ignore[arg-type]
+        (lambda: PlannerConfig(discount=1.1), "discount must be from 0 to 1"),
+        (lambda: PlannerConfig(temperature=float("nan")), "temperature must be a finite number"),
+        (lambda: PlannerConfig(horizon=3, replan_every=4), "lower replan_every"),
+        (lambda: SwitchOnceConfig(switch_after=(0,)), "switch_after must be steps of 1 or more"),
+        (lambda: CEMConfig(plans=4, elites=5), "kept ≤ elites ≤ plans"),
+        (lambda: GradientConfig(restarts=0), "restarts must be"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_by_name(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# ---- how plans are scored --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", ["take_cover", "freedoom"])
+def test_shared_beginnings_change_no_score(model: WorldModel, scenario: str) -> None:
+    """Every plan dreamed on its own, step by step, has the score that the tree of all plans gives it."""
+    groups = ActionGroups.of(get_scenario(scenario))
+    state = begun(model, scenario)
+    plans = groups.sample(groups.uniform(N, H), P, hold=0.6, generator=generator())
+    luck = Luck.draw(model, state, K, H, generator(1))
+    aim = objective(model, scenario, discount=0.9, survival_weight=0.5, health_weight=3.0)
+    found = score_plans(model, plans, groups, luck, aim, temperature=1.0)
+    assert found.shape == (N, P, K)
+    for plan in range(P):
+        dream = luck.states
+        total = torch.zeros(N * K)
+        alive = torch.ones(N * K)
+        for step in range(H):
+            buttons = groups.buttons(plans[:, plan, step]).repeat_interleave(K, 0)
+            dream, reward, continues = model.imagine(dream, buttons, noise=luck.noise[step].flatten(0, 1))
+            total += 0.9**step * (alive * reward + aim.survival_weight * alive * continues)
+            alive = alive * continues
+        total += 0.9**H * alive * aim.health_weight * dream.variables[:, 0] / 100
+        torch.testing.assert_close(found[:, plan].flatten(), total, rtol=1e-4, atol=1e-4)
+
+
+def test_all_plans_have_the_same_luck(model: WorldModel) -> None:
+    groups = ActionGroups.of(get_scenario("take_cover"))
+    state = begun(model, count=1)
+    plans = torch.ones(1, 2, H, 1, dtype=torch.long)
+    plans[0, 1, -1] = 2  # differs in the last step alone
+    luck = Luck.draw(model, state, 64, H, generator())
+    scores = score_plans(model, plans, groups, luck, objective(model), temperature=1.0)[0]
+    other = score_plans(model, plans, groups, Luck.draw(model, state, 64, H, generator(1)), objective(model), 1.0)[0]
+    between_plans = (scores[0] - scores[1]).std()
+    assert between_plans < 0.5 * (scores[0] - other[0]).std(), "two plans differ by less than two draws of luck"
+
+
+def test_survival_counts_only_where_death_alone_ends_an_episode(model: WorldModel) -> None:
+    assert objective(model, "take_cover").survival_weight > 0
+    assert objective(model, "basic").survival_weight == 0, "there, hitting the monster ends it"
+    assert objective(model, "basic", health_weight=5.0).health_weight == 0, "there is no health to keep"
+
+
+def test_a_goal_counts_the_last_step_most_and_death_as_far_away(model: WorldModel) -> None:
+    state = begun(model, count=1)
+    aim = GoalObjective(state.z[0] + 1.0, steps=3, decay=0.5)
+    one = torch.ones(1)
+    gains = [float(aim.gain(step, state, one, one, one)) for step in range(3)]
+    assert gains == pytest.approx([-1 / 7, -2 / 7, -4 / 7])
+    assert float(aim.gain(2, state, one, one, 0 * one)) == pytest.approx(-UNRELATED * 4 / 7)
+
+
+def test_the_gradient_of_a_plan_is_the_slope_of_its_score(model: WorldModel) -> None:
+    state = begun(model)
+    aim = objective(model, survival_weight=1.0, health_weight=10.0)
+    buttons = torch.full((N, H, 9), 0.5).requires_grad_()
+    (gradient,) = torch.autograd.grad(score_relaxed(model, state, buttons, aim).sum(), buttons)
+    step = 0.02
+    along = gradient / gradient.norm()
+    there, back = (score_relaxed(model, state, buttons.detach() + sign * step * along, aim) for sign in (1, -1))
+    slope = float((there - back).sum()) / (2 * step)
+    assert slope > 1e-2
+    assert float(gradient.norm()) == pytest.approx(slope, rel=0.05)
+
+
+# ---- what is found ---------------------------------------------------------------------------------------------------
+
+
+def test_what_is_left_of_a_plan_holds_its_last_step() -> None:
+    choices = torch.arange(4).reshape(1, 4, 1)
+    plan = Plan(choices, torch.zeros(1), torch.zeros(1, 4, 1, 3))
+    assert plan.later(1).choices.flatten().tolist() == [1, 2, 3, 3]
+    assert plan.later(9).choices.flatten().tolist() == [3, 3, 3, 3]
+
+
+def test_better_plans_weigh_more_whatever_the_unit_of_rewards() -> None:
+    scores = torch.tensor([[1.0, 2.0, 4.0]])
+    weights = soft_weights(scores, 0.5)
+    torch.testing.assert_close(weights, soft_weights(1000 * scores + 5, 0.5), rtol=1e-4, atol=1e-6)
+    assert bool((weights[0].diff() > 0).all()) and float(weights.sum()) == pytest.approx(1)
+    assert soft_weights(torch.ones(1, 4), 0.5).tolist() == [[0.25] * 4]
