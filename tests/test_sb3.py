@@ -152,11 +152,11 @@ def test_what_is_set_is_set_or_refused(model: WorldModel) -> None:
     VecMonitor(env).set_attr("temperature", 0.0)
     assert env.batch.temperature == 0 and env.get_attr("temperature") == [0.0] * N
     env.set_attr("temperature", 2.0, indices=range(N))
-    with pytest.raises(ValueError, match="all 4 dreams share one temperature"):
+    with pytest.raises(ValueError, match="all 4 environments share one temperature"):
         env.set_attr("temperature", 1.0, indices=[0])
     with pytest.raises(ValueError, match="temperature must be"):
         env.set_attr("temperature", -1)
-    with pytest.raises(AttributeError, match="'speed' of dreams cannot be set; render_mode and temperature can"):
+    with pytest.raises(AttributeError, match="'speed' of environments cannot be set; render_mode and temperature can"):
         env.set_attr("speed", 1)
     with pytest.raises(AttributeError, match="scenario is decided"):
         env.set_attr("scenario", "basic")

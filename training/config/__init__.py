@@ -4,24 +4,28 @@
 (`STAGE.config.json`), and tests and pipelines make the same objects in code. Nothing heavy is imported here.
 """
 
-from training.config.agents import AgentsConfig, IterateConfig
+from training.config.agents import AgentsConfig, IterateConfig, Learner
 from training.config.base import Preset, TrainingConfig
+from training.config.clone import CloneConfig
 from training.config.collect import CollectConfig, Split
 from training.config.decoder import DecoderConfig, DecoderLossWeights
 from training.config.dynamics import DynamicsConfig, DynamicsLossWeights
-from training.config.evaluation import PicturesConfig, RankingConfig, ScorecardConfig, TransferConfig
+from training.config.evaluation import EfficiencyConfig, PicturesConfig, RankingConfig, ScorecardConfig, TransferConfig
 from training.config.pipeline import PipelineConfig
 from training.config.record import record_config
 from training.config.representation import RepresentationConfig, RepresentationLossWeights
 
 __all__ = [
     "AgentsConfig",
+    "CloneConfig",
     "CollectConfig",
     "DecoderConfig",
     "DecoderLossWeights",
     "DynamicsConfig",
     "DynamicsLossWeights",
+    "EfficiencyConfig",
     "IterateConfig",
+    "Learner",
     "PicturesConfig",
     "PipelineConfig",
     "Preset",
