@@ -35,7 +35,7 @@ class CloneConfig(TrainingConfig):
 
     out: Path = Path("runs/clone")
     steps: int = 4_000
-    batch: int = 40
+    batch: int = 32
     lr: float = 1e-3
     weights: str | None = None
     preset: Preset = "nano"
@@ -44,7 +44,7 @@ class CloneConfig(TrainingConfig):
     round_steps: int = 4_000
     round_envs: int = 8
     teacher_share: float = 0.3
-    window: int = 32
+    window: int = 24
     noise: float = 0.3
     noise_share: float = 0.5
     hidden_share: float = 0.5

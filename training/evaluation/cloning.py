@@ -97,7 +97,8 @@ class Watching:
         """Where the clone foretold a change of buttons, and where the teacher changed them: step → buttons as a number.
 
         A change is foretold where the clone would press other buttons than were pressed last, so whoever repeats the
-        last action foretells none. Environments follow one another, far apart.
+        last action foretells none; while it goes on to foretell the same, that is one change. Environments follow one
+        another, far apart.
         """
         chosen, pressed, counts = (torch.stack(part) for part in zip(*self._seen, strict=True))  # T, N, …
         code = 2 ** torch.arange(len(BUTTONS))
@@ -107,7 +108,10 @@ class Watching:
         gap = true.shape[1] + 8
         found: tuple[dict[int, int], dict[int, int]] = ({}, {})
         for events, what in zip(found, (own, true), strict=True):
-            for env, step in np.argwhere((what[:, 1:] != true[:, :-1]) & running):
+            changes = (what[:, 1:] != true[:, :-1]) & running
+            goes_on = changes[:, :-1] & (what[:, 2:] == what[:, 1:-1])
+            changes[:, 1:] &= ~goes_on
+            for env, step in np.argwhere(changes):
                 events[int(env * gap + step)] = int(what[env, step + 1])
         return found
 

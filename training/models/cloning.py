@@ -109,13 +109,19 @@ def disturbed(windows: AdvisedWindows, config: CloneConfig, generator: torch.Gen
 
 @torch.no_grad()
 def own_actions(
-    network: PolicyNetwork, features: Tensor, windows: AdvisedWindows, known: Tensor, generator: torch.Generator
+    network: PolicyNetwork,
+    features: Tensor,
+    pressed: Tensor,
+    known: Tensor,
+    scenario: Tensor,
+    generator: torch.Generator,
 ) -> Tensor:
     """What the policy itself would have pressed, (B, T, 9): scheduled sampling of its own past actions.
 
-    See arXiv 1506.03099; one pass of the whole window, as in its parallel form for transformers (1906.07651).
+    See arXiv 1506.03099; one pass of the whole window, as in its parallel form for transformers (1906.07651). Arguments
+    as for `PolicyNetwork.forward`.
     """
-    logits = network(features, windows.pressed, known, windows.scenario)[:, :-1, 0]
+    logits = network(features, pressed, known, scenario)[:, :-1, 0]
     drawn = draw_buttons(logits.flatten(0, 1), generator=generator).unflatten(0, logits.shape[:2])
     return torch.cat([torch.zeros_like(drawn[:, :1]), drawn], 1)
 
@@ -129,9 +135,12 @@ def cloning_loss(
         the loss, and for the log the nats and the accuracy of the next action.
     """
     features, known = disturbed(windows, config, generator)
-    chosen = torch.rand(len(features), 1, 1, generator=generator) < config.own_share
-    own = own_actions(network, features, windows, known, generator)
-    logits = network(features, torch.where(chosen, own, windows.pressed), known, windows.scenario)
+    pressed = windows.pressed.clone()
+    chosen = torch.rand(len(features), generator=generator) < config.own_share
+    if bool(chosen.any()):
+        told = (pressed[chosen], known[chosen], windows.scenario[chosen])
+        pressed[chosen] = own_actions(network, features[chosen], *told, generator)
+    logits = network(features, pressed, known, windows.scenario)
     nats = -rows.log_probability(logits, windows.advised, windows.scenario)  # B, T, K
     nats = (nats * windows.valid).sum((0, 1)) / windows.valid.sum((0, 1)).clamp(min=1)
     loss = nats[0] + config.ahead_weight * nats[1:].mean() if len(nats) > 1 else nats[0]
