@@ -156,7 +156,7 @@ def test_the_stage_goes_on_where_it_was_and_keeps_its_policy(
         "window": 6,
         "round_steps": 24,
         "round_envs": 2,
-        "episodes": 0,
+        "score_episodes": 0,
         "threads": 1,
     }
     clone.train(CloneConfig(steps=4, rounds=0, **settings))

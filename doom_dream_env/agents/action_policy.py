@@ -232,6 +232,8 @@ class ActionPolicy:
     def __call__(self, batch: EnvBatch) -> Tensor:
         """Buttons (N, 9) for all environments."""
         logits = self.look(batch)
+        if self.generator is not None:
+            logits = logits.to(self.generator.device)
         if batch.scenario.discrete:
             table = batch.action_table.to(logits.device)
             of_rows = table_logits(logits, table)

@@ -47,7 +47,7 @@ class ImaginationConfig:
         width: of the two hidden layers of the actor; the critic's are twice as wide.
         gamma: discount of a step.
         lam: λ of the returns: 0 trusts the critic after one step, 1 never within an unroll.
-        bins: K, of the critic, between −`reach` and `reach` in symlog.
+        bins: K, of the critic, `symexp` of numbers between −`reach` and `reach`.
         reach: see `bins`.
         target_decay: of the moving average of the critic that guesses in the returns; per update.
         spread_decay: of the moving spread (5th to 95th percentile) by which returns are normalised; per unroll.
@@ -113,18 +113,13 @@ def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum((-2, -1))
 
 
-def symlog(x: Tensor) -> Tensor:
-    """sign(x)·log(1 + |x|)."""
-    return x.sign() * x.abs().log1p()
-
-
 def symexp(x: Tensor) -> Tensor:
-    """Inverse of `symlog`."""
+    """sign(x)·(exp |x| − 1): even steps of x are fine near 0 and coarse far away."""
     return x.sign() * x.abs().expm1()
 
 
 class Critic(nn.Module):
-    """Values as distributions over bins that are evenly spaced in symlog."""
+    """Values as distributions over bins that are `symexp` of evenly spaced numbers."""
 
     bins: Tensor
 

@@ -30,7 +30,7 @@ class CloneConfig(TrainingConfig):
         own_share: share of the windows whose past actions are replaced by those that the policy would have chosen.
         ahead_weight: weight of the actions behind the next one.
         weight_decay: of the optimiser.
-        episodes: real ones of each scenario to score it with; 0: none.
+        score_episodes: real ones of each scenario to score it with; 0: none.
     """
 
     out: Path = Path("runs/clone")
@@ -52,4 +52,4 @@ class CloneConfig(TrainingConfig):
     own_share: float = 0.25
     ahead_weight: float = 0.3
     weight_decay: float = 0.02
-    episodes: int = 30
+    score_episodes: int = 30

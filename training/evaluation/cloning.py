@@ -28,8 +28,9 @@ from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import BUTTONS, Scenario
 from doom_dream_env.seeds import CLONING, EVALUATION
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.files import write_atomically
+from doom_dream_env.world_model.files import read_json, write_atomically
 from training.data.advice import record_advice
+from training.data.latents import digest
 from training.evaluation.tables import markdown_table, mean_and_margin
 from training.metrics import event_f1
 from training.players.base import PlayerPolicy
@@ -132,6 +133,8 @@ def score_clone(
 ) -> dict[str, Any]:
     """Score a clone in the real game beside its teacher and random play; writes cloning.json and cloning.md.
 
+    The scores of each scenario are kept on their own as soon as they are there: a killed run goes on.
+
     Args:
         policy: the clone.
         model: the weights that it sees through.
@@ -143,7 +146,7 @@ def score_clone(
         what cloning.json holds.
     """
     worlds = {
-        scenario.name: score_in(policy, model, scenario, episodes)
+        scenario.name: kept_scores(policy, model, scenario, episodes, out / "scores" / f"{scenario.name}.json")
         for scenario in progress(scenarios, desc="scores", unit="scenario", leave=False)
         if scenario.name in TEACHERS
     }
@@ -158,6 +161,18 @@ def score_clone(
     write_atomically(out / "cloning.md", clone_table(about).encode())
     print(clone_table(about), flush=True)
     return about
+
+
+def kept_scores(
+    policy: ActionPolicy, model: WorldModel, scenario: Scenario, episodes: int, path: Path
+) -> dict[str, Any]:
+    """The scores of one scenario from a file, or made now and written there; another policy's are made anew."""
+    same = {"policy": digest(policy.network), "asked": episodes}
+    found = read_json(path) if path.exists() else {}
+    if not same.items() <= found.items():
+        found = score_in(policy, model, scenario, episodes) | same
+        write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())
+    return found
 
 
 def score_in(policy: ActionPolicy, model: WorldModel, scenario: Scenario, episodes: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Legend: B windows, T steps, F features, K actions ahead, S scenarios, n rows of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -37,6 +37,10 @@ class AdvisedWindows:
     valid: Tensor
     scenario: Tensor
 
+    def to(self, device: torch.device) -> AdvisedWindows:
+        """Copy to a device."""
+        return AdvisedWindows(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
 
 def draw_windows(
     advice: Sequence[Advice], batch: int, length: int, ahead: int, rng: np.random.Generator
@@ -55,7 +59,7 @@ def draw_windows(
         pressed[:, 0] = 0
         index = torch.full((len(begin),), scenario)
         parts.append(AdvisedWindows(own.features[steps].float(), pressed, own.advised[rows].float(), valid, index))
-    names = AdvisedWindows.__dataclass_fields__
+    names = [field.name for field in fields(AdvisedWindows)]
     return AdvisedWindows(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
@@ -64,9 +68,10 @@ class Rows:
 
     Args:
         scenarios: in the order of their indices.
+        device: where the logits are.
     """
 
-    def __init__(self, scenarios: Sequence[Scenario]) -> None:
+    def __init__(self, scenarios: Sequence[Scenario], device: torch.device | str = "cpu") -> None:
         self.discrete = torch.tensor([scenario.discrete for scenario in scenarios])
         most = max(len(scenario.action_table()) for scenario in scenarios)
         tables = torch.zeros(len(scenarios), most, len(BUTTONS))
@@ -75,7 +80,9 @@ class Rows:
             table = torch.from_numpy(scenario.action_table())
             tables[index, : len(table)] = table.float()
             self.missing[index, : len(table)] = False
-        self.choices = choices_of(tables)  # S, n, 15
+        self.choices = choices_of(tables).to(device)  # S, n, 15
+        self.discrete = self.discrete.to(device)
+        self.missing = self.missing.to(device)
 
     def log_probability(self, logits: Tensor, buttons: Tensor, scenario: Tensor) -> Tensor:
         """Log probability (B, T, K) of buttons (B, T, K, 9) under logits (B, T, K, 12), in scenarios (B,).
@@ -98,13 +105,14 @@ def disturbed(windows: AdvisedWindows, config: CloneConfig, generator: torch.Gen
     """
     count, steps, _ = windows.features.shape
     lot = torch.rand(count, 1, 1, generator=generator)
-    strength = config.noise * (lot / config.noise_share) * (lot < config.noise_share)
+    strength = config.noise * (lot / max(config.noise_share, 1e-6)) * (lot < config.noise_share)
     noise = torch.randn(windows.features.shape, generator=generator)
     known = torch.rand(count, 1, generator=generator) >= config.hidden_share
     single = torch.rand(count, steps, generator=generator) >= config.hidden_steps
     known = (known & single).float()
     known[:, 0] = 0
-    return windows.features + strength * noise, known
+    device = windows.features.device
+    return windows.features + (strength * noise).to(device), known.to(device)
 
 
 @torch.no_grad()
@@ -122,7 +130,8 @@ def own_actions(
     as for `PolicyNetwork.forward`.
     """
     logits = network(features, pressed, known, scenario)[:, :-1, 0]
-    drawn = draw_buttons(logits.flatten(0, 1), generator=generator).unflatten(0, logits.shape[:2])
+    drawn = draw_buttons(logits.flatten(0, 1).to(generator.device), generator=generator)
+    drawn = drawn.to(logits.device).unflatten(0, logits.shape[:2])
     return torch.cat([torch.zeros_like(drawn[:, :1]), drawn], 1)
 
 
@@ -136,7 +145,7 @@ def cloning_loss(
     """
     features, known = disturbed(windows, config, generator)
     pressed = windows.pressed.clone()
-    chosen = torch.rand(len(features), generator=generator) < config.own_share
+    chosen = (torch.rand(len(features), generator=generator) < config.own_share).to(features.device)
     if bool(chosen.any()):
         told = (pressed[chosen], known[chosen], windows.scenario[chosen])
         pressed[chosen] = own_actions(network, features[chosen], *told, generator)

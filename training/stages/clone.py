@@ -45,16 +45,18 @@ def train(config: CloneConfig) -> None:
     """Run the stage, or go on with it.
 
     Raises:
-        ValueError: if the weights do not know a scenario, or nobody plays one well.
+        ValueError: if the weights do not know a scenario, nobody plays one well, or several processes are to train.
     """
-    compute = compute_init("cpu", config.threads)  # games and a network this small: a GPU would wait
-    model = WorldModel.from_pretrained(config.weights)
+    compute = compute_init(config.device, config.threads)
+    if compute.ranks > 1:
+        raise ValueError(f"the stage clone runs in one process, not in {compute.ranks}: start it without torchrun")
+    model = WorldModel.from_pretrained(config.weights, compute.device)
     scenarios = [get_scenario(name) for name in config.scenarios]
     model.scenario_index([s.name for s in scenarios], len(scenarios))  # refuses what the weights do not know
-    network = new_network(config, model, scenarios)
+    network = new_network(config, model, scenarios).to(compute.device)
     optimiser = Optimiser(network, config.optimizer, config.lr, config.steps, config.weight_decay)
     log = RunLog(config.out / "clone", compute)
-    rows = Rows(scenarios)
+    rows = Rows(scenarios, compute.device)
     advice = [first_advice(config, model, scenario) for scenario in scenarios]
     for phase in range(config.rounds + 1):
         if phase:
@@ -65,7 +67,8 @@ def train(config: CloneConfig) -> None:
 
         def fetch(step: int, learned: list[Advice]) -> AdvisedWindows:
             rng = np.random.default_rng((config.seed, RANDOM_STREAM, step))
-            return draw_windows(learned, config.batch, config.window, network.config.ahead, rng)
+            windows = draw_windows(learned, config.batch, config.window, network.config.ahead, rng)
+            return windows.to(compute.device)
 
         def step_loss(step: int, windows: AdvisedWindows) -> tuple[Tensor, Numbers]:
             return cloning_loss(network, windows, rows, config, seeded(config.seed, RANDOM_STREAM, step))
@@ -87,8 +90,8 @@ def train(config: CloneConfig) -> None:
     policy = ActionPolicy(network)
     policy.save(config.out / POLICY)
     print(f"the policy is in {config.out / POLICY}", flush=True)
-    if config.episodes:
-        score_clone(policy, model, scenarios, config.episodes, config.out)
+    if config.score_episodes:
+        score_clone(policy, model, scenarios, config.score_episodes, config.out)
 
 
 def new_network(config: CloneConfig, model: WorldModel, scenarios: Sequence[Scenario]) -> PolicyNetwork:
