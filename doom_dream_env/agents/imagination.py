@@ -4,8 +4,7 @@ After Dreamer 3 (arXiv 2301.04104) and Dreamer 4 (2509.24527): many dreams are u
 critic's own guesses say how good each action was; the critic learns them as a two-hot distribution over symexp bins, so
 that one setting fits returns of 1 and of 2000. The actor learns by REINFORCE with normalised returns, or by PMPO, which
 asks only whether an action was better than expected, not by how much. Every dream keeps one dropout mask of the
-dynamics from its beginning to its end: an ensemble, whose members' mistakes no actor can learn to exploit. What is left
-is an `Agent` like any other.
+dynamics to its end: an ensemble, whose members' mistakes no actor can learn to exploit. What is left is an `Agent`.
 
     agent, curve = learn_in_imagination(DreamBatch(128, "take_cover"), ImaginationConfig(), seed=0)
 
@@ -52,7 +51,7 @@ class ImaginationConfig:
         target_decay: of the moving average of the critic that guesses in the returns; per update.
         spread_decay: of the moving spread (5th to 95th percentile) by which returns are normalised; per unroll.
         objective: "reinforce", or "pmpo": the sign of the advantage alone.
-        alpha: of PMPO, weight of the actions that were better than expected; the others get the rest.
+        alpha: of PMPO, weight of what was better than expected; the rest is that of the others.
         kl: weight of the divergence from the prior policy; without one, from the actor that played the unroll (a
             trust region, so that an unroll can be learned from more than once).
         entropy: weight of the actor's entropy.
@@ -234,7 +233,7 @@ class Learner:
         self.critic = Critic(features, config).to(device)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         self.parameters = [*self.actor.parameters(), *self.critic.parameters()]
-        self.optimiser = torch.optim.Adam(self.parameters, config.learning_rate, eps=1e-8)
+        self.optimiser = torch.optim.Adam(self.parameters, config.learning_rate)
         self.spread = 0.0  # of returns, a moving average that is corrected for its beginning
         self.unrolls = 0
 
@@ -314,7 +313,7 @@ def learn_in_imagination(
     started = time.perf_counter()
     scenario = batch.scenario
     actions = len(batch.action_table) if scenario.discrete else len(BUTTONS)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # networks take their first weights from torch's own generator
         torch.manual_seed(seed)
         learner = Learner(batch.model.config.feature_width, actions, not scenario.discrete, c, batch.device)
     generator = torch.Generator(batch.device).manual_seed(seed)
@@ -322,10 +321,9 @@ def learn_in_imagination(
     total = torch.zeros(batch.num_envs, device=batch.device)
     recent = torch.zeros(0, device=batch.device)
     batch.reset(seed=seed)
-    label = f"imagination in {scenario.name}"
+    done = 0
     # One thread: networks this small are slower on two.
-    with progress_bar(total=c.steps, desc=label, leave=False, disable=not progress) as bar, at_most(1):
-        done = 0
+    with progress_bar(total=c.steps, desc="imagination", leave=False, disable=not progress) as bar, at_most(1):
         while done < c.steps:
             unroll = imagine(batch, learner.actor, prior, c.unroll, generator)
             learner.learn(unroll, generator)
