@@ -100,3 +100,14 @@ def test_the_best_of_several_seeds_is_kept(weights: Path, tmp_path: Path) -> Non
     agents.train(config)
     again = [(folder / "agent.safetensors").stat().st_mtime_ns for folder in seeds]
     assert written == again, "a finished agent was trained again"
+
+
+def test_agents_learn_in_imagination_when_asked(weights: Path, tmp_path: Path) -> None:
+    config = AgentsConfig(
+        weights=str(weights), scenarios=(SCENARIO,), learner="dreamer", seeds=1, steps=2048, episodes=2, work=tmp_path
+    )
+    agents.train(config)
+    (folder,) = tmp_path.glob(f"*/{SCENARIO}/dreamer-0")
+    assert Agent.load(folder).card.hyper_parameters["algorithm"] == "imagination, reinforce"
+    with pytest.raises(ValueError, match="only --learner dreamer is kept near a --prior"):
+        agents.train(AgentsConfig(weights=str(weights), prior=tmp_path))

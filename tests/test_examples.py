@@ -46,6 +46,14 @@ def test_train_sb3_trains_in_the_dream_and_scores_in_reality(run, weights):
     assert score and 4 < float(score[1]) <= 2100  # +1 for every tic alive, and nobody dies in the first step
 
 
+def test_dreamer_learns_in_the_dream_and_plays_the_game(run, weights, tmp_path):
+    arguments = ("--weights", weights, "--steps", 64, "--envs", 4, "--unroll", 8, "--episodes", 1)
+    out = run("dreamer.py", *arguments, "--objective", "pmpo", "--out", tmp_path / "agent")
+    score = re.search(r"real take_cover: mean return (\S+) ± ", out)
+    assert score and 4 < float(score[1]) <= 2100 and "64 imagined steps" in out
+    assert (tmp_path / "agent" / "agent.json").is_file()
+
+
 def test_vectorised_reports_both_interfaces(run, weights):
     out = run("vectorised.py", "--weights", weights, "--steps", 8, "--envs", 3)
     speeds = dict(re.findall(r"(gym\.make_vec|DreamBatch)\s+([\d,]+) steps/s in 3 dreams", out))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.metrics import auc, correlation, effective_rank, ks, psnr, skill, spearman
+from training.metrics import auc, correlation, effective_rank, event_f1, ks, psnr, skill, spearman
 
 D = 16
 
@@ -60,3 +60,11 @@ def test_correlations_of_known_samples() -> None:
 def test_psnr_of_known_errors() -> None:
     assert psnr(torch.tensor(0.01)) == pytest.approx(20)
     assert psnr(torch.tensor(0.0)) == pytest.approx(100), "a perfect picture has a finite score"
+
+
+def test_events_are_hit_once_and_near() -> None:
+    happened = {10: 1, 20: 2, 30: 1}
+    assert event_f1({9: 1, 20: 2, 31: 1}, happened) == 1.0
+    assert event_f1({9: 1, 10: 1, 11: 1}, happened) == pytest.approx(2 * 1 / 6)  # one hit, however often it is said
+    assert event_f1({10: 2, 22: 2}, happened) == 0.0  # the wrong one, and one too late
+    assert math.isnan(event_f1({}, {})) and event_f1({}, happened) == 0.0

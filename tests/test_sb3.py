@@ -15,7 +15,7 @@ from conftest import random_frames
 from env_tools import NUM_ENVS, actions, dreams, is_start
 from stable_baselines3.common.vec_env import VecMonitor
 
-from doom_dream_env.envs import DreamBatch, DreamDoomVecEnv
+from doom_dream_env.envs import DreamBatch, DreamDoomVecEnv, LatentVecEnv, RealBatch
 from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.world_model import WorldModel
 
@@ -152,11 +152,11 @@ def test_what_is_set_is_set_or_refused(model: WorldModel) -> None:
     VecMonitor(env).set_attr("temperature", 0.0)
     assert env.batch.temperature == 0 and env.get_attr("temperature") == [0.0] * N
     env.set_attr("temperature", 2.0, indices=range(N))
-    with pytest.raises(ValueError, match="all 4 dreams share one temperature"):
+    with pytest.raises(ValueError, match="all 4 environments share one temperature"):
         env.set_attr("temperature", 1.0, indices=[0])
     with pytest.raises(ValueError, match="temperature must be"):
         env.set_attr("temperature", -1)
-    with pytest.raises(AttributeError, match="'speed' of dreams cannot be set; render_mode and temperature can"):
+    with pytest.raises(AttributeError, match="'speed' of environments cannot be set; render_mode and temperature can"):
         env.set_attr("speed", 1)
     with pytest.raises(AttributeError, match="scenario is decided"):
         env.set_attr("scenario", "basic")
@@ -221,3 +221,19 @@ def test_max_episode_steps_truncates_after_exactly_so_many_steps(immortal: World
         *_, dones, infos = env.step(actions(step))
         assert dones.all() if step % limit == 0 else not dones.any()
         assert all(info.get("TimeLimit.truncated", False) == (step % limit == 0) for info in infos)
+
+
+def test_real_games_are_a_vecenv_too(model: WorldModel) -> None:
+    dream = DreamDoomVecEnv(2, weights=model)
+    env = VecMonitor(LatentVecEnv(RealBatch(2, weights=model, max_episode_steps=3)))
+    assert env.observation_space == dream.observation_space and env.action_space == dream.action_space
+    env.seed(0)
+    env.reset()
+    for _ in range(3):
+        observations, rewards, dones, infos = env.step(np.ones(2, np.int64))
+    assert dones.all() and (rewards == 4).all()
+    assert all(info["TimeLimit.truncated"] and info["episode"]["r"] == 12 for info in infos)
+    assert not np.array_equal(infos[0]["terminal_observation"], observations[0]), "the next episode has not begun"
+    with pytest.raises(AttributeError, match="'temperature' of environments cannot be set; render_mode can"):
+        env.venv.set_attr("temperature", 0.5)
+    env.close()

@@ -5,6 +5,8 @@ Legend: N samples, D, F and K widths.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -103,3 +105,24 @@ def frechet(one: Floats, two: Floats) -> float:
     shared = np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(0)).sum()
     between = np.square(one.mean(0) - two.mean(0)).sum()
     return float(between + np.trace(first) + np.trace(second) - 2 * shared)
+
+
+def event_f1(foretold: Mapping[int, int], happened: Mapping[int, int], slack: int = 1) -> float:
+    """F1 of foretold events, each of which may stand for one that happened at most `slack` steps away.
+
+    Args:
+        foretold: step → what was foretold.
+        happened: step → what happened.
+        slack: steps.
+
+    Returns:
+        2·hits / (foretold + happened); NaN when there is neither.
+    """
+    waiting = dict(foretold)
+    left = dict(happened)
+    for offset in sorted(range(-slack, slack + 1), key=abs):  # the nearest first
+        for step, what in list(waiting.items()):
+            if left.get(step + offset) == what:
+                del left[step + offset], waiting[step]
+    total = len(foretold) + len(happened)
+    return 2 * (len(foretold) - len(waiting)) / total if total else float("nan")

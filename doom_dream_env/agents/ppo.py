@@ -1,4 +1,4 @@
-"""Stable-Baselines3's PPO, trained entirely inside the dream."""
+"""Stable-Baselines3's PPO, trained entirely inside the dream (or, to compare, in the game)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 from tqdm import tqdm
 
 from doom_dream_env.agents.agent import Agent
-from doom_dream_env.envs.sb3 import DreamDoomVecEnv
+from doom_dream_env.envs.base import LatentBatch
+from doom_dream_env.envs.batch import DreamBatch
+from doom_dream_env.envs.sb3 import LatentVecEnv
 from doom_dream_env.progress import progress as progress_bar
 from doom_dream_env.threads import at_most
 from doom_dream_env.world_model import WorldModel
 
 N_ENVS = 64
+UPDATE_STEPS = 2048  # steps of all environments between two updates
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,6 @@ RECIPES = {
     "predict_position": PPORecipe(steps=150_000, horizon=None),
 }
 SETTINGS: dict[str, Any] = {
-    "n_steps": 32,
     "batch_size": 512,
     "n_epochs": 4,
     "learning_rate": 5e-4,
@@ -86,6 +88,28 @@ class LearningCurve(BaseCallback):
             self._recent = self._recent[-self.SHOWN :]
 
 
+def make_dreams(
+    world_model: WorldModel, scenario: str, num_envs: int = N_ENVS, temperature: float | None = None
+) -> DreamBatch:
+    """Dreams as the scenario's recipe wants them.
+
+    Args:
+        world_model: the dream.
+        scenario: name of the scenario.
+        num_envs: dreams side by side.
+        temperature: None: that of the recipe.
+    """
+    recipe = RECIPES.get(scenario, PPORecipe())
+    return DreamBatch(
+        num_envs,
+        scenario,
+        temperature=recipe.temperature if temperature is None else temperature,
+        weights=world_model,
+        initial_states="episode_start" if recipe.horizon is None else "anywhere",
+        max_episode_steps=recipe.horizon,
+    )
+
+
 def train_in_dream(
     world_model: WorldModel,
     scenario: str,
@@ -108,22 +132,35 @@ def train_in_dream(
     Returns:
         the agent, and (steps, mean dreamed return of recent episodes) along the way.
     """
+    steps = RECIPES.get(scenario, PPORecipe()).steps if steps is None else steps
+    return train_ppo(make_dreams(world_model, scenario, temperature=temperature), steps, seed=seed, progress=progress)
+
+
+def train_ppo(
+    batch: LatentBatch, steps: int, *, seed: int = 0, progress: bool = True
+) -> tuple[Agent, list[tuple[int, float]]]:
+    """Train PPO on features in any batch of environments, dreamed or real.
+
+    Args:
+        batch: where to play. Whatever its number of environments, an update is made every `UPDATE_STEPS` steps.
+        steps: environment steps, all environments together.
+        seed: of policy and environments.
+        progress: show a progress bar.
+
+    Returns:
+        the agent, and (steps, mean return of recent episodes) along the way.
+
+    Raises:
+        ValueError: if `UPDATE_STEPS` is no multiple of the number of environments.
+    """
+    if UPDATE_STEPS % batch.num_envs:
+        raise ValueError(f"the number of environments must divide {UPDATE_STEPS}, got {batch.num_envs}")
     started = time.perf_counter()
-    recipe = RECIPES.get(scenario, PPORecipe())
-    steps = recipe.steps if steps is None else steps
-    temperature = recipe.temperature if temperature is None else temperature
-    dreams = DreamDoomVecEnv(
-        N_ENVS,
-        scenario,
-        temperature=temperature,
-        weights=world_model,
-        initial_states="episode_start" if recipe.horizon is None else "anywhere",
-        max_episode_steps=recipe.horizon,
-    )
+    scenario = batch.scenario.name
     # Features have a known scale already, rewards have not. The monitor stands inside: it sees rewards as they are.
-    scaled = VecNormalize(VecMonitor(dreams), norm_obs=False, gamma=SETTINGS["gamma"])
+    scaled = VecNormalize(VecMonitor(LatentVecEnv(batch)), norm_obs=False, gamma=SETTINGS["gamma"])
     scaled.seed(seed)
-    model = PPO("MlpPolicy", scaled, seed=seed, device="cpu", **SETTINGS)
+    model = PPO("MlpPolicy", scaled, n_steps=UPDATE_STEPS // batch.num_envs, seed=seed, device="cpu", **SETTINGS)
     # One thread: networks and batches this small are slower on two (measured: 8,192 steps in 2.3 s and 3.4 s).
     with progress_bar(total=steps, desc=f"PPO in {scenario}", leave=False, disable=not progress) as bar, at_most(1):
         curve = LearningCurve(bar)
@@ -131,12 +168,12 @@ def train_in_dream(
     agent = Agent.from_sb3(
         model,
         scenario,
-        world_model,
+        batch.model,
         algorithm="PPO",
         steps=steps,
         seed=seed,
-        temperature=temperature,
-        horizon=recipe.horizon,
+        temperature=getattr(batch, "temperature", None),
+        horizon=batch.time_limit if batch.time_limit < batch.scenario.time_limit else None,
         seconds=round(time.perf_counter() - started),
     )
     return agent, curve.points

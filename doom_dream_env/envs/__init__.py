@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from doom_dream_env.envs.game import Game
     from doom_dream_env.envs.games import GameBatch
     from doom_dream_env.envs.real import RealBatch, RealDoomEnv
-    from doom_dream_env.envs.sb3 import DreamDoomVecEnv
+    from doom_dream_env.envs.sb3 import DreamDoomVecEnv, LatentVecEnv
     from doom_dream_env.envs.vector import DreamDoomVectorEnv
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Game",
     "GameBatch",
     "LatentBatch",
+    "LatentVecEnv",
     "RealBatch",
     "RealDoomEnv",
 ]
@@ -39,7 +40,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "game": ["Game"],
         "games": ["GameBatch"],
         "real": ["RealBatch", "RealDoomEnv"],
-        "sb3": ["DreamDoomVecEnv"],
+        "sb3": ["DreamDoomVecEnv", "LatentVecEnv"],
         "vector": ["DreamDoomVectorEnv"],
     },
 )

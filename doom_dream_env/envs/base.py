@@ -228,9 +228,11 @@ class LatentBatch(EnvBatch):
         self._state: DreamState | None = None
         self._picture_threads = AdaptiveThreads(self.num_envs >= PICTURES_WORTH_SPLITTING)
         self._features: tuple[DreamState, Tensor] | None = None  # of the state that they were computed from
+        self._continues = torch.ones(self.num_envs, device=self.device)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"model": WeightsReference(self.model), "_state": self.state, "_features": None}
+        own = {"_state": self.state, "_features": None, "_continues": self.continues}
+        return self.__dict__ | {"model": WeightsReference(self.model)} | own
 
     def __setstate__(self, values: dict[str, Any]) -> None:
         self.__dict__.update(values | {"model": values["model"].model})
@@ -277,6 +279,16 @@ class LatentBatch(EnvBatch):
     def variables(self) -> Tensor:
         """Game variables (N, V) in the game's units."""
         return self._running().variables.clone()
+
+    @property
+    @isolated
+    def continues(self) -> Tensor:
+        """Probability with which the last step let each episode go on, (N,): the dream's own; in a game 0 or 1.
+
+        What a dream returns as `terminated` is a draw from it. Learners that weigh the future by it learn from less
+        chance.
+        """
+        return self._continues.clone()
 
     @isolated
     def drift(self) -> Tensor:

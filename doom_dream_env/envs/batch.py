@@ -150,6 +150,7 @@ class DreamBatch(LatentBatch):
             terminated = torch.rand(self.num_envs, generator=self.generator, device=self.device) >= continues
         else:
             terminated = continues < 0.5
+        self._continues = continues
         return reward, terminated, torch.zeros_like(terminated)
 
     @isolated

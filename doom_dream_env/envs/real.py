@@ -109,6 +109,7 @@ class RealBatch(LatentBatch):
         _, reward, terminated, truncated = self._game_batch.step(buttons, allow_ended=True)
         variables = self._game_variables()[:, None]
         self.state = self.model.observe(self.frames()[:, None], buttons[:, None], self._running(), variables)
+        self._continues = 1 - terminated.float()
         return reward, terminated, truncated
 
     def pixels(self) -> Tensor:

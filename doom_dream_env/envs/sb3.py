@@ -1,67 +1,44 @@
-"""The dream for Stable-Baselines3, which has vector environments of its own."""
+"""Dreams and real games for Stable-Baselines3, which has vector environments of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from stable_baselines3.common.vec_env import VecEnv
 
+from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.batch import DreamBatch
-from doom_dream_env.envs.settings import DECIDED_WHEN_MADE, DreamSettings
+from doom_dream_env.envs.settings import DECIDED_WHEN_MADE, DreamSettings, Settings
 from doom_dream_env.envs.spaces import make_spaces, observe, steps_per_second, tell
 from doom_dream_env.world_model import WorldModel
 
-# What each dream has of its own; all others of a batch's attributes are shared.
+# What each environment has of its own; all others of a batch's attributes are shared.
 OWN_ATTRIBUTES = ("done", "features", "seeds", "steps", "variables")
 OWN_METHODS = ("drift", "render", "reset")
-SETTABLE = ("render_mode", "temperature")
 
 
-class DreamDoomVecEnv(DreamSettings, VecEnv):
-    """N dreams as an SB3 `VecEnv`: those that end begin anew at once.
+class LatentVecEnv(Settings, VecEnv):
+    """A `LatentBatch`, dreamed or real, as an SB3 `VecEnv`: episodes that end begin anew at once.
 
     `infos[i]["terminal_observation"]` holds their last sight. SB3's `VecMonitor` around it records episodes' returns.
-    The dreams are one batch and no objects of their own: `get_attr` and `env_method` answer for the environments they
-    are asked about, and what only all dreams together have is refused. A subclass may add methods that return one value
-    for each environment, such as the `action_masks` of sb3-contrib.
-    Arguments as for `DreamDoomEnv`, and:
+    The environments are one batch and no objects of their own: `get_attr` and `env_method` answer for those that they
+    are asked about, and what only all of them together have is refused. A subclass may add methods that return one
+    value for each environment, such as the `action_masks` of sb3-contrib.
 
     Args:
-        num_envs: number of dreams.
-        initial_states: as for `DreamBatch`.
-        max_episode_steps: a shorter time limit in steps than the scenario's own.
+        batch: the environments: a `DreamBatch`, or a `RealBatch` to train in the real game.
+        observation: "features" or "pixels".
     """
 
-    def __init__(
-        self,
-        num_envs: int,
-        scenario: str = "take_cover",
-        *,
-        observation: str = "features",
-        temperature: float = 1.0,
-        device: str = "cpu",
-        weights: WorldModel | str | Path | None = None,
-        initial_states: str = "episode_start",
-        max_episode_steps: int | None = None,
-        map: str | None = None,
-        wad: str | Path | None = None,
-    ) -> None:
-        self.batch = DreamBatch(
-            num_envs,
-            scenario,
-            temperature=temperature,
-            device=device,
-            weights=weights,
-            initial_states=initial_states,
-            max_episode_steps=max_episode_steps,
-            map=map,
-            wad=wad,
-        )
+    settable: ClassVar[tuple[str, ...]] = ("render_mode",)
+
+    def __init__(self, batch: LatentBatch, observation: str = "features") -> None:
+        self.batch = batch
         self.observation = observation
         self.render_mode = "rgb_array"
         super().__init__(self.batch.num_envs, *make_spaces(self.batch, observation))
@@ -75,7 +52,7 @@ class DreamDoomVecEnv(DreamSettings, VecEnv):
     def reset(self) -> np.ndarray:
         """Begin new episodes in all environments.
 
-        The dreams share one generator: of the seeds given to `seed()`, the first seeds it, once. Options given to
+        The environments share one generator: of the seeds given to `seed()`, the first seeds it, once. Options given to
         `set_options()` are used once as well; environments may have different ones.
 
         Raises:
@@ -124,7 +101,8 @@ class DreamDoomVecEnv(DreamSettings, VecEnv):
         return list(self.batch.pixels().cpu().numpy())
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Stop what runs outside this process's memory."""
+        self.batch.close()
 
     # ---- one by one --------------------------------------------------------------------------------------------------
 
@@ -139,10 +117,11 @@ class DreamDoomVecEnv(DreamSettings, VecEnv):
     def _added(self, name: str) -> bool:
         """Does the attribute come from a subclass, or was it set by its constructor?"""
         own = name in vars(self) and name not in ("batch", "num_envs")
-        return own or (hasattr(type(self), name) and not hasattr(DreamDoomVecEnv, name))
+        here = any(hasattr(kind, name) for kind in (LatentVecEnv, DreamDoomVecEnv))
+        return own or (hasattr(type(self), name) and not here)
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """An attribute of each environment asked for: of these dreams, of a subclass, or of the `DreamBatch`.
+        """An attribute of each environment asked for: of these environments, of a subclass, or of the batch.
 
         Raises:
             AttributeError: if there is none, or if it is a method that `env_method` refuses.
@@ -156,15 +135,16 @@ class DreamDoomVecEnv(DreamSettings, VecEnv):
         if self._added(attr_name):
             value = getattr(self, attr_name)
             return [partial(self._call_one, attr_name, env) if callable(value) else value for env in asked]
-        value = self.temperature if attr_name == "temperature" else getattr(self.batch, attr_name, None)
+        value = getattr(self.batch, attr_name, None)
         if attr_name.startswith("_") or callable(value) or not hasattr(self.batch, attr_name):
             raise AttributeError(
-                f"one dream of a DreamDoomVecEnv has no {attr_name!r}; what all of them have together is in its .batch"
+                f"one environment of a {type(self).__name__} has no {attr_name!r}; "
+                "what all of them have together is in its .batch"
             )
         return [value] * len(asked)
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set the temperature, the render mode, or an attribute that a subclass added; the environments share it.
+        """Set what is `settable`, or an attribute that a subclass added; the environments share it.
 
         Raises:
             AttributeError: on any other name.
@@ -172,10 +152,10 @@ class DreamDoomVecEnv(DreamSettings, VecEnv):
         """
         if attr_name in DECIDED_WHEN_MADE:
             setattr(self, attr_name, value)  # refuses, and says why
-        if attr_name not in SETTABLE and (not self._added(attr_name) or attr_name.startswith("_")):
-            raise AttributeError(f"{attr_name!r} of dreams cannot be set; {' and '.join(SETTABLE)} can")
+        if attr_name not in self.settable and (not self._added(attr_name) or attr_name.startswith("_")):
+            raise AttributeError(f"{attr_name!r} of environments cannot be set; {' and '.join(self.settable)} can")
         if set(self._asked(indices)) != set(range(self.num_envs)):
-            raise ValueError(f"all {self.num_envs} dreams share one {attr_name}: set it without indices")
+            raise ValueError(f"all {self.num_envs} environments share one {attr_name}: set it without indices")
         setattr(self, attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
@@ -201,8 +181,8 @@ class DreamDoomVecEnv(DreamSettings, VecEnv):
             method = getattr(self, method_name)
         else:
             raise AttributeError(
-                f"one dream of a DreamDoomVecEnv has no method {method_name!r}, only {', '.join(OWN_METHODS)}; "
-                "what all of them do together is in its .batch"
+                f"one environment of a {type(self).__name__} has no method {method_name!r}, "
+                f"only {', '.join(OWN_METHODS)}; what all of them do together is in its .batch"
             )
         results = method(*method_args, **method_kwargs)
         if not hasattr(results, "__len__") or len(results) != self.num_envs:
@@ -216,7 +196,7 @@ class DreamDoomVecEnv(DreamSettings, VecEnv):
         self, envs: list[int], *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> list[tuple[np.ndarray, dict[str, Any]]]:
         if seed is not None and len(set(envs)) < self.num_envs:
-            raise ValueError(f"all {self.num_envs} dreams share one generator: give a seed without indices")
+            raise ValueError(f"all {self.num_envs} environments share one generator: give a seed without indices")
         self.batch.reset(np.isin(np.arange(self.num_envs), envs), seed=seed, options=options)
         told = tell(self.batch)
         infos = [{name: values[env] for name, values in told.items()} for env in range(self.num_envs)]
@@ -231,3 +211,45 @@ class DreamDoomVecEnv(DreamSettings, VecEnv):
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
         """Environments are never wrapped one by one."""
         return [False] * len(self._asked(indices))
+
+
+class DreamDoomVecEnv(DreamSettings, LatentVecEnv):
+    """N dreams as an SB3 `VecEnv`.
+
+    Arguments as for `DreamDoomEnv`, and:
+
+    Args:
+        num_envs: number of dreams.
+        initial_states: as for `DreamBatch`.
+        max_episode_steps: a shorter time limit in steps than the scenario's own.
+    """
+
+    batch: DreamBatch
+    settable = ("render_mode", "temperature")
+
+    def __init__(
+        self,
+        num_envs: int,
+        scenario: str = "take_cover",
+        *,
+        observation: str = "features",
+        temperature: float = 1.0,
+        device: str = "cpu",
+        weights: WorldModel | str | Path | None = None,
+        initial_states: str = "episode_start",
+        max_episode_steps: int | None = None,
+        map: str | None = None,
+        wad: str | Path | None = None,
+    ) -> None:
+        batch = DreamBatch(
+            num_envs,
+            scenario,
+            temperature=temperature,
+            device=device,
+            weights=weights,
+            initial_states=initial_states,
+            max_episode_steps=max_episode_steps,
+            map=map,
+            wad=wad,
+        )
+        super().__init__(batch, observation)

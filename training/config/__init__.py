@@ -4,12 +4,13 @@
 (`STAGE.config.json`), and tests and pipelines make the same objects in code. Nothing heavy is imported here.
 """
 
-from training.config.agents import AgentsConfig, IterateConfig
+from training.config.agents import AgentsConfig, IterateConfig, Learner
 from training.config.base import Preset, TrainingConfig
+from training.config.clone import CloneConfig
 from training.config.collect import CollectConfig, Split
 from training.config.decoder import DecoderConfig, DecoderLossWeights
 from training.config.dynamics import DynamicsConfig, DynamicsLossWeights
-from training.config.evaluation import PicturesConfig, RankingConfig, ScorecardConfig, TransferConfig
+from training.config.evaluation import EfficiencyConfig, PicturesConfig, RankingConfig, ScorecardConfig, TransferConfig
 from training.config.pipeline import PipelineConfig
 from training.config.planning import DistilConfig, PlanningConfig
 from training.config.record import record_config
@@ -17,13 +18,16 @@ from training.config.representation import RepresentationConfig, RepresentationL
 
 __all__ = [
     "AgentsConfig",
+    "CloneConfig",
     "CollectConfig",
     "DecoderConfig",
     "DecoderLossWeights",
     "DistilConfig",
     "DynamicsConfig",
     "DynamicsLossWeights",
+    "EfficiencyConfig",
     "IterateConfig",
+    "Learner",
     "PicturesConfig",
     "PipelineConfig",
     "PlanningConfig",

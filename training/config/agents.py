@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+Learner = Literal["ppo", "dreamer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +16,8 @@ class AgentsConfig:
     Attributes:
         weights: name or folder of the world model's weights; None: the best that ship.
         scenarios: None: all of the weights that have an action table.
+        learner: ppo, or dreamer: actor and critic that learn in imagination (`doom_dream_env.agents.imagination`).
+        prior: of dreamer: the folder of a cloned action policy that it is kept near; None: nobody.
         seeds: agents of each scenario, of which one is kept.
         steps: dreamed steps of each; None: those of the scenario's recipe (`doom_dream_env.agents.ppo`).
         episodes: real and dreamed, by which they are compared.
@@ -23,6 +28,8 @@ class AgentsConfig:
 
     weights: str | None = None
     scenarios: tuple[str, ...] | None = None
+    learner: Learner = "ppo"
+    prior: Path | None = None
     seeds: int = 3
     steps: int | None = None
     episodes: int = 100

@@ -22,6 +22,10 @@ AT_LEAST_ONE = (
     "window",
     "rollout",
     "episodes",
+    "envs",
+    "resamples",
+    "round_envs",
+    "round_steps",
 )
 
 

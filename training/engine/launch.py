@@ -40,11 +40,13 @@ STAGES = {
     "decoder": Stage(settings.DecoderConfig, "training.stages.decoder", "train"),
     "agents": Stage(settings.AgentsConfig, "training.stages.agents", "train"),
     "distil": Stage(settings.DistilConfig, "training.stages.distil", "train"),
+    "clone": Stage(settings.CloneConfig, "training.stages.clone", "train"),
     "iterate": Stage(settings.IterateConfig, "training.stages.iterate", "iterate"),
     "pipeline": Stage(settings.PipelineConfig, "training.pipeline", "run"),
     "scorecard": Stage(settings.ScorecardConfig, "training.evaluation.scorecard", "run"),
     "pictures": Stage(settings.PicturesConfig, "training.evaluation.pictures", "run"),
     "transfer": Stage(settings.TransferConfig, "training.evaluation.transfer", "run"),
+    "efficiency": Stage(settings.EfficiencyConfig, "training.evaluation.efficiency", "run"),
     "ranking": Stage(settings.RankingConfig, "training.evaluation.ranking", "run"),
     "planning": Stage(settings.PlanningConfig, "training.evaluation.planning", "run"),
 }
@@ -80,7 +82,7 @@ def run_folder(config: Any) -> Path | None:
         return config.folder
     if isinstance(config, settings.AgentsConfig):
         return config.work
-    if isinstance(config, (TrainingConfig, settings.IterateConfig, settings.DistilConfig)):
+    if isinstance(config, (TrainingConfig, settings.IterateConfig, settings.DistilConfig, settings.EfficiencyConfig)):
         return config.out
     return None
 

@@ -1,6 +1,7 @@
 """Train the agents that ship: several of each scenario in the dream, of which the one that plays best for real is kept.
 
     python -m training agents --weights nano --scenarios take_cover basic --seeds 3 --out doom_dream_env/agents
+    python -m training agents --learner dreamer --prior runs/clone/policy --scenarios take_cover
 
 Nothing is learned in the real game; it only chooses among the seeds, in games of its own, so that reports on other
 games are not flattered. What is finished is kept below `work`: a killed run goes on when the same command is given
@@ -44,18 +45,26 @@ class Job:
 
 
 def train(config: AgentsConfig) -> None:
-    """Train all agents, several at a time, and keep the best of each scenario."""
+    """Train all agents, several at a time, and keep the best of each scenario.
+
+    Raises:
+        ValueError: if there is a prior for a learner that takes none.
+    """
+    if config.prior is not None and config.learner != "dreamer":
+        raise ValueError("only --learner dreamer is kept near a --prior; leave it out, or choose that learner")
     model = WorldModel.from_pretrained(config.weights)
     weights = find_weights(config.weights)
     names = config.scenarios or tuple(name for name in model.config.scenarios if get_scenario(name).discrete)
     work = config.work / model.fingerprint
     record_config(config, work / "agents.config.json")
-    jobs = [Job(name, seed, work / name / f"seed-{seed}") for name in names for seed in range(config.seeds)]
+    kind = "seed" if config.learner == "ppo" else config.learner if config.prior is None else f"{config.learner}-prior"
+    jobs = [Job(name, seed, work / name / f"{kind}-{seed}") for name in names for seed in range(config.seeds)]
+    settings = (config.episodes, config.learner, config.prior)
     workers = config.workers or len(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker) as pool:
         futures = [
-            pool.submit(trained_agent, weights, job.scenario, job.folder, config.steps, job.seed, config.episodes)
+            pool.submit(trained_agent, weights, job.scenario, job.folder, config.steps, job.seed, *settings)
             for job in jobs
         ]
         scores = [future.result() for future in progress(futures, desc="agents", unit="agent")]

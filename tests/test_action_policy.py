@@ -1,0 +1,210 @@
+"""Promises of the action policy: one head for all worlds, the same alone and in windows, and a file that is checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from doom_dream_env.agents.action_policy import SIZES, ActionPolicy, ActionPolicyConfig, PolicyNetwork
+from doom_dream_env.agents.choices import (
+    N_CHOICES,
+    N_LOGITS,
+    button_logits,
+    choices_of,
+    draw_buttons,
+    log_probabilities,
+    table_logits,
+)
+from doom_dream_env.envs import DreamBatch
+from doom_dream_env.scenarios import BUTTONS, SCENARIOS, get_scenario, press
+from doom_dream_env.world_model import WorldModel
+
+STEPS = 11  # more than the toy's context
+
+
+def make_policy(model: WorldModel, seed: int = 0, **settings: Any) -> ActionPolicy:
+    """A tiny policy with random weights."""
+    torch.manual_seed(seed)
+    config = ActionPolicyConfig(
+        feature_width=model.config.feature_width,
+        scenarios=model.config.scenarios[:3],
+        fingerprint=model.fingerprint,
+        weights=model.source,
+        **SIZES["tiny"],
+    )
+    network = PolicyNetwork(config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return ActionPolicy(network, generator=torch.Generator().manual_seed(seed), **settings)
+
+
+def buttons(*names: str) -> torch.Tensor:
+    return torch.from_numpy(press(*names)).float()
+
+
+# ---- choices ---------------------------------------------------------------------------------------------------------
+
+
+def test_choices_tell_all_buttons_apart_but_opposites() -> None:
+    table = torch.stack([buttons(), *(buttons(name) for name in BUTTONS)])
+    rows = choices_of(table)
+    assert rows.shape == (10, N_CHOICES) and len(rows.unique(dim=0)) == 10 and (rows.sum(-1) == 6).all()
+    assert torch.equal(choices_of(buttons("TURN_LEFT", "TURN_RIGHT")), choices_of(buttons()))
+
+
+def test_the_odds_of_all_combinations_sum_to_one() -> None:
+    logits = 2 * torch.randn(4, N_LOGITS)
+    every = torch.cartesian_prod(*(torch.arange(size) for size in (3, 3, 3, 2, 2, 2)))
+    pressed = torch.zeros(len(every), len(BUTTONS))
+    for group in range(3):
+        pressed[:, 2 * group] = (every[:, group] == 1).float()
+        pressed[:, 2 * group + 1] = (every[:, group] == 2).float()
+    pressed[:, 6:] = every[:, 3:].float()
+    odds = (log_probabilities(logits) @ choices_of(pressed).T).exp()
+    torch.testing.assert_close(odds.sum(-1), torch.ones(4))
+    torch.testing.assert_close(odds @ pressed, button_logits(logits).sigmoid(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_table_keeps_the_odds_of_its_rows() -> None:
+    table = torch.from_numpy(get_scenario("deadly_corridor").action_table())
+    logits = torch.randn(5, N_LOGITS)
+    rows = log_probabilities(logits) @ choices_of(table).T
+    torch.testing.assert_close(table_logits(logits, table).softmax(-1), rows.exp() / rows.exp().sum(-1, keepdim=True))
+
+
+def test_drawn_buttons_follow_the_odds_and_exclude_opposites() -> None:
+    logits = torch.randn(1, N_LOGITS)
+    drawn = draw_buttons(logits.expand(4000, -1), generator=torch.Generator().manual_seed(0))
+    assert (drawn[:, [0, 2, 4]] * drawn[:, [1, 3, 5]]).sum() == 0
+    torch.testing.assert_close(drawn.mean(0), button_logits(logits)[0].sigmoid(), rtol=0, atol=0.04)
+    best = draw_buttons(logits, greedy=True)
+    assert (log_probabilities(logits) * choices_of(best)).sum() >= (log_probabilities(logits) * choices_of(drawn)).sum(
+        -1
+    ).max()
+
+
+# ---- the network -----------------------------------------------------------------------------------------------------
+
+
+def test_stepping_is_the_same_computation_as_whole_windows(model: WorldModel) -> None:
+    network = make_policy(model).network
+    features = torch.randn(2, STEPS, model.config.feature_width)
+    pressed = torch.randint(2, (2, STEPS, 9)).float()
+    known = torch.ones(2, STEPS)
+    known[:, 0] = 0
+    scenario = torch.tensor([0, 3])
+    whole = network(features, pressed, known, scenario)
+    assert whole.shape == (2, STEPS, network.config.ahead, N_LOGITS)
+    context = network.no_context(2)
+    for step in range(STEPS):
+        if step:
+            context = context.__class__(context.cache, context.length, pressed[:, step])
+        logits, context = network.step(context, features[:, step], scenario)
+        torch.testing.assert_close(logits, whole[:, step], rtol=1e-4, atol=1e-4)
+
+
+def test_every_preset_is_as_large_as_promised() -> None:
+    for preset, (least, most) in {"nano": (0.4e6, 1e6), "base": (1e6, 3e6)}.items():
+        width = {"nano": 388, "base": 772}[preset]
+        config = ActionPolicyConfig(width, tuple(SCENARIOS), "", "", **SIZES[preset])
+        assert least < PolicyNetwork(config).parameter_count <= most
+
+
+# ---- playing ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", ["take_cover", "deadly_corridor", "freedoom"])
+def test_it_plays_every_world(scenario: str, immortal: WorldModel) -> None:
+    policy = make_policy(immortal)
+    batch = DreamBatch(4, scenario, weights=immortal)
+    batch.reset(seed=0)
+    pressed = []
+    for _ in range(6):
+        pressed.append(policy(batch))
+        batch.step(pressed[-1])
+    every = torch.cat(pressed)
+    assert len(every.unique(dim=0)) > 1
+    if batch.scenario.discrete:
+        assert (every[:, None] == batch.action_table).all(-1).any(-1).all(), "it pressed what the table does not have"
+    else:
+        assert (every[:, [0, 2, 4]] * every[:, [1, 3, 5]]).sum() == 0
+
+
+def test_a_new_episode_begins_without_memories(immortal: WorldModel) -> None:
+    batch = DreamBatch(2, "take_cover", weights=immortal)
+    batch.reset(seed=0)
+    old, fresh = make_policy(immortal), make_policy(immortal)
+    for _ in range(3):
+        batch.step(old(batch))
+    batch.reset(torch.tensor([True, False]))
+    remembered, new = old.look(batch), fresh.look(batch)
+    torch.testing.assert_close(remembered[0], new[0])
+    assert not torch.allclose(remembered[1], new[1], atol=1e-3), "the other episode was forgotten too"
+
+
+def test_it_knows_what_was_really_pressed(immortal: WorldModel) -> None:
+    batch = DreamBatch(1, "take_cover", weights=immortal)
+    batch.reset(seed=0)
+    seen = []
+    for name in ("MOVE_LEFT", "MOVE_RIGHT"):
+        policy = make_policy(immortal)
+        policy(batch)
+        policy.press(batch, buttons(name)[None])
+        batch.steps = batch.steps.clone().fill_(1)
+        seen.append(policy.look(batch))
+        batch.steps = batch.steps.clone().fill_(0)
+    assert not torch.allclose(*seen, atol=1e-3)
+
+
+def test_features_of_another_width_are_refused(model: WorldModel, immortal: WorldModel) -> None:
+    policy = make_policy(model)
+    batch = DreamBatch(1, "take_cover", weights=immortal)
+    batch.reset(seed=0)
+    policy.network.config = ActionPolicyConfig(7, ("basic",), "other", "")
+    with pytest.raises(ValueError, match="this policy sees 7 features, those of weights other; here are"):
+        policy(batch)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_policy_is_the_same(model: WorldModel, tmp_path: Path) -> None:
+    policy = make_policy(model)
+    policy.save(tmp_path)
+    again = ActionPolicy.load(tmp_path, model.fingerprint)
+    batch = DreamBatch(3, "basic", weights=model)
+    batch.reset(seed=0)
+    assert again.config == policy.config and torch.equal(again.look(batch), policy.look(batch))
+    assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors", ".json"}
+
+
+def test_files_that_do_not_fit_are_refused(model: WorldModel, tmp_path: Path) -> None:
+    make_policy(model).save(tmp_path)
+    card = tmp_path / "policy.json"
+    about = json.loads(card.read_text())
+    with pytest.raises(ValueError, match="was cloned through weights"):
+        ActionPolicy.load(tmp_path, "0123456789abcdef")
+    for change, message in (
+        ({"format_version": 9}, "format version 9"),
+        ({"depth": 2}, "does not fit the sizes in policy.json"),
+        ({"width": 10**6}, "width must be 1 to"),
+        ({"heads": 3}, "heads must divide width"),
+        ({"sha256": 5}, "sha256 must be a text"),
+        ({"ahead": "8"}, "ahead must be a whole number"),
+    ):
+        card.write_text(json.dumps(about | change))
+        with pytest.raises(ValueError, match=message):
+            ActionPolicy.load(tmp_path)
+    card.write_text(json.dumps(about))
+    tensors = tmp_path / "policy.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-1] + b"x")
+    with pytest.raises(ValueError, match=r"policy\.safetensors is damaged"):
+        ActionPolicy.load(tmp_path)
+    tensors.unlink()
+    with pytest.raises(FileNotFoundError, match=r"policy\.safetensors is missing"):
+        ActionPolicy.load(tmp_path)

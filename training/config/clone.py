@@ -1,0 +1,55 @@
+"""Settings of the stage that clones skilled players."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.config.base import Preset, TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloneConfig(TrainingConfig):
+    """Clone the players that know what they do: one action policy for all scenarios.
+
+    Attributes:
+        weights: name or folder of the world model's weights; None: the best that ship.
+        preset: sizes of the policy.
+        behaviours: whose recorded episodes are cloned. Of `perturbed` players about half of what they press is chance,
+            so the rounds below stand in for them.
+        rounds: how often the policy plays the real game while the teacher says what it would press (DAgger, arXiv
+            1011.0686); in between it learns from all of that.
+        round_steps: of each scenario in each round.
+        round_envs: games at once.
+        teacher_share: share of a round's steps that the teacher plays itself, in turns.
+        window: steps per window.
+        noise: greatest standard deviation of noise on the features.
+        noise_share: share of the windows that are seen through noise.
+        hidden_share: share of the windows in which no past action is told.
+        hidden_steps: share of the past actions that are not told in the other windows.
+        own_share: share of the windows whose past actions are replaced by those that the policy would have chosen.
+        ahead_weight: weight of the actions behind the next one.
+        weight_decay: of the optimiser.
+        score_episodes: real ones of each scenario to score it with; 0: none.
+    """
+
+    out: Path = Path("runs/clone")
+    steps: int = 4_000
+    batch: int = 32
+    lr: float = 1e-3
+    weights: str | None = None
+    preset: Preset = "nano"
+    behaviours: tuple[str, ...] = ("scripted",)
+    rounds: int = 3
+    round_steps: int = 4_000
+    round_envs: int = 8
+    teacher_share: float = 0.3
+    window: int = 24
+    noise: float = 0.3
+    noise_share: float = 0.5
+    hidden_share: float = 0.5
+    hidden_steps: float = 0.2
+    own_share: float = 0.25
+    ahead_weight: float = 0.3
+    weight_decay: float = 0.02
+    score_episodes: int = 30

@@ -1,0 +1,153 @@
+"""Stage clone: an action policy that presses what skilled players press, one network for all scenarios.
+
+    python -m training clone --weights nano --data data --out runs/clone
+    python -m training clone --weights nano --scenarios take_cover basic --steps 1500 --rounds 2
+
+It learns from recorded episodes of the scripted teachers first. Then, in each of `--rounds`, it plays the real game and
+the teacher, which sees more, says in every step what it would press: so the policy meets its own mistakes, and cannot
+take its own actions for evidence of what the teacher saw. `<out>/policy` is the policy, `<out>/cloning.md` its scores.
+What is recorded stays in `<out>/advice`: a killed run goes on when the same command is given again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import count
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from doom_dream_env.agents.action_policy import SIZES, ActionPolicy, ActionPolicyConfig, PolicyNetwork
+from doom_dream_env.scenarios import TRAINED_MAPS, Scenario, get_scenario
+from doom_dream_env.seeds import CLONING
+from doom_dream_env.world_model import WorldModel
+from training.config import CloneConfig
+from training.data.advice import Advice, record_advice, recorded_advice
+from training.data.dataset import Dataset
+from training.engine.compute import compute_init, seeded
+from training.engine.fit import Numbers, fit
+from training.engine.logging import RunLog
+from training.engine.optim import Optimiser
+from training.evaluation.cloning import score_clone
+from training.models.cloning import AdvisedWindows, Rows, cloning_loss, draw_windows
+from training.players.roster import TEACHERS
+
+CHECKPOINT = "clone.safetensors"
+POLICY = "policy"
+ADVICE = "advice"
+RANDOM_STREAM = 23  # tells this stage's random numbers from those of others with the same seed
+SEEDS_OF_A_ROUND = 500
+
+
+def train(config: CloneConfig) -> None:
+    """Run the stage, or go on with it.
+
+    Raises:
+        ValueError: if the weights do not know a scenario, nobody plays one well, or several processes are to train.
+    """
+    compute = compute_init(config.device, config.threads)
+    if compute.ranks > 1:
+        raise ValueError(f"the stage clone runs in one process, not in {compute.ranks}: start it without torchrun")
+    model = WorldModel.from_pretrained(config.weights, compute.device)
+    scenarios = [get_scenario(name) for name in config.scenarios]
+    model.scenario_index([s.name for s in scenarios], len(scenarios))  # refuses what the weights do not know
+    network = new_network(config, model, scenarios).to(compute.device)
+    optimiser = Optimiser(network, config.optimizer, config.lr, config.steps, config.weight_decay)
+    log = RunLog(config.out / "clone", compute)
+    rows = Rows(scenarios, compute.device)
+    advice = [first_advice(config, model, scenario) for scenario in scenarios]
+    for phase in range(config.rounds + 1):
+        if phase:
+            policy = ActionPolicy(network, generator=seeded(config.seed, RANDOM_STREAM, phase))
+            more = [next_advice(config, model, scenario, policy, phase) for scenario in scenarios]
+            advice = [Advice.cat(parts) for parts in zip(advice, more, strict=True)]
+            network.requires_grad_(True)
+
+        def fetch(step: int, learned: list[Advice]) -> AdvisedWindows:
+            rng = np.random.default_rng((config.seed, RANDOM_STREAM, step))
+            windows = draw_windows(learned, config.batch, config.window, network.config.ahead, rng)
+            return windows.to(compute.device)
+
+        def step_loss(step: int, windows: AdvisedWindows) -> tuple[Tensor, Numbers]:
+            return cloning_loss(network, windows, rows, config, seeded(config.seed, RANDOM_STREAM, step))
+
+        fit(
+            name=f"clone, round {phase}" if phase else "clone",
+            module=network,
+            optimiser=optimiser,
+            steps=config.steps * (phase + 1) // (config.rounds + 1),
+            compute=compute,
+            fetch=partial(fetch, learned=advice),
+            step_loss=step_loss,
+            path=config.out / CHECKPOINT,
+            about={"fingerprint": model.fingerprint, "preset": config.preset, "scenarios": list(config.scenarios)},
+            checkpoint_every=config.checkpoint_every,
+            log=log,
+            progress_keys=("nats",),
+        )
+    policy = ActionPolicy(network)
+    policy.save(config.out / POLICY)
+    print(f"the policy is in {config.out / POLICY}", flush=True)
+    if config.score_episodes:
+        score_clone(policy, model, scenarios, config.score_episodes, config.out)
+
+
+def new_network(config: CloneConfig, model: WorldModel, scenarios: Sequence[Scenario]) -> PolicyNetwork:
+    """A policy with random weights."""
+    torch.manual_seed(config.seed)
+    about = ActionPolicyConfig(
+        feature_width=model.config.feature_width,
+        scenarios=tuple(scenario.name for scenario in scenarios),
+        fingerprint=model.fingerprint,
+        weights=model.source,
+        training={"steps": config.steps, "rounds": config.rounds, "round_steps": config.round_steps},
+        **SIZES[config.preset],
+    )
+    return PolicyNetwork(about)
+
+
+# ---- advice ----------------------------------------------------------------------------------------------------------
+
+
+def first_advice(config: CloneConfig, model: WorldModel, scenario: Scenario) -> Advice:
+    """Recorded episodes of a scenario as the policy sees them; encoded once."""
+    path = config.out / ADVICE / f"{scenario.name}-recorded.safetensors"
+    about = {
+        "fingerprint": model.fingerprint,
+        "data": str(config.data),
+        "behaviours": " ".join(config.behaviours),
+        "limit": str(config.limit),
+    }
+    found = Advice.read(path, about)
+    if found is None:
+        data = Dataset(config.data, (scenario.name,), "train", config.limit, keep_frames=False)
+        found = recorded_advice(model, data, config.behaviours)
+        found.write(path, about)
+    return found
+
+
+def next_advice(
+    config: CloneConfig, model: WorldModel, scenario: Scenario, policy: ActionPolicy, number: int
+) -> Advice:
+    """What the teacher says to the policy's play in round `number`; played once.
+
+    Free play is on another map in each round.
+
+    Raises:
+        ValueError: if the scenario has no teacher.
+    """
+    if scenario.name not in TEACHERS:
+        raise ValueError(f"nobody can teach {scenario.name}; use --rounds 0, or leave it out of --scenarios")
+    path = config.out / ADVICE / f"{scenario.name}-round-{number}.safetensors"
+    about = {"fingerprint": model.fingerprint, "steps": str(config.round_steps), "teacher": str(config.teacher_share)}
+    found = Advice.read(path, about)
+    if found is None:
+        played = scenario
+        if scenario.map is not None:
+            played = get_scenario(scenario.name, TRAINED_MAPS[number % len(TRAINED_MAPS)])
+        seeds: Iterator[int] = count(CLONING + SEEDS_OF_A_ROUND * number)
+        found = record_advice(model, played, config.round_steps, config.round_envs, seeds, policy, config.teacher_share)
+        found.write(path, about)
+    return found
