@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from playroom import RIGHT
+from test_action_policy import make_policy
 
 from doom_dream_env import options
 from doom_dream_env.agents import Agent, AgentCard
@@ -45,7 +46,8 @@ def test_equal_seeds_play_equally(immortal: WorldModel, tmp_path: Path) -> None:
     Agent(AgentCard("take_cover", immortal.fingerprint, "", "Tanh"), undecided).save(tmp_path)
     batch = DreamBatch(64, weights=immortal)
     batch.reset(seed=0)
-    for name in (tmp_path, "random"):
+    make_policy(immortal).save(tmp_path / "policy")
+    for name in (tmp_path, tmp_path / "policy", "random"):
         first, again, other = (load_mind(name, "take_cover", immortal, seed=seed)(batch) for seed in (1, 1, 2))
         assert torch.equal(first, again) and not torch.equal(first, other)
 

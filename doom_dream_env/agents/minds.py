@@ -4,7 +4,7 @@
 |---|---|
 | `agent` | the agent that ships for the scenario |
 | a scenario's name | the agent that ships for it |
-| a folder | the agent that was saved there |
+| a folder | the agent or the action policy that was saved there |
 | `noop`, `random`, `blind` | nothing, random play, the best routine known that sees nothing |
 | `planner` | plans in the dream, by the kind of search that suits the scenario |
 | `planner:switch`, `planner:cem`, `planner:mppi`, `planner:gradient` | plans by that kind |
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from doom_dream_env.agents import action_policy
 from doom_dream_env.agents.agent import Agent, shipped_agents
 from doom_dream_env.envs.weights import shared_world_model
 from doom_dream_env.options import MINDS
@@ -58,8 +59,13 @@ def load_mind(
         from doom_dream_env.agents.planning import make_planner
 
         return make_planner(model, scenario, variant or None, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    if (Path(name) / action_policy.CARD).is_file():
+        policy = action_policy.ActionPolicy.load(name, model.fingerprint)
+        policy.generator = generator
+        return policy
     agent = _load_agent(name, scenario, model)
-    agent.generator = torch.Generator().manual_seed(seed)
+    agent.generator = generator
     return agent
 
 
