@@ -24,6 +24,9 @@ ENVS = 2
 STEPS = 8
 SHOWN = (0, 4, 8)  # steps after which features and pictures are kept
 SEED = 7  # of dreams and of the play in them
+# Processors add up in different orders, and a dream builds on its own past: a picture differs by 4e-5 after eight steps
+# between two kinds of them (measured). Weights that mean something else differ by far more.
+TOLERANCE = 2e-4
 REAL = "take_cover"
 GAME_SEED = 60_000
 TEMPERATURES = {"sampled": 1.0, "central": 0.0}  # the names are those of the record
@@ -95,7 +98,7 @@ def recorded() -> dict[str, Tensor]:
 def same(found: dict[str, Tensor], recorded: dict[str, Tensor]) -> None:
     for key, value in found.items():
         torch.testing.assert_close(
-            value, recorded[key], atol=1e-5, rtol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
+            value, recorded[key], atol=TOLERANCE, rtol=TOLERANCE, msg=lambda text, key=key: f"{key}: {text}"
         )
 
 
