@@ -12,13 +12,14 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import torch
 
 from doom_dream_env.agents.agent import Agent, shipped_agents
 from doom_dream_env.envs.weights import shared_world_model
-from doom_dream_env.options import MINDS
+from doom_dream_env.options import MINDS, MOST_SEED
 from doom_dream_env.policies import NoopPolicy, Policy, RandomPolicy, routine
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.world_model import WorldModel
@@ -45,7 +46,7 @@ def load_mind(
     """
     name = str(name)
     scenario = get_scenario(scenario)
-    seed = torch.seed() % 2**31 if seed is None else seed
+    seed = secrets.randbelow(MOST_SEED) if seed is None else seed
     if name == "noop":
         return NoopPolicy()
     if name == "random":
