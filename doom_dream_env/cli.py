@@ -111,7 +111,7 @@ def add_training_commands(commands: Commands[Parser]) -> None:
         nargs="+",
         default=[],
         metavar="WHO",
-        help=f"others to play the same games: {', '.join(MINDS[4:])}, or folders of agents (planners take minutes)",
+        help=f"others to play the same games: {', '.join(MINDS)}, or folders of agents (planners take minutes)",
     )
 
     command = commands.add_parser("info", help="scenarios, weights, sizes, arithmetic, scores")

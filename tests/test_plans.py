@@ -5,12 +5,20 @@ Legend: n environments, P plans, K dreams of each, H steps, G groups of options.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from doom_dream_env.agents.planning.actions import ActionGroups
 from doom_dream_env.agents.planning.config import CEMConfig, GradientConfig, PlannerConfig, SwitchOnceConfig
-from doom_dream_env.agents.planning.objectives import UNRELATED, GoalObjective, ReturnObjective
+from doom_dream_env.agents.planning.objectives import (
+    UNRELATED,
+    DreamedStep,
+    GoalObjective,
+    ReturnObjective,
+    expected_health_change,
+)
 from doom_dream_env.agents.planning.plan import Plan, soft_weights
 from doom_dream_env.agents.planning.rollout import Luck, score_plans, score_relaxed
 from doom_dream_env.agents.planning.switching import switch_once
@@ -113,10 +121,10 @@ def test_shared_beginnings_change_no_score(model: WorldModel, scenario: str) -> 
         alive = torch.ones(N * K)
         for step in range(H):
             buttons = groups.buttons(plans[:, plan, step]).repeat_interleave(K, 0)
+            health = alive * expected_health_change(model, dream, buttons) * aim.health_weight / 100
             dream, reward, continues = model.imagine(dream, buttons, noise=luck.noise[step].flatten(0, 1))
-            total += 0.9**step * (alive * reward + aim.survival_weight * alive * continues)
+            total += 0.9**step * (alive * reward + aim.survival_weight * alive * continues + health)
             alive = alive * continues
-        total += 0.9**H * alive * aim.health_weight * dream.variables[:, 0] / 100
         torch.testing.assert_close(found[:, plan].flatten(), total, rtol=1e-4, atol=1e-4)
 
 
@@ -142,9 +150,23 @@ def test_a_goal_counts_the_last_step_most_and_death_as_far_away(model: WorldMode
     state = begun(model, count=1)
     aim = GoalObjective(state.z[0] + 1.0, steps=3, decay=0.5)
     one = torch.ones(1)
-    gains = [float(aim.gain(step, state, one, one, one)) for step in range(3)]
+    lived = DreamedStep(2, state, torch.zeros(1, 9), state, reward=one, alive=one, still_alive=one)
+    gains = [float(aim.gain(replace(lived, number=number))) for number in range(3)]
     assert gains == pytest.approx([-1 / 7, -2 / 7, -4 / 7])
-    assert float(aim.gain(2, state, one, one, 0 * one)) == pytest.approx(-UNRELATED * 4 / 7)
+    assert float(aim.gain(replace(lived, still_alive=0 * one))) == pytest.approx(-UNRELATED * 4 / 7)
+
+
+def test_the_expected_change_of_health_is_the_mean_of_many_dreams(model: WorldModel) -> None:
+    count = 4000
+    one = begun(model, count=1)
+    buttons = torch.zeros(count, 9)
+    for health in (100.0, 30.0):
+        state = one.map(lambda x: x.expand(count, *x.shape[1:]))
+        state = replace(state, variables=torch.full_like(state.variables, health) * (state.variables > 0))
+        dreamed, _, _ = model.imagine(state, buttons, generator=generator())
+        found = expected_health_change(model, state[:1], buttons[:1])
+        changes = dreamed.variables[:, 0] - health
+        assert float(found) == pytest.approx(float(changes.mean()), abs=4 * float(changes.std()) / count**0.5)
 
 
 def test_the_gradient_of_a_plan_is_the_slope_of_its_score(model: WorldModel) -> None:

@@ -173,7 +173,7 @@ def test_the_real_view_is_what_the_real_environment_shows(make: Callable[..., Se
         observation, *_ = env.step(action)
         ticks(session, SCENARIOS[name].action_table()[action], STEP)
         assert np.array_equal(session.pictures()[0], env.render())
-        np.testing.assert_allclose(session._real.features[0].numpy(), observation, atol=1e-4)
+        np.testing.assert_allclose(session._real.batch.features[0].numpy(), observation, atol=1e-4)
     view = session.status().views[0]
     assert view.variables == {name: env._info()[name] for name in view.variables}
     assert view.seconds == pytest.approx(4 * STEP / 35)

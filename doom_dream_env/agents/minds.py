@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ import torch
 from doom_dream_env.agents import action_policy
 from doom_dream_env.agents.agent import Agent, shipped_agents
 from doom_dream_env.envs.weights import shared_world_model
-from doom_dream_env.options import MINDS
+from doom_dream_env.options import MINDS, MOST_SEED
 from doom_dream_env.policies import NoopPolicy, Policy, RandomPolicy, routine
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.world_model import WorldModel
@@ -46,7 +47,7 @@ def load_mind(
     """
     name = str(name)
     scenario = get_scenario(scenario)
-    seed = torch.seed() % 2**31 if seed is None else seed
+    seed = secrets.randbelow(MOST_SEED) if seed is None else seed
     if name == "noop":
         return NoopPolicy()
     if name == "random":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -71,31 +72,28 @@ def rounds_within(planner: Planner, milliseconds: float, games: int) -> int:
 
 
 def planner_of(mind: str, scenario: str, model: WorldModel, config: PlanningConfig) -> Planner:
-    """The planner of a name, with as many rounds as there is time for."""
-    kind = mind.partition(":")[2] or None
-    settings: dict[str, Any] = dict(config.settings)
-    if "rounds" not in settings:
-        one = make_planner(model, scenario, kind, **settings, rounds=1)
-        settings["rounds"] = rounds_within(one, config.milliseconds, config.games)
-    return make_planner(model, scenario, kind, **settings)
+    """The planner of a name; of one round, if the settings do not say how many."""
+    settings: dict[str, Any] = {"rounds": 1} | config.settings
+    return make_planner(model, scenario, mind.partition(":")[2] or None, **settings)
 
 
 def play(mind: str, scenario: str, model: WorldModel, config: PlanningConfig) -> dict[str, Any]:
     """Play the episodes of one mind that are not in its file yet, batch by batch, and return what the file holds."""
     path = config.out / scenario / f"{mind.replace(':', '-').replace('/', '-')}.json"
-    found: dict[str, Any] = {"weights": model.fingerprint, "settings": config.settings, "returns": []}
-    if path.exists():
-        before = read_json(path)
-        if (before["weights"], before["settings"]) == (model.fingerprint, config.settings):
-            found = before
+    planner = planner_of(mind, scenario, model, config) if mind.partition(":")[0] == "planner" else None
+    settings = {} if planner is None else json.loads(json.dumps(asdict(planner.config)))
+    same = {"weights": model.fingerprint, "settings": settings, "milliseconds": config.milliseconds}
+    found: dict[str, Any] = same | {"returns": []}
+    if path.exists() and same.items() <= (before := read_json(path)).items():
+        found = before
     if len(found["returns"]) >= config.episodes:
         return found
-    if mind.partition(":")[0] == "planner":
-        planner = planner_of(mind, scenario, model, config)
-        found["rounds"] = planner.config.rounds
-        policy = TimedPolicy(planner)
-    else:
-        policy = TimedPolicy(load_mind(mind, scenario, model, seed=0))
+    if planner is not None and "rounds" not in config.settings and "rounds" not in found:
+        found["rounds"] = rounds_within(planner, config.milliseconds, config.games)
+    if planner is not None:
+        rounds = found.setdefault("rounds", planner.config.rounds)
+        planner = planner_of(mind, scenario, model, replace(config, settings=config.settings | {"rounds": rounds}))
+    policy = TimedPolicy(planner or load_mind(mind, scenario, model, seed=0))
     real = RealBatch(config.games, scenario, weights=model)
     try:
         while len(found["returns"]) < config.episodes:
@@ -103,7 +101,7 @@ def play(mind: str, scenario: str, model: WorldModel, config: PlanningConfig) ->
             count = min(config.games, config.episodes - begun)
             played = evaluate_policy(real, policy, count, EVALUATION + begun, f"{scenario}, {mind}")
             found["returns"] += played.returns.tolist()
-            found["milliseconds"] = 1000 * policy.seconds / policy.decisions
+            found["took"] = 1000 * policy.seconds / policy.decisions
             write_atomically(path, (json.dumps(found) + "\n").encode())
     finally:
         real.close()
@@ -141,7 +139,7 @@ def run(config: PlanningConfig) -> dict[str, dict[str, Any]]:
                     "margin_95": played.margin,
                     "episodes": len(returns),
                     "rounds": found.get("rounds", ""),
-                    "milliseconds": found["milliseconds"],
+                    "milliseconds": found["took"],
                 }
                 print(f"{scenario}, {mind}: {played}", flush=True)
     write_atomically(config.out / "planning.json", (json.dumps(about, indent=2) + "\n").encode())

@@ -33,8 +33,8 @@ class PlannerConfig:
         discount: γ of rewards and of the time alive.
         survival_weight: reward for each step survived, where nothing but death ends an episode. It speaks where rewards
             are rare: in defend_the_center whoever dies kills no more.
-        health_weight: reward for full health at the horizon, where the scenario has health. A plan of 1.6 s rarely
-            ends in death; what it loses is health.
+        health_weight: reward for full health, in proportion for what of it a plan is expected to gain or lose, where
+            the scenario has health. A plan of 1.6 s rarely ends in death; what it loses is health.
         pessimism: so many standard deviations over its dreams are taken off a plan's mean.
         goal_decay: towards a goal picture, step t weighs this to the power of the steps that remain: 0 counts the last
             step alone, 1 all alike.
@@ -46,7 +46,7 @@ class PlannerConfig:
     """
 
     horizon: int = 14
-    dreams: int = 4
+    dreams: int = 2
     rounds: int = 1
     temperature: float = 1.0
     discount: float = 1.0
@@ -118,8 +118,8 @@ class CEMConfig(PlannerConfig):
     """
 
     rounds: int = 3
-    plans: int = 32
-    elites: int = 6
+    plans: int = 24
+    elites: int = 5
     kept: int = 2
     hold: float = 0.7
     inertia: float = 0.2
@@ -145,7 +145,7 @@ class MPPIConfig(PlannerConfig):
     """
 
     rounds: int = 3
-    plans: int = 32
+    plans: int = 24
     hold: float = 0.7
     inertia: float = 0.2
     exploration: float = 0.05
@@ -164,13 +164,22 @@ class GradientConfig(PlannerConfig):
             each, as far as there are restarts.
     """
 
-    rounds: int = 10
+    rounds: int = 4
     dreams: int = 1
-    restarts: int = 4
+    restarts: int = 3
     learning_rate: float = 0.2
     logit_noise: float = 0.1
     first_logit: float = 1.0
 
 
-# What suits a scenario better than the defaults: rewards for health have the scale of the scenario's rewards.
-RECIPES: dict[str, dict[str, float]] = {}
+# What full health is worth in the rewards of a scenario, about: in take_cover 25 steps of life; in health_gathering,
+# where the floor burns a point of it in a step, 100 steps; elsewhere what dying costs, or the kills of a life.
+RECIPES: dict[str, dict[str, float]] = {
+    "take_cover": {"health_weight": 100.0},
+    "defend_the_center": {"health_weight": 10.0},
+    "defend_the_line": {"health_weight": 10.0},
+    "health_gathering": {"health_weight": 400.0},
+    "health_gathering_supreme": {"health_weight": 400.0},
+    "deadly_corridor": {"health_weight": 100.0},
+    "freedoom": {"health_weight": 10.0},
+}

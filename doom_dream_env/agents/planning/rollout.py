@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.agents.planning.actions import ActionGroups
-from doom_dream_env.agents.planning.objectives import Objective
+from doom_dream_env.agents.planning.objectives import DreamedStep, Objective
 from doom_dream_env.world_model import DreamState, WorldModel
 from doom_dream_env.world_model.dynamics import expected
 
@@ -92,9 +92,10 @@ def score_plans(
         chosen = (follows % limit)[:, None] // radix % groups.exists.shape[1]
         buttons = groups.buttons(chosen).repeat_interleave(dreams, 0)
         noise = luck.noise[step, environment].flatten(0, 1)
-        state, reward, continues = model.imagine(state, buttons, temperature, noise=noise)
+        after, reward, continues = model.imagine(state, buttons, temperature, noise=noise)
         still_alive = alive * continues
-        total = total + objective.gain(step, state, reward, alive, still_alive)
+        total = total + objective.gain(DreamedStep(step, state, buttons, after, reward, alive, still_alive))
+        state = after
         alive = still_alive
     total = total + objective.end(steps, state, alive)
     return total.reshape(-1, dreams)[branch]
@@ -127,8 +128,9 @@ def score_relaxed(model: WorldModel, state: DreamState, buttons: Tensor, objecti
         _, reward = dynamics.continue_and_reward(transition.condition, variables, state.scenario)
         ends = dynamics.termination_probability(state.h, pressed, state.variables, state.scenario)
         z = model.manifold(dynamics.next_state(state.z, transition.condition), state.scenario)
-        state = model.advance(state, z, variables, pressed)
+        after = model.advance(state, z, variables, pressed)
         still_alive = alive * (1 - ends)
-        total = total + objective.gain(step, state, reward, alive, still_alive)
+        total = total + objective.gain(DreamedStep(step, state, pressed, after, reward, alive, still_alive))
+        state = after
         alive = still_alive
     return total + objective.end(steps, state, alive)
