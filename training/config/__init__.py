@@ -10,17 +10,22 @@ from training.config.collect import CollectConfig, Split
 from training.config.decoder import DecoderConfig, DecoderLossWeights
 from training.config.dynamics import DynamicsConfig, DynamicsLossWeights
 from training.config.evaluation import PicturesConfig, RankingConfig, ScorecardConfig, TransferConfig
+from training.config.idm import Augmentation, IDMLossWeights, IDMScoreConfig, IDMTrainingConfig
 from training.config.pipeline import PipelineConfig
 from training.config.record import record_config
 from training.config.representation import RepresentationConfig, RepresentationLossWeights
 
 __all__ = [
     "AgentsConfig",
+    "Augmentation",
     "CollectConfig",
     "DecoderConfig",
     "DecoderLossWeights",
     "DynamicsConfig",
     "DynamicsLossWeights",
+    "IDMLossWeights",
+    "IDMScoreConfig",
+    "IDMTrainingConfig",
     "IterateConfig",
     "PicturesConfig",
     "PipelineConfig",

@@ -39,6 +39,8 @@ STAGES = {
     "dynamics": Stage(settings.DynamicsConfig, "training.stages.dynamics", "train"),
     "decoder": Stage(settings.DecoderConfig, "training.stages.decoder", "train"),
     "agents": Stage(settings.AgentsConfig, "training.stages.agents", "train"),
+    "idm": Stage(settings.IDMTrainingConfig, "training.stages.idm", "train"),
+    "idm-score": Stage(settings.IDMScoreConfig, "training.evaluation.idm_scores", "run"),
     "iterate": Stage(settings.IterateConfig, "training.stages.iterate", "iterate"),
     "pipeline": Stage(settings.PipelineConfig, "training.pipeline", "run"),
     "scorecard": Stage(settings.ScorecardConfig, "training.evaluation.scorecard", "run"),
