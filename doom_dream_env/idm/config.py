@@ -22,11 +22,9 @@ class IDMConfig:
         name: preset it was made from.
         format_version: version of the files; other versions are refused.
         stem_width: channels of single frames at a quarter of their size.
-        match_width: channels in which places of adjacent frames are compared.
-        match_reach: how many cells (of 8 pixels) to either side a place is looked for in the next frame.
-        fused_width: channels in which two adjacent frames are seen together.
-        motion_width: channels of what is known of the motion at each cell.
-        deep_width: channels of the coarse maps behind it.
+        match_width: numbers that describe a column of a frame, by which it is found in the next one.
+        match_reach: how many columns (of 4 pixels) to either side it is looked for.
+        fused_width, deep_width: channels in which two adjacent frames are seen together, at two coarsenesses.
         hud_width: numbers read off the lower edge of each frame, where the HUD may be.
         width, depth, heads: the temporal transformer.
         reach: how many steps before and after it each step sees per layer.
@@ -37,11 +35,10 @@ class IDMConfig:
     name: str = "nano"
     format_version: int = FORMAT_VERSION
     stem_width: int = 16
-    match_width: int = 32
-    match_reach: int = 7
-    fused_width: int = 48
-    motion_width: int = 64
-    deep_width: int = 96
+    match_width: int = 64
+    match_reach: int = 14
+    fused_width: int = 32
+    deep_width: int = 64
     hud_width: int = 32
     width: int = 160
     depth: int = 3
@@ -99,7 +96,6 @@ IDM_PRESETS: dict[str, IDMConfig] = {
         stem_width=4,
         match_width=4,
         fused_width=8,
-        motion_width=8,
         deep_width=8,
         hud_width=4,
         width=16,

@@ -3,10 +3,11 @@
 Legend: B batch, T frames of a window, N = B·T, C channels, W width of the temporal transformer.
 
 Motion is seen twice. Two adjacent frames go through one convolution together (early fusion), which sees small motions.
-And every cell of 8x8 pixels is compared with the cells beside it in the next frame (a correlation volume, as in
-FlowNetC, arXiv 1504.06852), which sees the large ones: a step of turning moves the picture by up to 50 of its 160
-columns. What does not depend on what walls look like carries over to maps that were never seen. The keys follow from
-the motion of neighbouring steps, before and after (VPT, arXiv 2206.11795).
+And every column of one frame is compared with the columns to its left and right in the other (a correlation volume, as
+in FlowNetC, arXiv 1504.06852): turning moves the picture by up to 50 of its 160 columns in a step, walking moves the
+columns apart. DOOM does not look up or down, so a column stays a column; seen whole it is far less ambiguous than a
+patch of a wall. What does not depend on what walls look like carries over to maps that were never seen. The keys follow
+from the motion of neighbouring steps, before and after (VPT, arXiv 2206.11795).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from doom_dream_env.scenarios import FRAME_SHAPE
 from doom_dream_env.world_model.trunk import Attention, Block
 
 HALF_SIZE = (FRAME_SHAPE[0] // 2, FRAME_SHAPE[1] // 2)  # in which frames are looked at
-COARSE_CELLS = 4 * 5  # of a frame, behind the last convolution
+STEM_SIZE = (FRAME_SHAPE[0] // 4, FRAME_SHAPE[1] // 4)  # behind the first convolution
 MOTIONS = 3  # turn to the left, way forward, way to the left
 HUD_ROWS = 20  # the lowest rows, seen in full resolution: the HUD's digits are 7 pixels wide
 
@@ -72,37 +73,54 @@ def convolution(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Seq
     )
 
 
-class Residual(nn.Module):
-    """Two convolutions around which the input is carried."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = convolution(channels, channels, 3)
-        self.second = convolution(channels, channels, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) → the same shape."""
-        return F.relu(x + self.second(F.relu(self.first(x))))
-
-
 def correlation(one: Tensor, two: Tensor, reach: int) -> Tensor:
-    """How like each cell is to the cells beside it in another picture: turning moves pictures sideways.
+    """How like each column is to the columns beside it in another picture.
 
     Args:
-        one: features of unit length, (N, C, H, W).
+        one: features of unit length, (N, X, C).
         two: those of the other picture.
         reach: columns to either side.
 
     Returns:
-        cosine of each displacement from −reach to reach, zero beyond the edges, (N, 2·reach + 1, H, W).
+        cosine of each displacement from −reach to reach, zero beyond the edges, (N, X, 2·reach + 1).
     """
-    n, _, h, w = one.shape
+    n, x, _ = one.shape
     size = 2 * reach + 1
-    whole = one.permute(0, 2, 3, 1) @ two.permute(0, 2, 1, 3)  # N, H, W, W: each column with all of the other row
-    flat = F.pad(whole, (reach, reach)).flatten(-2)  # rows of W + 2·reach
+    flat = F.pad(one @ two.transpose(1, 2), (reach, reach)).flatten(1)  # rows of X + 2·reach
     # Rows that are one longer move each next one to the left by one: the column becomes the displacement.
-    skewed = F.pad(flat, (0, w)).view(n, h, w, w + size)
-    return skewed[..., :size].permute(0, 3, 1, 2)
+    return F.pad(flat, (0, x)).view(n, x, x + size)[..., :size]
+
+
+class ColumnMatcher(nn.Module):
+    """Where the columns of a frame are in the next one."""
+
+    SHARPNESS = 10.0  # of a match, at first: what the cosines are multiplied by before the softmax
+
+    def __init__(self, config: IDMConfig) -> None:
+        super().__init__()
+        rows, _ = STEM_SIZE
+        self.reach = config.match_reach
+        size = 2 * config.match_reach + 1
+        self.describe = nn.Linear(config.stem_width * rows, config.match_width)
+        self.sharpness = nn.Parameter(torch.tensor(self.SHARPNESS))
+        self.read = nn.Sequential(
+            nn.Conv1d(2 * size, config.match_width, 3, 1, 1),
+            nn.ReLU(),
+            nn.Conv1d(config.match_width, config.match_width, 3, 2, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+
+    def features(self, stem: Tensor) -> Tensor:
+        """Columns (N, C, 30, 40) as what sets each apart from the others of its picture, unit vectors (N, 40, C)."""
+        columns = self.describe(stem.permute(0, 3, 1, 2).flatten(2)).float()
+        return F.normalize(columns - columns.mean(1, keepdim=True), dim=-1)
+
+    def forward(self, one: Tensor, two: Tensor) -> Tensor:
+        """Features of two pictures → a vector, (N, 20·C)."""
+        cosines = correlation(one, two, self.reach)
+        matches = (self.sharpness * cosines).softmax(-1)
+        return self.read(torch.cat([cosines, matches], -1).transpose(1, 2))
 
 
 class PairEncoder(nn.Module):
@@ -110,15 +128,14 @@ class PairEncoder(nn.Module):
 
     def __init__(self, config: IDMConfig) -> None:
         super().__init__()
-        self.reach = config.match_reach
+        rows, columns = STEM_SIZE
         self.stem = nn.Conv2d(3, config.stem_width, 5, 2, 2)
-        self.features = nn.Conv2d(config.stem_width, config.match_width, 3, 2, 1)
-        self.fuse = convolution(2 * config.stem_width, config.fused_width, 3, 2)
-        self.motion = convolution(config.fused_width + 2 * config.match_reach + 1, config.motion_width, 1)
-        self.deep = nn.Sequential(
-            convolution(config.motion_width, config.deep_width, 3, 2),
+        self.columns = ColumnMatcher(config)
+        self.together = nn.Sequential(
+            convolution(2 * config.stem_width, config.fused_width, 3, 2),
             nn.ReLU(),
-            Residual(config.deep_width),
+            convolution(config.fused_width, config.deep_width, 3, 2),
+            nn.ReLU(),
             convolution(config.deep_width, config.deep_width, 3, 2),
             nn.ReLU(),
             nn.Flatten(),
@@ -131,7 +148,9 @@ class PairEncoder(nn.Module):
             nn.Flatten(),
             nn.Linear(24 * (HUD_ROWS // 4) * (FRAME_SHAPE[1] // 4), config.hud_width),
         )
-        self.out = nn.Linear(COARSE_CELLS * config.deep_width + 2 * config.hud_width, config.width)
+        coarse = -(-rows // 8) * -(-columns // 8) * config.deep_width
+        matched = columns // 2 * config.match_width
+        self.out = nn.Linear(coarse + matched + 2 * config.hud_width, config.width)
 
     def forward(self, frames: Tensor) -> Tensor:
         """uint8 (B, T, 120, 160, 3) → (B, T, W); the last frame of a window is compared with itself."""
@@ -145,12 +164,12 @@ class PairEncoder(nn.Module):
             return torch.cat([x[:, 1:], x[:, -1:]], 1).flatten(0, 1)
 
         stem = F.relu(self.stem(scaled(half)))  # N, C, 30, 40
-        features = F.normalize(self.features(stem), dim=1)  # N, C, 15, 20
-        fused = F.relu(self.fuse(torch.cat([stem, next_to(stem)], 1)))
-        matches = correlation(features, next_to(features), self.reach)
-        motion = F.relu(self.motion(torch.cat([fused, matches], 1)))
+        columns = self.columns.features(stem)
+        matched = self.columns(columns, next_to(columns))
+        together = self.together(torch.cat([stem, next_to(stem)], 1))
         hud = self.hud(scaled(pixels[:, :, -HUD_ROWS:]))
-        return F.relu(self.out(torch.cat([self.deep(motion), hud, next_to(hud)], -1))).unflatten(0, (b, t))
+        seen = self.out(torch.cat([together, matched, hud, next_to(hud)], -1))
+        return F.relu(seen).unflatten(0, (b, t))
 
 
 def scaled(pixels: Tensor) -> Tensor:

@@ -53,9 +53,9 @@ class Augmentation:
     """
 
     mirror_share: float = 0.5
-    colour_share: float = 0.4
-    geometry_share: float = 0.25
-    jpeg_share: float = 0.12
+    colour_share: float = 0.3
+    geometry_share: float = 0.2
+    jpeg_share: float = 0.08
     overlay_share: float = 0.1
     no_hud_share: float = 0.1
     menu_share: float = 0.08
@@ -71,6 +71,9 @@ class IDMTrainingConfig(TrainingConfig):
 
     Attributes:
         preset: sizes of the model.
+        films: folder of films with what was pressed beside them (`python -m training film`), to learn from too: what is
+            play and what is not, and looks that no recording has; None: no films.
+        film_share: share of the windows that come from them.
         window: frames per window.
         motion_steps: the first so many steps learn from recorded motion alone, what keys make it.
         motion_batch, motion_window: windows of each of these steps, and their length.
@@ -89,6 +92,8 @@ class IDMTrainingConfig(TrainingConfig):
     batch: int = 8
     lr: float = 2e-3
     preset: IDMPreset = "nano"
+    films: Path | None = None
+    film_share: float = 0.4
     window: int = 24
     motion_steps: int = 400
     motion_batch: int = 32

@@ -21,7 +21,7 @@ from training.data.own_motion import MIRRORED_KEYS, MIRRORED_MOTION
 
 HUD_TOP = 101  # first row of the HUD: 32 of 200 rows of DOOM's own screen
 HEIGHT, WIDTH, _ = FRAME_SHAPE
-WORDS = ("NEW GAME", "OPTIONS", "LOAD GAME", "QUIT", "KILLS 85%", "SECRETS 2", "PAR 1:30", "subscribe", "LIVE", "fps 60")
+WORDS = ("NEW GAME", "OPTIONS", "LOAD GAME", "QUIT", "KILLS 85%", "SECRETS 2", "PAR 1:30", "subscribe", "LIVE")
 
 Frames = npt.NDArray[np.uint8]
 
@@ -92,7 +92,8 @@ def overlaid(frames: Frames, rng: np.random.Generator) -> Frames:
     frames = frames.copy()
     height, width = (int(size) for size in rng.integers((8, 10), (40, 56)))
     top, left = int(rng.integers(HEIGHT - height)), int(rng.integers(WIDTH - width))
-    picture = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    colours = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
+    picture = colours.resize((width, height), Image.Resampling.BICUBIC)
     ImageDraw.Draw(picture).text((2, 1), str(rng.choice(WORDS)), fill=(255, 255, 255))
     frames[:, top : top + height, left : left + width] = np.asarray(picture)
     return frames

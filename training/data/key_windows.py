@@ -25,6 +25,7 @@ from training.data.own_motion import Floats, barred, own_motion
 
 TICS = 4  # of a step
 HEALTH = VARIABLES.index("HEALTH")
+HEALTH_UNIT = 100.0
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class KeyWindow:
     Attributes:
         frames: uint8 (T, 120, 160, 3).
         actions: keys between each frame and the next one, uint8 (T, 9).
-        motion: turn to the left, way forward and to the left in that time, in `own_motion.UNITS`, (T, 3); NaN where it is
-            not known.
+        motion: turn to the left, way forward and to the left in that time, in `training.data.own_motion.UNITS`, NaN
+            where it is not known, (T, 3).
         health: at each frame, in units of 100, (T,).
         died: did the player die in this step? 0/1, (T,).
         play: is the frame play? 0/1, (T,).
@@ -62,9 +63,7 @@ class KeyWindows:
         ValueError: if nothing is left.
     """
 
-    def __init__(
-        self, data: Dataset, length: int, between_share: float = 0.0, without: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, data: Dataset, length: int, between_share: float = 0.0, without: Sequence[str] = ()) -> None:
         self.data = data
         self.length = length
         self.between_share = between_share
@@ -100,7 +99,7 @@ class KeyWindows:
             frames=frames,
             actions=data.actions[following if share > 0.5 else rows],
             motion=((1 - share) * self.motion[rows] + share * self.motion[following]).astype(np.float32),
-            health=data.variables[rows, HEALTH] / 100.0,
+            health=data.variables[rows, HEALTH] / HEALTH_UNIT,
             died=(data.terminated[rows] & (data.next_variables[rows, HEALTH] <= 0)).astype(np.float32),
             play=np.ones(self.length, np.float32),
         )

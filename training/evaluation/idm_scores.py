@@ -30,6 +30,7 @@ from training.evaluation.key_events import KeyScores, key_scores, number, persis
 from training.evaluation.tables import markdown_table, short_number
 
 HEALTH = VARIABLES.index("HEALTH")
+CHUNK = 256  # frames of a film that are unpacked together
 SHORTEST = 16  # steps; shorter stretches of play hold hardly any event
 HEALTH_TOLERANCE = 10.0
 PLAY = 0.5  # probability from which on a frame counts as play
@@ -68,6 +69,8 @@ def run(config: IDMScoreConfig) -> None:
     stretches = []
     if config.data is not None:
         stretches += list(recorded(config, model))
+    if config.films is not None:
+        stretches += list(filmed(config, model))
     if not stretches:
         raise ValueError("there is nothing to score: give --data or --films, and maps and players that they hold")
     scores = scored(stretches)
@@ -98,6 +101,26 @@ def recorded(config: IDMScoreConfig, model: InverseDynamics) -> Iterator[Stretch
             play=np.ones(len(rows), bool),
             health=data.variables[rows, HEALTH],
             died=data.terminated[rows] & (data.next_variables[rows, HEALTH] <= 0),
+        )
+
+
+def filmed(config: IDMScoreConfig, model: InverseDynamics) -> Iterator[Stretch]:
+    """Every film."""
+    from training.footage.key_windows import known_films  # which loads PyAV
+
+    assert config.films is not None
+    for film in known_films(config.films):
+        tags = {name: str(film.about[name]) for name in ("map", "player", "look")}
+        if len(film) < SHORTEST or not wanted(tags, config):
+            continue
+        chunks = (film.window(begin, min(begin + CHUNK, len(film))).frames for begin in range(0, len(film), CHUNK))
+        yield Stretch(
+            tags=tags,
+            labels=Labels.joined(list(model.label_stream(chunks))),
+            actions=film.truth.actions,
+            play=film.truth.play,
+            health=film.truth.health,
+            died=film.truth.died,
         )
 
 

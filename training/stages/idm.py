@@ -3,6 +3,7 @@
     python -m training collect --out runs/idmdata --scenarios freedoom --maps E1M1 E1M2 MAP01 ... --steps 100000
     python -m training collect --out runs/idmdata --scenarios freedoom --maps E2M2 MAP12 --steps 1000 --split val
     python -m training idm --data runs/idmdata --out runs/idm --threads 1
+    python -m training idm --data runs/idmdata --films films/train --out runs/idm          # and from films
     python -m training idm-score --weights runs/idm/weights --data data
 
 Learns from recorded play of free play, in two parts. The first steps teach the temporal transformer what keys make what
@@ -17,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -38,6 +40,9 @@ from training.evaluation.key_events import key_scores
 from training.models.idm_losses import IDMTrainingModel, KeyBatch, MotionBatch
 from training.models.losses import weighted_sum
 
+if TYPE_CHECKING:
+    from training.footage.key_windows import FilmWindows
+
 COSTS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # nats; tried for each chain
 LONGEST = 512  # steps of an episode that are scored along the way
 
@@ -51,6 +56,7 @@ def train(config: IDMTrainingConfig) -> None:
     data = Dataset(config.data, config.scenarios, "train", config.limit)
     held_out = Dataset(config.data, config.scenarios, "val", config.held_out_steps)
     windows = KeyWindows(data, config.window, config.augmentation.between_share, config.without)
+    films = read_films(config)
     motions = MotionWindows(data, config.motion_window, config.motion_noise, config.without)
     loss_weights = asdict(config.loss_weights)
     log = RunLog(config.out / "idm", compute)
@@ -61,8 +67,11 @@ def train(config: IDMTrainingConfig) -> None:
             motion, actions = motions.draw(config.motion_batch, rng)
             chains = torch.from_numpy(to_chains(actions)).to(compute.device)
             return MotionBatch(torch.from_numpy(motion).to(compute.device), chains)
-        drawn = [augment(window, config.augmentation, rng) for window in windows.draw(config.batch, rng)]
-        return KeyBatch.of(drawn, compute.device)
+        filmed = rng.binomial(config.batch, config.film_share) if films is not None else 0
+        drawn = windows.draw(config.batch - filmed, rng)
+        if films is not None:
+            drawn += films.draw(filmed, rng)
+        return KeyBatch.of([augment(window, config.augmentation, rng) for window in drawn], compute.device)
 
     def step_loss(step: int, batch: KeyBatch | MotionBatch) -> tuple[Tensor, Numbers]:
         if isinstance(batch, MotionBatch):
@@ -91,6 +100,15 @@ def train(config: IDMTrainingConfig) -> None:
         finished = with_costs(model.model, held_out, compute)
         finished.save_pretrained(config.out / "weights")
         print(f"weights are in {config.out / 'weights'}; score them: python -m training idm-score")
+
+
+def read_films(config: IDMTrainingConfig) -> FilmWindows | None:
+    """The films to learn from, if there are any."""
+    if config.films is None:
+        return None
+    from training.footage.key_windows import FilmWindows  # which loads PyAV
+
+    return FilmWindows(config.films, config.window)
 
 
 def quick_scores(model: InverseDynamics, data: Dataset, compute: Compute) -> dict[str, float]:
