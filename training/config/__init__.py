@@ -11,6 +11,7 @@ from training.config.collect import CollectConfig, Split
 from training.config.decoder import DecoderConfig, DecoderLossWeights
 from training.config.dynamics import DynamicsConfig, DynamicsLossWeights
 from training.config.evaluation import EfficiencyConfig, PicturesConfig, RankingConfig, ScorecardConfig, TransferConfig
+from training.config.idm import Augmentation, IDMLossWeights, IDMScoreConfig, IDMTrainingConfig
 from training.config.pipeline import PipelineConfig
 from training.config.planning import DistilConfig, PlanningConfig
 from training.config.record import record_config
@@ -19,6 +20,7 @@ from training.config.representation import RepresentationConfig, RepresentationL
 __all__ = [
     "AgentsConfig",
     "CloneConfig",
+    "Augmentation",
     "CollectConfig",
     "DecoderConfig",
     "DecoderLossWeights",
@@ -26,6 +28,9 @@ __all__ = [
     "DynamicsConfig",
     "DynamicsLossWeights",
     "EfficiencyConfig",
+    "IDMLossWeights",
+    "IDMScoreConfig",
+    "IDMTrainingConfig",
     "IterateConfig",
     "Learner",
     "PicturesConfig",

@@ -60,7 +60,8 @@ class Dataset:
 
     Attributes (N rows, V variables):
         scenarios: the scenarios, and `names` their names, in the order asked for.
-        shards: the files' names, in the order of the rows.
+        shards: the shards' names, in the order of the rows, and `files` the files themselves.
+        begins: first row of each shard, and the number of rows.
         places: names of all places (`Scenario.place`: a scenario, or one of its maps).
         scenario: index into `names`, (N,).
         place: index into `places`, (N,).
@@ -120,19 +121,19 @@ class Dataset:
         self.scenarios = [get_scenario(name) for name in scenarios]
         self.names = [scenario.name for scenario in self.scenarios]
         self.shards: list[str] = []
-        self._files: list[Path] = []
+        self.files: list[Path] = []
+        self.begins = [0]
         self._frames: list[pa.LargeBinaryArray | None] = []
-        self._begins = [0]  # first row of each shard, and the number of rows
         columns: list[dict[str, npt.NDArray[Any]]] = []
         for index, name in enumerate(self.names):
             rows = 0
             for file in shard_files(Path(root), name, split):
                 table = read_shard(file, name)
-                columns.append(shard_columns(table, index, self._begins[-1]))
+                columns.append(shard_columns(table, index, self.begins[-1]))
                 self.shards.append(f"{name}/{file.stem}")
-                self._files.append(file)
+                self.files.append(file)
                 self._frames.append(table["frame"].combine_chunks() if keep_frames else None)
-                self._begins.append(self._begins[-1] + len(table))
+                self.begins.append(self.begins[-1] + len(table))
                 rows += len(table)
                 if limit is not None and rows >= limit:
                     break
@@ -142,7 +143,7 @@ class Dataset:
         self.places: list[str] = places.tolist()
 
     def __len__(self) -> int:
-        return self._begins[-1]
+        return self.begins[-1]
 
     def count_places_as(self, places: Sequence[str]) -> None:
         """Let `place` index `places` instead: a limited or newer dataset need not have the same maps.
@@ -169,24 +170,24 @@ class Dataset:
         rows = np.asarray(rows)
         flat = rows.reshape(-1)
         out = np.empty((len(flat), *FRAME_SHAPE), np.uint8)
-        shards = np.searchsorted(self._begins, flat, "right") - 1
+        shards = np.searchsorted(self.begins, flat, "right") - 1
         for shard in np.unique(shards):
             frames = self._frames[shard]
             if frames is None:
-                frames = read_shard(self._files[shard])["frame"].combine_chunks()
+                frames = read_shard(self.files[shard])["frame"].combine_chunks()
             for i in np.flatnonzero(shards == shard):
-                blob = frames[int(flat[i] - self._begins[shard])].as_buffer()
+                blob = frames[int(flat[i] - self.begins[shard])].as_buffer()
                 try:
                     out[i] = np.frombuffer(CODEC.decompress(blob, FRAME_BYTES), np.uint8).reshape(FRAME_SHAPE)
                 except (pa.ArrowException, OSError, ValueError) as error:
                     raise ValueError(
-                        f"{self._files[shard]} is damaged (a frame: {error}); delete it and collect it anew"
+                        f"{self.files[shard]} is damaged (a frame: {error}); delete it and collect it anew"
                     ) from error
         return out.reshape(*rows.shape, *FRAME_SHAPE)
 
     def shard_rows(self) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
         """Every shard's name and its rows."""
-        for name, first, end in zip(self.shards, self._begins[:-1], self._begins[1:], strict=True):
+        for name, first, end in zip(self.shards, self.begins[:-1], self.begins[1:], strict=True):
             yield name, np.arange(first, end)
 
     def windows(self, length: int) -> npt.NDArray[np.int64]:

@@ -41,6 +41,8 @@ STAGES = {
     "agents": Stage(settings.AgentsConfig, "training.stages.agents", "train"),
     "distil": Stage(settings.DistilConfig, "training.stages.distil", "train"),
     "clone": Stage(settings.CloneConfig, "training.stages.clone", "train"),
+    "idm": Stage(settings.IDMTrainingConfig, "training.stages.idm", "train"),
+    "idm-score": Stage(settings.IDMScoreConfig, "training.evaluation.idm_scores", "run"),
     "iterate": Stage(settings.IterateConfig, "training.stages.iterate", "iterate"),
     "pipeline": Stage(settings.PipelineConfig, "training.pipeline", "run"),
     "scorecard": Stage(settings.ScorecardConfig, "training.evaluation.scorecard", "run"),
