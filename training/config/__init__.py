@@ -10,6 +10,8 @@ from training.config.collect import CollectConfig, Split
 from training.config.decoder import DecoderConfig, DecoderLossWeights
 from training.config.dynamics import DynamicsConfig, DynamicsLossWeights
 from training.config.evaluation import PicturesConfig, RankingConfig, ScorecardConfig, TransferConfig
+from training.config.film import FilmConfig
+from training.config.label import LabelConfig
 from training.config.pipeline import PipelineConfig
 from training.config.record import record_config
 from training.config.representation import RepresentationConfig, RepresentationLossWeights
@@ -21,7 +23,9 @@ __all__ = [
     "DecoderLossWeights",
     "DynamicsConfig",
     "DynamicsLossWeights",
+    "FilmConfig",
     "IterateConfig",
+    "LabelConfig",
     "PicturesConfig",
     "PipelineConfig",
     "Preset",

@@ -22,6 +22,7 @@ AT_LEAST_ONE = (
     "window",
     "rollout",
     "episodes",
+    "films",
 )
 
 
