@@ -9,6 +9,8 @@ without its neighbours. Twice the bytes (20 kB a frame) is the price.
 Row t of an episode holds frame[t], the action pressed after it and what that step returned. The last row of an
 episode therefore has an action but no next frame: ViZDoom shows none. An episode that its player left ends with a row
 neither terminated nor truncated.
+
+What was read off a video instead of the game has four more columns (`SOFT_COLUMNS`), which say how sure that is.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ STEPS_PER_SHARD = 1500  # A shard ends with the episode in which it reaches this
 FRAME_BYTES = int(np.prod(FRAME_SHAPE))
 CODEC = pa.Codec("lz4_raw")
 
-FLOAT_VECTORS = ("variables", "next_variables", "pose")
+FLOAT_VECTORS = ("variables", "next_variables", "pose", "variables_confidence")
+# Of rows that were read off a video: how likely the whole action is right, each variable's value before and after the
+# step, and reward and termination; and whether the game itself said pose, objects and all the rest.
+SOFT_COLUMNS = ("confidence", "variables_confidence", "outcome_confidence", "annotated")
 OBJECT_FIELDS = ("name", "category", "box", "position")
 
 

@@ -182,6 +182,10 @@ class Push:
             place=zero,
             pose=torch.zeros(WINDOWS, WINDOW, 4),
             sightings=torch.zeros(WINDOWS, WINDOW, 3),
+            confidence=one,
+            variables_confidence=one[..., None].expand(WINDOWS, WINDOW, 4),
+            outcome_confidence=one,
+            annotated=one,
         )
         outcome = outcome_targets(self.model.world_model, batch)
         return Windows(batch, torch.stack(states, 1), batch.scenario, outcome, begin=1)

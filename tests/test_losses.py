@@ -182,6 +182,8 @@ def test_variables_that_a_scenario_lacks_do_not_count() -> None:
         next_variables=torch.zeros(2, 3, 4),
         scenario=torch.tensor([take_cover, take_cover]),
         valid=torch.ones(2, 3),
+        variables_confidence=torch.ones(2, 3, 4),
+        outcome_confidence=torch.ones(2, 3),
         terminated=torch.zeros(2, 3),
         rewards=torch.ones(2, 3),
     )

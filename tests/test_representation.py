@@ -78,7 +78,9 @@ def test_readouts_are_linear_and_learn_only_what_is_known(data: Dataset) -> None
     width = 12
     readouts = PrivilegedReadouts(width, 2)
     pose = np.random.default_rng(0).normal(0, 200, (100, 4))
-    two_places = SimpleNamespace(places=["a", "b"], place=np.repeat([0, 1], 50), pose=pose)
+    two_places = SimpleNamespace(
+        places=["a", "b"], place=np.repeat([0, 1], 50), pose=pose, annotated=np.ones(100, bool)
+    )
     readouts.calibrate(two_places)  # type: ignore[arg-type]
     x = torch.randn(64, 2, width, generator=seeded(3))
     place = torch.arange(64) % 2

@@ -136,6 +136,10 @@ def test_observing_is_the_full_pass_of_training(model: WorldModel) -> None:
         place=zero,
         pose=nothing,
         sightings=nothing,
+        confidence=nothing,
+        variables_confidence=nothing,
+        outcome_confidence=nothing,
+        annotated=nothing,
     )
     h = model.trunk(embed_window(model, model.encode(frames), batch, index))
     state = model.observe(frames, actions, None, variables, "freedoom")

@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             import tyro
         except ImportError as error:
             raise ImportError(f"python -m training needs the extra 'train': {install_command('train')}") from error
+    positional = STAGES[name].positional
+    if positional is not None and options and not options[0].startswith("-"):
+        options.insert(0, f"--{positional}")
     config: Any = tyro.cli(STAGES[name].config, args=options, prog=f"python -m training {name}")
     with in_one_line(f"training {name}"):
         check_settings(config)

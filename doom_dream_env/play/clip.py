@@ -94,7 +94,7 @@ def _timed_frames(path: Path) -> Iterator[tuple[float, Frame]]:
     with picture:
         time = 0.0
         for image in ImageSequence.Iterator(picture):
-            yield time, _fit(_rgb(ImageOps.exif_transpose(image)))
+            yield time, fitted(_rgb(ImageOps.exif_transpose(image)))
             if picture.format not in ANIMATIONS:
                 return
             duration = image.info.get("duration") or 0
@@ -126,9 +126,7 @@ def _video_frames(path: Path) -> Iterator[tuple[float, Frame]]:
             times: list[float] = []
             for frame in _decoded(container, stream):
                 times.append(len(times) * interval if frame.time is None else frame.time)
-                matrix: Any = frame.side_data.get("DISPLAYMATRIX")
-                turned = _turn(frame.to_image(), pixel, UPRIGHT if matrix is None else bytes(matrix))
-                yield times[-1], _fit(*turned)
+                yield times[-1], fitted(*upright(frame, pixel))
             if times and times[-1] - times[0] > START_STEPS / STEPS_PER_SECOND:
                 return
 
@@ -157,6 +155,17 @@ def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> 
             continue  # a clip that was cut off plays up to there
 
 
+def upright(frame: av.VideoFrame, pixel: float) -> tuple[Image.Image, float]:
+    """A decoded frame as it is meant to be seen, and the width of its pixels over their height.
+
+    Args:
+        frame: with its display matrix, if it has one.
+        pixel: width over height of its pixels, as they are stored.
+    """
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    return _turn(frame.to_image(), pixel, UPRIGHT if matrix is None else bytes(matrix))
+
+
 def _turn(image: Image.Image, pixel: float, matrix: bytes) -> tuple[Image.Image, float]:
     """A picture and its pixels' width over height after a display matrix: quarter turns and mirrors, as in phones."""
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()  # to the right: a x + c y, down: b x + d y
@@ -171,7 +180,7 @@ def _turn(image: Image.Image, pixel: float, matrix: bytes) -> tuple[Image.Image,
     return image, pixel
 
 
-def _fit(image: Image.Image, pixel: float = 1.0) -> Frame:
+def fitted(image: Image.Image, pixel: float = 1.0) -> Frame:
     """Crop to 4:3 around the centre and resize; `pixel` is the width of a pixel over its height."""
     height, width, _ = FRAME_SHAPE
     ratio = width / height / pixel

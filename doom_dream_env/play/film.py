@@ -54,16 +54,31 @@ class Film:
         path: where to; a file that exists is replaced.
         rate: frames/s. A .gif counts hundredths of a second: its frames are rounded such that the whole keeps time.
         scale: every pixel becomes so many squared.
+        quality: constant rate factor of an .mp4: 18 cannot be told from the original, 36 is mush.
+        pixel_aspect: width of an .mp4's pixels over their height.
+        rotation: degrees, against the clock, that a player program turns an .mp4 by.
 
     Raises:
         ValueError: as `check_name`.
         OSError: if the folder is missing or not writable.
     """
 
-    def __init__(self, path: Path, rate: float, scale: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        rate: float,
+        scale: int = 1,
+        *,
+        quality: int = 18,
+        pixel_aspect: Fraction = Fraction(1),
+        rotation: int = 0,
+    ) -> None:
         check_name(path)
         self.path = path
         self.scale = scale
+        self.quality = quality
+        self.pixel_aspect = pixel_aspect
+        self.rotation = rotation
         self.rate = Fraction(rate).limit_denominator(1000)
         self.partial = partial_name(path)
         self._size = (0, 0)  # width and height of the first frame
@@ -89,8 +104,13 @@ class Film:
     ) -> None:
         self.close()
 
-    def add(self, frame: Frame) -> None:
+    def add(self, frame: Frame, at: int | None = None) -> None:
         """Add a frame, uint8 (H, W, 3).
+
+        Args:
+            frame: what is to be seen.
+            at: from when on in an .mp4, counted in frames of `rate` from its beginning, above that of the frame before;
+                None: as many as there are frames already.
 
         Raises:
             ValueError: if the film is closed.
@@ -107,7 +127,7 @@ class Film:
             self._held.append(image)
         else:
             with self._nothing_half_written():
-                self._encode(self._enlarge(image))
+                self._encode(self._enlarge(image), self._count if at is None else at)
         self._count += 1
 
     @property
@@ -127,13 +147,13 @@ class Film:
         width, height = self._size
         return image.resize((width * self.scale, height * self.scale), Image.Resampling.NEAREST)
 
-    def _encode(self, image: Image.Image) -> None:
+    def _encode(self, image: Image.Image, at: int) -> None:
         if self._container is None:
             self._container = self._start_mp4(*image.size)
         canvas = Image.new("RGB", (self._stream.width, self._stream.height))
         canvas.paste(image)
         video = av.VideoFrame.from_image(canvas)
-        video.pts = self._count
+        video.pts = at
         video.time_base = 1 / self.rate
         self._container.mux(self._stream.encode(video))
 
@@ -143,12 +163,15 @@ class Film:
         # Without "file:", a colon in the name would say how to reach it.
         container = av.open(f"file:{self.partial}", "w", format="mp4", options=options)
         # B frames would make a fragmented film begin two frames late.
-        quality = {"preset": "veryfast", "crf": "18", "bf": "0"}
+        quality = {"preset": "veryfast", "crf": str(self.quality), "bf": "0"}
         self._stream = container.add_stream("libx264", self.rate, options=quality)
         self._stream.pix_fmt = "yuv420p"
         self._stream.gop_size = max(round(self.rate), 1)
         self._stream.width = width + width % 2  # 4:2:0 halves both
         self._stream.height = height + height % 2
+        self._stream.codec_context.sample_aspect_ratio = self.pixel_aspect
+        if self.rotation:
+            self._stream.set_display_rotation(self.rotation)
         return container
 
     def close(self) -> None:

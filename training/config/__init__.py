@@ -11,7 +11,9 @@ from training.config.collect import CollectConfig, Split
 from training.config.decoder import DecoderConfig, DecoderLossWeights
 from training.config.dynamics import DynamicsConfig, DynamicsLossWeights
 from training.config.evaluation import EfficiencyConfig, PicturesConfig, RankingConfig, ScorecardConfig, TransferConfig
+from training.config.film import FilmConfig
 from training.config.idm import Augmentation, IDMLossWeights, IDMScoreConfig, IDMTrainingConfig
+from training.config.label import LabelConfig
 from training.config.pipeline import PipelineConfig
 from training.config.planning import DistilConfig, PlanningConfig
 from training.config.record import record_config
@@ -31,8 +33,10 @@ __all__ = [
     "IDMLossWeights",
     "IDMScoreConfig",
     "IDMTrainingConfig",
+    "FilmConfig",
     "IterateConfig",
     "Learner",
+    "LabelConfig",
     "PicturesConfig",
     "PipelineConfig",
     "PlanningConfig",

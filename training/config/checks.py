@@ -26,6 +26,7 @@ AT_LEAST_ONE = (
     "resamples",
     "round_envs",
     "round_steps",
+    "films",
 )
 
 

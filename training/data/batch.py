@@ -30,6 +30,10 @@ PER_STEP = (
     "rows",
     "pose",
     "sightings",
+    "confidence",
+    "variables_confidence",
+    "outcome_confidence",
+    "annotated",
 )
 
 
@@ -53,6 +57,10 @@ class Batch:
         pose: x, y, z and angle in degrees, (B, T, 4).
         sightings: sideways offset of the nearest projectile (NaN without one), is a monster under the crosshair, is an
             item ahead; (B, T, 3).
+        confidence: how likely the whole action is right, (B, T).
+        variables_confidence: the same of each variable, before and after the step, (B, T, V).
+        outcome_confidence: the same of reward and termination, (B, T).
+        annotated: whether pose, object maps and sightings are known, 0/1 as float32 (B, T).
     """
 
     frames: Tensor | None
@@ -70,6 +78,33 @@ class Batch:
     place: Tensor
     pose: Tensor
     sightings: Tensor
+    confidence: Tensor
+    variables_confidence: Tensor
+    outcome_confidence: Tensor
+    annotated: Tensor
+
+    @property
+    def known_transitions(self) -> Tensor:
+        """How much the step from one state to the next counts, (B, T − 1): as much as its action is sure."""
+        return self.follows * self.confidence[:, :-1]
+
+    def known_rollout(self, begin: int, steps: int) -> Tensor:
+        """How much each state of a rollout counts that begins after step `begin`, (B, steps).
+
+        As much as the least sure of the actions that led there: whatever follows a wrong one is another course of
+        events.
+        """
+        return self.known_transitions[:, begin : begin + steps].cummin(1).values
+
+    @property
+    def annotated_steps(self) -> Tensor:
+        """Which steps exist and have pose, object maps and sightings, (B, T)."""
+        return self.valid * self.annotated
+
+    @property
+    def annotated_followers(self) -> Tensor:
+        """Which steps have a next one that has these, (B, T − 1)."""
+        return self.follows * self.annotated[:, 1:]
 
     def part(self, begin: int, end: int) -> Batch:
         """Steps `begin` to `end` of every window, without frames."""
@@ -117,6 +152,10 @@ def make_batch(data: Dataset, rows: Rows, length: int, device: torch.device, fra
         place=tensor(data.place[rows]),
         pose=tensor(data.pose[at]),
         sightings=tensor(sightings).float(),
+        confidence=tensor(data.confidence[at]),
+        variables_confidence=tensor(data.variables_confidence[at]),
+        outcome_confidence=tensor(data.outcome_confidence[at]),
+        annotated=tensor(data.annotated[at]).float(),
     )
 
 

@@ -76,6 +76,10 @@ class Dataset:
         projectile: sideways offset and height of the nearest projectile, NaN without one, (N, 2).
         crosshair: is a monster under it? (N,).
         behaviour: who played, strings (N,).
+        confidence: how likely the whole action is right, (N,); 1 in collected play, less in what was read off videos.
+        variables_confidence: the same of each variable, before and after the step, (N, V).
+        outcome_confidence: the same of reward and termination, (N,).
+        annotated: whether the game said pose and objects, bool (N,); where not, those arrays say nothing.
     """
 
     scenario: npt.NDArray[np.int64]
@@ -95,6 +99,10 @@ class Dataset:
     projectile: npt.NDArray[np.float32]
     crosshair: npt.NDArray[np.bool_]
     behaviour: npt.NDArray[np.str_]
+    confidence: npt.NDArray[np.float32]
+    variables_confidence: npt.NDArray[np.float32]
+    outcome_confidence: npt.NDArray[np.float32]
+    annotated: npt.NDArray[np.bool_]
 
     def __init__(
         self,
@@ -160,6 +168,33 @@ class Dataset:
         order = {name: index for index, name in enumerate(places)}
         self.place = np.array([order.get(name, -1) for name in self.places])[self.place]
         self.places = list(places)
+
+    def require_annotations(self, purpose: str) -> None:
+        """Refuse to go on with rows that were read off videos.
+
+        Args:
+            purpose: what needs to know what the game knew, as the subject of a sentence.
+
+        Raises:
+            ValueError: if there are such rows; the message names the first shard with some.
+        """
+        for shard, rows in self.shard_rows():
+            if not self.annotated[rows].all():
+                raise ValueError(
+                    f"{purpose} needs what only the game knows, and {shard} was labelled from a video; give data of "
+                    "`python -m training collect`"
+                )
+
+    def beginnings(self) -> npt.NDArray[np.bool_]:
+        """Rows that dreams can begin from as episodes do, (N,).
+
+        First rows of episodes; in a place that was seen only in videos, which do not say when an episode began, the
+        first rows of its uncut stretches.
+        """
+        begins = self.elapsed == 0
+        with_some = np.zeros(len(self.places), bool)
+        with_some[self.place[begins]] = True
+        return begins | (~with_some[self.place] & (np.arange(len(self)) == self.first))
 
     def known(self, variable: int) -> npt.NDArray[np.bool_]:
         """Which rows are of a scenario that has the variable, (N,)."""
@@ -240,6 +275,25 @@ def shard_columns(table: pa.Table, scenario: int, base: int) -> dict[str, npt.ND
         "projectile": nearest_object(objects, PROJECTILE),
         "crosshair": under_crosshair(objects),
         "behaviour": np.array(table["behaviour"].to_pylist()),
+        **soft_columns(table),
+    }
+
+
+def soft_columns(table: pa.Table) -> dict[str, npt.NDArray[Any]]:
+    """How sure the rows of a shard are: of collected play, in which nothing is in doubt, entirely."""
+    rows = len(table)
+    if "annotated" not in table.column_names:
+        return {
+            "confidence": np.ones(rows, np.float32),
+            "variables_confidence": np.ones((rows, len(VARIABLES)), np.float32),
+            "outcome_confidence": np.ones(rows, np.float32),
+            "annotated": np.ones(rows, bool),
+        }
+    return {
+        "confidence": table["confidence"].to_numpy(),
+        "variables_confidence": _matrix(table["variables_confidence"], len(VARIABLES)),
+        "outcome_confidence": table["outcome_confidence"].to_numpy(),
+        "annotated": table["annotated"].to_numpy(),
     }
 
 

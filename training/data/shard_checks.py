@@ -9,11 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from doom_dream_env.recording import SOFT_COLUMNS
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES
 
 GREATEST_REWARD = 100_000.0  # of a step; ViZDoom's own scenarios pay at most 1,000 or so
 GREATEST_VALUE = 1_000_000.0  # of game variables and places on a map
+UNKNOWN = -1  # elapsed steps of what was read off a video
 WIDTHS = {"action": len(BUTTONS), "variables": len(VARIABLES), "next_variables": len(VARIABLES), "pose": 4}
+SOFT_WIDTHS = {"variables_confidence": len(VARIABLES)}
 COLUMNS = (*WIDTHS, "frame", "reward", "terminated", "truncated", "episode", "elapsed", "behaviour", "objects")
 
 
@@ -47,11 +50,12 @@ def check_rows(table: pa.Table) -> None:
     Raises:
         ValueError: if a column is missing or empty somewhere, or holds what no game gives; the message says which.
     """
-    if missing := [name for name in COLUMNS if name not in table.column_names]:
+    soft = SOFT_COLUMNS if any(name in table.column_names for name in SOFT_COLUMNS) else ()
+    if missing := [name for name in (*COLUMNS, *soft) if name not in table.column_names]:
         raise ValueError(f"it lacks the columns {', '.join(missing)}")
     if not len(table):
         raise ValueError("it has no rows")
-    for name in COLUMNS:
+    for name in (*COLUMNS, *soft):
         if table[name].null_count:
             raise ValueError(f"{name} is missing in {table[name].null_count} rows")
     values = {name: _values(table, name) for name in (*WIDTHS, "reward", "terminated", "truncated", "elapsed")}
@@ -64,13 +68,22 @@ def check_rows(table: pa.Table) -> None:
     episode = table["episode"].to_numpy()
     same = episode[1:] == episode[:-1]
     _refuse("terminated", ended[:-1] & same, "true before the episode's last row")
-    _refuse("elapsed", np.r_[values["elapsed"][0] < 0, same & (np.diff(values["elapsed"]) != 1)], "not one by one")
+    annotated = np.ones(len(table), bool)
+    if soft:
+        annotated = _values(table, "annotated")
+        for name in soft[:-1]:
+            confidence = _values(table, name)
+            _refuse(name, ~((confidence >= 0) & (confidence <= 1)), "not from 0 to 1")
+    elapsed = values["elapsed"]
+    unknown = (elapsed == UNKNOWN) & ~annotated
+    _refuse("elapsed", (elapsed < 0) & ~unknown, "negative")
+    _refuse("elapsed", np.r_[False, same & (np.diff(elapsed) != 1) & ~(unknown[1:] & unknown[:-1])], "not one by one")
 
 
 def _values(table: pa.Table, name: str) -> npt.NDArray[Any]:
     """A column as an array, (N,) or (N, width)."""
     column = table[name].combine_chunks()
-    width = WIDTHS.get(name)
+    width = WIDTHS.get(name) or SOFT_WIDTHS.get(name)
     if width is None:
         return np.asarray(column.to_numpy(zero_copy_only=False))
     if not pa.types.is_fixed_size_list(column.type) or column.type.list_size != width:

@@ -26,15 +26,20 @@ class Stage:
     Attributes:
         config: class of its settings; the first line of its docstring says what the stage does.
         module, function: what runs it, with the settings as the only argument.
+        positional: the setting whose values may stand first on the command line, without its option; None: there is
+            no such setting.
     """
 
     config: type
     module: str
     function: str
+    positional: str | None = None
 
 
 STAGES = {
     "collect": Stage(settings.CollectConfig, "training.data.collect", "collect"),
+    "film": Stage(settings.FilmConfig, "training.stages.film", "film"),
+    "label": Stage(settings.LabelConfig, "training.stages.label", "label", positional="videos"),
     "representation": Stage(settings.RepresentationConfig, "training.stages.representation", "train"),
     "dynamics": Stage(settings.DynamicsConfig, "training.stages.dynamics", "train"),
     "decoder": Stage(settings.DecoderConfig, "training.stages.decoder", "train"),

@@ -53,7 +53,11 @@ def load_split(
         scenarios: their names.
         split: "val" or "test".
         limit: use at most about so many steps of each scenario; None: all.
+
+    Raises:
+        ValueError: if some of it was labelled from videos: a score needs true keys, rewards and objects.
     """
     data = Dataset(root, scenarios, split, limit)
+    data.require_annotations("a score")
     data.scenario = np.array([model.config.scenarios.index(name) for name in data.names])[data.scenario]
     return data

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from training.footage.truth import Truth, keys_file, read_truth
-from training.footage.video import Video, find_videos
 
 from doom_dream_env.progress import progress
 from doom_dream_env.recording import CODEC, FRAME_BYTES, compress_frame
 from doom_dream_env.scenarios import FRAME_SHAPE
 from training.data.key_windows import HEALTH_UNIT, KeyWindow
+from training.footage.truth import Truth, keys_file, read_truth
+from training.footage.video import Video, find_videos
 
 
 @dataclass(frozen=True)

@@ -160,13 +160,15 @@ def outcome_loss(model: WorldModel, step: Transition, batch: Batch) -> Tensor:
     loss = step.condition.new_zeros(())
     for index, (logits, target) in enumerate(zip(step.outcome_logits, step.outcome, strict=True)):
         error = F.cross_entropy(logits.float().flatten(0, 1), target.flatten(), reduction="none").view_as(target)
-        loss = loss + masked_mean(error, has_variable[:, index, None] * batch.valid)
+        known = batch.valid * batch.variables_confidence[..., index]
+        loss = loss + masked_mean(error, has_variable[:, index, None] * known)
     continue_logit, reward_logits = dynamics.termination_logits(step.condition, batch.next_variables / model.scales)
     went_on = 1 - batch.terminated
     termination = F.binary_cross_entropy_with_logits(continue_logit.float(), went_on, reduction="none")
     log_probabilities = reward_logits.float().log_softmax(-1)
     reward = -(two_hot(batch.rewards, dynamics.rewards) * log_probabilities).sum(-1)
-    return loss + masked_mean(termination, batch.valid) + REWARD_WEIGHT * masked_mean(reward, batch.valid)
+    known = batch.valid * batch.outcome_confidence
+    return loss + masked_mean(termination, known) + REWARD_WEIGHT * masked_mean(reward, known)
 
 
 # ---- objects ---------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ INITIAL_STATES = 128  # of each scenario, shared by its maps
 CONTEXT_CLIPS = 128  # likewise
 CLIP_STEPS = 12
 LEAD = (2, 16)  # steps, shortest and longest, from the end of a clip to the hit or the end of the episode that follows
+SURE = 0.5  # confidence from which on a change that was read off a video counts as seen
 MANIFOLD_STATES = 50_000  # at most, of each scenario
 
 
@@ -86,7 +87,8 @@ def supports(data: Dataset) -> tuple[tuple[tuple[float, ...], ...], tuple[float,
     change = data.next_variables - data.variables
     deltas = []
     for variable in range(change.shape[1]):
-        deltas.append(ascending(frequent(change[data.known(variable), variable], MOST_CHANGES)))
+        sure = data.known(variable) & (data.variables_confidence[:, variable] >= SURE)
+        deltas.append(ascending(frequent(change[sure, variable], MOST_CHANGES)))
     rewards = []
     for scenario in range(len(data.names)):
         rewards += reward_support(data.rewards[data.scenario == scenario])
@@ -171,12 +173,13 @@ def store_initial_states(model: WorldModel, data: Dataset, states: Tensor) -> No
         data: real episodes.
         states: of all its rows, (N, D).
     """
+    begins = data.beginnings()
     for name in np.unique(data.place_names).tolist():
         here = data.place_names == name
         scenario = data.scenario[here][0]
         maps = len(np.unique(data.place[data.scenario == scenario]))
         rng = np.random.default_rng(0)
-        first = rng.permutation(np.flatnonzero((data.elapsed == 0) & here))[: INITIAL_STATES // maps]
+        first = rng.permutation(np.flatnonzero(begins & here))[: INITIAL_STATES // maps]
         model.initial_states[name] = (states[first].float(), torch.from_numpy(data.variables[first]))
         last = last_rows_of_clips(data, here, CONTEXT_CLIPS // maps, rng)
         if len(last):

@@ -45,7 +45,9 @@ class PrivilegedReadouts(nn.Module):
     def calibrate(self, data: Dataset) -> None:
         """Take mean and spread of the player's position in each place from the data."""
         for place in range(len(data.places)):
-            position = data.pose[data.place == place, :2]
+            position = data.pose[(data.place == place) & data.annotated, :2]
+            if not len(position):
+                continue  # it was seen in videos alone
             self.centre[place] = torch.from_numpy(position.mean(0))
             self.spread[place] = torch.from_numpy(np.maximum(position.std(0), LEAST_SPREAD))
 

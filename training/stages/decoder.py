@@ -46,7 +46,7 @@ from training.metrics import psnr
 from training.models.critic import Critic, hinge
 from training.models.losses import object_mask, outcome_targets, weighted_sum
 from training.models.motion import motion_mismatch
-from training.models.packing import store_initial_states
+from training.models.packing import SURE, store_initial_states
 from training.models.perceptual import crops, level_channels, magnified, perceptual_network
 from training.models.picture_model import DecoderModules, PictureModel
 from training.models.rollout import Windows, open_loop_rollout
@@ -111,15 +111,16 @@ def pack(model: TrainingModel, modules: DecoderModules, data: Dataset, states: T
 @torch.no_grad()
 def dreamed_pairs(
     model: TrainingModel, data: Dataset, states: Tensor, config: DecoderConfig, compute: Compute
-) -> DreamedPairs:
+) -> DreamedPairs | None:
     """Dreams beside a real game, under its actions: half from the middle of episodes, half from their first frame.
 
-    Half of each go where the posterior's codes lead, the way the game went, the others to the mean next state.
+    Half of each go where the posterior's codes lead, the way the game went, the others to the mean next state. None:
+    the actions were read off videos and are too unsure.
     """
     rng = np.random.default_rng((config.seed, DREAM_STREAM))
     each = (config.dreams + 1) // 2
     pairs = data.windows(2)
-    begins = {config.dream_context: data.windows(config.dream_context + 1), 1: pairs[data.elapsed[pairs] == 0]}
+    begins = {config.dream_context: data.windows(config.dream_context + 1), 1: pairs[data.beginnings()[pairs]]}
     rows = []
     dreamed = []
     for context, windows in begins.items():
@@ -139,10 +140,15 @@ def dreamed_pairs(
                 follow_posterior,
                 generator,
             )
-            exists = batch.valid[:, context + 1 :].bool()  # both moments of the pair are in the episode
+            # Both moments of the pair are in the episode, and what was pressed up to there is rather known than not.
+            exists = batch.known_rollout(context - 1, config.dream_steps)[:, 1:] >= SURE
             rows.append(successive(batch.rows[:, context:])[exists].cpu())
             dreamed.append(successive(dream.states.half())[exists].cpu())
-    return DreamedPairs(torch.cat(rows).numpy(), torch.cat(dreamed))
+    found = torch.cat(rows).numpy()
+    if not len(found):
+        print("no dreamed pairs: hardly an action of the data is known; the decoder learns from real states alone")
+        return None
+    return DreamedPairs(found, torch.cat(dreamed))
 
 
 def successive(values: Tensor) -> Tensor:

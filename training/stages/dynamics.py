@@ -141,11 +141,16 @@ def fit_object_head(
 
     The stage representation does this along the way; weights that are begun from come without the head.
     """
+    annotated = np.flatnonzero(data.annotated)
+    if not len(annotated):
+        print("the data were read off videos and have no object maps: the object head stays random and unused")
+        return
     head = model.object_head
     one = torch.ones(config.object_head_batch, 1, device=compute.device)
 
     def fetch(step: int) -> tuple[Tensor, Tensor]:
-        rows = np.random.default_rng((config.seed, 11, step)).integers(len(data), size=config.object_head_batch)
+        chosen = np.random.default_rng((config.seed, 11, step)).integers(len(annotated), size=config.object_head_batch)
+        rows = annotated[chosen]
         maps = torch.from_numpy(data.object_maps[rows]).float()[:, None]
         return states[rows][:, None].to(compute.device).float(), maps.to(compute.device)
 
@@ -266,15 +271,18 @@ def one_step_losses(
     sample = posterior_sample(model, condition, before, mean, following, generator)
     sampled = world_model.manifold(dynamics.next_state(before, condition, sample.shift).float(), batch.scenario)
     divergence = kl_divergence(sample.probabilities, sample.log_prior, config.kl_balance)
-    inverse = partial(model.inverse_loss, buttons=batch.actions[:, :-1], scenario=batch.scenario, mask=batch.follows)
+    known = batch.known_transitions
+    inverse = partial(model.inverse_loss, buttons=batch.actions[:, :-1], scenario=batch.scenario, mask=known)
     return {
-        "prediction": relative_error(mean, following, unit, batch.follows, batch.scenario),
-        "posterior": relative_error(sampled, following, unit, batch.follows, batch.scenario),
-        "objects_posterior": object_map_loss(model.object_head(sampled), batch.object_maps[:, 1:], batch.follows),
-        "kl": masked_mean(divergence, batch.follows),
-        "objects_trunk": object_map_loss(model.trunk_object_head(h), batch.object_maps, batch.valid),
+        "prediction": relative_error(mean, following, unit, known, batch.scenario),
+        "posterior": relative_error(sampled, following, unit, known, batch.scenario),
+        "objects_posterior": object_map_loss(
+            model.object_head(sampled), batch.object_maps[:, 1:], batch.annotated_followers
+        ),
+        "kl": masked_mean(divergence, known),
+        "objects_trunk": object_map_loss(model.trunk_object_head(h), batch.object_maps, batch.annotated_steps),
         "outcome": outcome_loss(world_model, step, batch),
-        "readouts": model.readouts.loss(windows.z, h, batch, batch.valid),
+        "readouts": model.readouts.loss(windows.z, h, batch, batch.annotated_steps),
         "inverse": inverse(windows.z[:, :-1], following, learn=True),
         "inverse_predicted": inverse(windows.z[:, :-1], mean, learn=False),
     }
@@ -314,15 +322,16 @@ def rollout_losses(
     before = torch.cat([windows.z[:, begin : begin + 1], dream.states[:, :-1]], 1)
     buttons = windows.batch.actions[:, begin : begin + rollout]
     divergence = kl_divergence(dream.probabilities, dream.log_prior, config.kl_balance)
+    known = windows.batch.known_rollout(begin, rollout)
     terms = {
-        "rollout": relative_error(dream.states, real, change, part.valid, part.scenario),
-        "objects_rollout": object_map_loss(model.object_head(dream.states), part.object_maps, part.valid),
-        "kl_rollout": masked_mean(divergence, windows.batch.follows[:, begin : begin + rollout]),
+        "rollout": relative_error(dream.states, real, change, known, part.scenario),
+        "objects_rollout": object_map_loss(model.object_head(dream.states), part.object_maps, part.annotated_steps),
+        "kl_rollout": masked_mean(divergence, known),
         "outcome_rollout": outcome_loss(world_model, step, part),
-        "readouts_rollout": model.readouts.loss(dream.states, dream.features, part, part.valid),
-        "inverse_rollout": model.inverse_loss(before, dream.states, buttons, part.scenario, part.valid, learn=False),
+        "readouts_rollout": model.readouts.loss(dream.states, dream.features, part, part.annotated_steps),
+        "inverse_rollout": model.inverse_loss(before, dream.states, buttons, part.scenario, known, learn=False),
     }
-    return terms, skill_by_horizon(dream.states, real, change, part.valid * ~follow_posterior, part.scenario)
+    return terms, skill_by_horizon(dream.states, real, change, known * ~follow_posterior, part.scenario)
 
 
 @torch.no_grad()

@@ -129,21 +129,26 @@ def losses(
 
     scenarios = len(world_model.config.scenarios)
     weight = scenario_weights(z, batch, scenarios, config.scenario_weights)
+    known_twice = torch.minimum(batch.known_transitions[:, :-1], batch.known_transitions[:, 1:])
     exists = batch.valid.bool()
     group = batch.scenario[:, None].expand(b, t)[exists]
-    inverse = partial(model.inverse_loss, buttons=batch.actions[:, :-1], scenario=batch.scenario, mask=batch.follows)
+    inverse = partial(
+        model.inverse_loss, buttons=batch.actions[:, :-1], scenario=batch.scenario, mask=batch.known_transitions
+    )
     terms = {
         # Not relative to the change, as in the stage dynamics, where the encoder is frozen: here the encoder would
         # learn to change less, which raises such a loss again, until the states collapse (measured, 100 steps).
-        "prediction": masked_mean((predicted.float() - z[:, 1:]) ** 2, batch.follows * weight),
-        "rollout": masked_mean((predicted_again.float() - z[:, 2:]) ** 2, batch.follows[:, 1:] * weight),
+        "prediction": masked_mean((predicted.float() - z[:, 1:]) ** 2, batch.known_transitions * weight),
+        "rollout": masked_mean((predicted_again.float() - z[:, 2:]) ** 2, known_twice * weight),
         "sigreg": sigreg(z[exists], group, scenarios, generator),
-        "objects": object_map_loss(model.object_head(z), batch.object_maps, batch.valid),
-        "objects_predicted": object_map_loss(model.object_head(predicted), batch.object_maps[:, 1:], batch.follows),
-        "objects_trunk": object_map_loss(model.trunk_object_head(h), batch.object_maps, batch.valid),
+        "objects": object_map_loss(model.object_head(z), batch.object_maps, batch.annotated_steps),
+        "objects_predicted": object_map_loss(
+            model.object_head(predicted), batch.object_maps[:, 1:], batch.annotated_followers
+        ),
+        "objects_trunk": object_map_loss(model.trunk_object_head(h), batch.object_maps, batch.annotated_steps),
         "outcome": outcome_loss(world_model, step, batch),
-        "readouts": model.readouts.loss(z, h, batch, batch.valid),
-        "readouts_predicted": model.readouts.loss(predicted, h_own[:, 1:], batch.part(1, t), batch.follows),
+        "readouts": model.readouts.loss(z, h, batch, batch.annotated_steps),
+        "readouts_predicted": model.readouts.loss(predicted, h_own[:, 1:], batch.part(1, t), batch.annotated_followers),
         "inverse": inverse(z[:, :-1], z[:, 1:], learn=True),
         "inverse_predicted": inverse(z[:, :-1], predicted, learn=False),
     }
@@ -205,7 +210,10 @@ def scenario_weights(z: Tensor, batch: Batch, scenarios: int, limits: tuple[floa
 def quick_scores(
     model: TrainingModel, data: Dataset, config: RepresentationConfig, compute: Compute
 ) -> dict[str, float]:
-    """On fixed windows of held-out data, by scenario: one-step skill, AUC of object maps, and the effective rank."""
+    """On fixed windows of held-out data, by scenario: one-step skill, AUC of object maps, and the effective rank.
+
+    Data that were read off videos have no object maps, and no AUC.
+    """
     model.eval()
     rng = np.random.default_rng(0)
     scores = {}
@@ -220,9 +228,12 @@ def quick_scores(
         before = z[:, 2:-1]  # the trunk has seen three frames at least
         after = z[:, 3:]
         scores[f"{name}/skill_1"] = skill(following[:, 2:-1].float(), after, before)
-        target = batch.object_maps.flatten(2)
-        scores[f"{name}/cell_auc"] = auc(objects.flatten(), target.flatten())
-        scores[f"{name}/cell_auc_predicted"] = auc(objects_predicted[:, :-1].flatten(), target[:, 1:].flatten())
+        known = batch.annotated.bool()
+        if known.any():
+            target = batch.object_maps.flatten(2)
+            scores[f"{name}/cell_auc"] = auc(objects[known].flatten(), target[known].flatten())
+            after_known = objects_predicted[:, :-1][known[:, 1:]]
+            scores[f"{name}/cell_auc_predicted"] = auc(after_known.flatten(), target[:, 1:][known[:, 1:]].flatten())
         scores[f"{name}/effective_rank"] = effective_rank(z)
     model.train()
     return scores

@@ -1,0 +1,39 @@
+"""Settings of labelling: videos in, a dataset out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.config.collect import Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelConfig:
+    """Label videos of play with the keys that were pressed, as a dataset.
+
+    Attributes:
+        videos: files (mp4, mkv, webm, ...), or folders of them.
+        out: folder of the dataset.
+        weights: folder of the inverse dynamics model; None: what ships.
+        split: train, val or test.
+        val_share: share of each video, in blocks of three minutes, that goes to the split val; only with the split
+            train.
+        scenario: what is played, a name or the path of a ViZDoom configuration.
+        map: of free play, if it is known.
+        least_play: how sure it must be that a frame shows play, for the frame to be kept.
+        least_confidence: below this mean confidence of its actions, the report warns that a video shows another game
+            than the model knows.
+        threads: CPU threads; None: all.
+    """
+
+    videos: tuple[Path, ...] = ()
+    out: Path = Path("footage")
+    weights: Path | None = None
+    split: Split = "train"
+    val_share: float = 0.1
+    scenario: str = "freedoom"
+    map: str | None = None
+    least_play: float = 0.5
+    least_confidence: float = 0.3
+    threads: int | None = None

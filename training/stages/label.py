@@ -1,0 +1,206 @@
+"""Label videos of play: what an inverse dynamics model reads off them becomes a dataset to train on.
+
+    python -m training label play.mp4 --out footage
+    python -m training label films/ --out footage --weights runs/idm/weights
+    python -m training label monday.mkv tuesday.webm --out footage --split val
+
+Any video that FFmpeg reads is streamed once (`training.footage.video`). Menus, intermissions, death screens, pictures
+that stand still and other programs are left out; at scene changes a new episode begins. The shards are those of
+`training.data.collect` with four more columns, which say how sure each step is (`doom_dream_env.recording`): training
+weighs its losses by them, and what only the game knows is not asked for.
+
+A killed run goes on with the same command, shard by shard. `OUT/labelling/VIDEO/report.html` shows what was read and
+warns if a video does not look like the game that the model knows. A video that cannot be read, or not to its end, is
+named with the reason; the others go on, and the exit status is 2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from doom_dream_env.progress import progress
+from doom_dream_env.recording import STEPS_PER_SHARD, ShardWriter
+from doom_dream_env.scenarios import Scenario, get_scenario
+from doom_dream_env.world_model.files import read_json, write_atomically
+from training.config import LabelConfig, Split, record_config
+from training.data.latents import digest
+from training.evaluation.label_report import FINISHED, BlockNotes, label_table, write_notes, write_report
+from training.footage.labelling import Labeller, add_rows, label_block, read_blocks
+from training.footage.video import Video, VideoError, find_videos
+from training.processes import sole_writer
+
+SAMPLED_BYTES = 2**16  # of both ends of a video, which its name in a dataset is made from
+SLUG = 40  # characters of a video's name in the names of its shards
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the labels of one video go.
+
+    Attributes:
+        folder: of the shards.
+        notes: folder of what is noted of the video, and of its report.
+        stem: of the shards' names, behind the split.
+    """
+
+    folder: Path
+    notes: Path
+    stem: str
+
+    def shard(self, split: Split, block: int) -> Path:
+        """The shard of a block."""
+        return self.folder / f"{split}-{self.stem}-{block:05d}.parquet"
+
+    def finished_blocks(self) -> int:
+        """How many blocks were labelled before; what is noted of a block is written last."""
+        return len(list(self.notes.glob("[0-9]*.json")))
+
+
+def label(config: LabelConfig) -> None:
+    """Label the videos that are not labelled yet.
+
+    Raises:
+        FileNotFoundError: if a path does not exist, or there are no weights.
+        ValueError: if videos could not be read, or not to their end: the message names each; the others are labelled.
+            If a video was labelled before by another model, or into another split.
+    """
+    videos = find_videos(config.videos)
+    if not videos:
+        raise ValueError("there is no video to label: python -m training label VIDEO... --out FOLDER")
+    scenario = get_scenario(config.scenario, config.map)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    model = load_model(config.weights)
+    checksum = digest(model)
+    problems: list[str] = []
+    reports: dict[str, dict[str, Any]] = {}
+    with sole_writer(config.out / "labelling"):
+        record_config(config, config.out / f"label-{config.split}.config.json")
+        for number, path in enumerate(videos, 1):
+            print(f"[{number}/{len(videos)}] {path}", flush=True)
+            try:
+                found = label_video(Video(path, config.threads), model, checksum, scenario, config)
+            except VideoError as error:
+                problems.append(str(error))
+                continue
+            reports[path.name] = found
+            for warning in found["warnings"]:
+                print(f"  {warning}")
+            problems += found["problems"]
+    print(f"{label_table(reports)}reports: {config.out / 'labelling'}/*/report.html")
+    if problems:
+        raise ValueError(f"{len(problems)} of {len(videos)} videos: {'; '.join(problems)}")
+
+
+def load_model(weights: Path | None) -> Any:
+    """The inverse dynamics model; see `doom_dream_env.idm.InverseDynamics.from_pretrained`."""
+    from doom_dream_env.idm import InverseDynamics  # type: ignore[import-not-found]
+
+    return InverseDynamics.from_pretrained(weights)
+
+
+def make_target(path: Path, config: LabelConfig, scenario: Scenario, model: str) -> Target:
+    """Where the labels of a video go; the folders are made.
+
+    Args:
+        path: the video.
+        config: where, and into which split.
+        scenario: what is played.
+        model: checksum of the model.
+
+    Raises:
+        ValueError: if it was labelled before by another model or into another split.
+    """
+    slug = re.sub(r"[^A-Za-z0-9]+", "_", path.stem).strip("_")[:SLUG] or "video"
+    stem = f"{slug}-{video_digest(path)}"
+    target = Target(config.out / scenario.name, config.out / "labelling" / stem, stem)
+    about = {
+        "video": str(path),
+        "model": model,
+        "split": config.split,
+        "val_share": config.val_share,
+        "place": scenario.place,
+        "least_play": config.least_play,
+    }
+    settings = target.notes / "video.json"
+    if settings.exists():
+        before = read_json(settings)
+        changed = [name for name in about if name != "video" and before.get(name) != about[name]]
+        if changed:
+            raise ValueError(
+                f"{path} was labelled before with another {', '.join(changed)}; give another --out, or delete "
+                f"{target.notes} and {target.folder}/*-{stem}-*.parquet"
+            )
+    target.folder.mkdir(parents=True, exist_ok=True)
+    target.notes.mkdir(parents=True, exist_ok=True)
+    write_atomically(settings, (json.dumps(about, indent=2) + "\n").encode())
+    for leftover in target.folder.glob(f"*-{stem}-*.partial"):
+        leftover.unlink()
+    return target
+
+
+def video_digest(path: Path) -> str:
+    """Eight hexadecimal digits that another video of the same name does not have."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(SAMPLED_BYTES)
+        file.seek(max(size - SAMPLED_BYTES, 0))
+        tail = file.read(SAMPLED_BYTES)
+    return hashlib.sha256(b"%d" % size + head + tail).hexdigest()[:8]
+
+
+def label_video(
+    video: Video, model: Labeller, checksum: str, scenario: Scenario, config: LabelConfig
+) -> dict[str, Any]:
+    """Label what is not labelled yet of one video.
+
+    Args:
+        video: what is labelled.
+        model: who reads the keys.
+        checksum: of the model.
+        scenario: what is played.
+        config: where to, and what is kept.
+
+    Returns:
+        its report, as in the file.
+
+    Raises:
+        VideoError: if not a single frame can be decoded.
+    """
+    target = make_target(video.path, config, scenario, checksum)
+    report = target.notes / FINISHED
+    if report.exists():
+        return read_json(report)
+    finished = target.finished_blocks()
+    done = min(finished * STEPS_PER_SHARD, video.expected_steps)
+    with progress(total=video.expected_steps or None, initial=done, desc=video.path.name, unit="step") as bar:
+        for block in read_blocks(video, finished):
+            labelled = label_block(model, block, config.least_play)
+            shard = ShardWriter()
+            if add_rows(shard, labelled, scenario):
+                split = split_of(block.index, config)
+                shard.write(target.shard(split, block.index), scenario.name, scenario.place)
+            write_notes(target.notes, BlockNotes.of(labelled, kept_times(shard)))
+            bar.update(len(labelled))
+    write_report(target.notes, video.path, video.problem, config.least_confidence)
+    return read_json(report)
+
+
+def kept_times(shard: ShardWriter) -> list[float]:
+    """When the rows of a shard were seen, in seconds."""
+    return [float(time) for time in shard.columns.get("video_time", [])]
+
+
+def split_of(block: int, config: LabelConfig) -> Split:
+    """The split that a block goes to: `val_share` of them, evenly, to val."""
+    if config.split != "train":
+        return config.split
+    share = config.val_share
+    return "val" if int((block + 1) * share + 0.5) > int(block * share + 0.5) else "train"
