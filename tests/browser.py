@@ -6,7 +6,7 @@ import base64
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,11 @@ class Browser:
 
     def picture(self) -> np.ndarray:
         """What the canvas shows, uint8 (120, 160, 3)."""
-        script = "const c = document.getElementById('picture'); const d = c.getContext('2d').getImageData(0, 0, 160, 120).data;"
-        text = self.run(script + " let s = ''; for (const b of d) s += String.fromCharCode(b); return btoa(s)")
+        text = self.run(
+            "const canvas = document.getElementById('picture');"
+            "const {data} = canvas.getContext('2d').getImageData(0, 0, 160, 120);"
+            "let text = ''; for (const byte of data) text += String.fromCharCode(byte); return btoa(text)"
+        )
         return np.frombuffer(base64.b64decode(text), np.uint8).reshape(120, 160, 4)[..., :3]
 
     def devtools(self, command: str, **arguments: Any) -> Any:
@@ -116,6 +119,3 @@ class Browser:
 
     def logs(self) -> list[str]:
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
-
-
-Opener = Callable[..., Browser]

@@ -32,7 +32,7 @@ from doom_dream_env.world_model.files import write_atomically
 FORMAT = "doom-dream-export"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-# What a float32 graph may be off from torch; more is a bug. Pixels are whole numbers: one that lies between two is rounded
+# What a float32 graph may be off from torch; more is a bug. Pixels are whole numbers: what lies between two is rounded
 # to either.
 TRUTH = deviation.Tolerance(state=1e-3, variables=1e-3, continues=1e-3, pixels=0.05, probabilities=1e-3)
 WEB = Path(__file__).resolve().parent.parent / "web"
