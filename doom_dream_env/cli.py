@@ -56,6 +56,29 @@ def doctor(args: argparse.Namespace) -> int:
     return examine(args.weights)
 
 
+def export(args: argparse.Namespace) -> None:
+    """Write graphs, worlds and the page."""
+    from doom_dream_env.export import ExportConfig, write_export
+
+    manifest = write_export(ExportConfig(args.out, args.weights, tuple(args.scenario)))
+    worlds = len(manifest["worlds"])
+    print(f"{args.out.resolve()}: {worlds} worlds; look at it with: dream-doom web --out {args.out}")
+    for name, graph in (manifest["graphs"] | manifest["agents"]).items():
+        for variant, reason in graph["left_out"].items():
+            print(f"left out: {name} as {variant}, which is too far off ({reason})")
+
+
+def web(args: argparse.Namespace) -> None:
+    """Serve the page on this machine; what is not exported yet is exported first."""
+    from doom_dream_env.web import serve
+    from doom_dream_env.web.serve import is_current
+
+    if not is_current(args.out, args.weights, tuple(args.scenario)):
+        print(f"exporting to {args.out}, once for these weights; this takes some minutes", flush=True)
+        export(args)
+    serve(args.out, args.host, args.port, args.browser)
+
+
 def play(args: argparse.Namespace) -> None:
     """Run `play`, `autoplay` or `record`."""
     from doom_dream_env.play import commands
@@ -214,6 +237,33 @@ def add_play_commands(commands: Commands[Parser]) -> None:
     recorder.add_argument("--scale", type=int, default=3, help="size of the film: 160x120 so many times enlarged")
 
 
+def add_web_commands(commands: Commands[Parser]) -> None:
+    """Add `export` and `web`."""
+    exporter = commands.add_parser("export", help="write the dream as ONNX graphs, with a page that plays it")
+    exporter.set_defaults(run=export)
+    exporter.add_argument("--out", type=folder_to_write, required=True, help="folder to write")
+    server = commands.add_parser("web", help="play in a browser: serves the page on this machine")
+    server.set_defaults(run=web)
+    server.add_argument(
+        "--out",
+        type=folder_to_write,
+        default=Path("dream-doom-web"),
+        help="exported folder; made if it is not there, or of other weights (default: dream-doom-web)",
+    )
+    server.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine)")
+    server.add_argument("--port", type=whole(0, 65535), default=8666, help="port; 0: any (default: 8666)")
+    server.add_argument("--no-browser", dest="browser", action="store_false", help="do not open a browser")
+    for command in (exporter, server):
+        command.add_argument(
+            "--scenario",
+            type=one_of(list(SCENARIOS)),
+            nargs="+",
+            default=[],
+            help=f"which of {NAMES} (default: all that the weights know)",
+        )
+        add_weights(command)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 0, 1 where `doctor` finds something broken, 2 for a mistake."""
     parser = Parser(prog="dream-doom", description="A learned world model of DOOM to train in.")
@@ -221,6 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     add_training_commands(commands)
     add_play_commands(commands)
+    add_web_commands(commands)
 
     def command() -> object:
         args = parser.parse_args(arguments)

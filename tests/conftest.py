@@ -20,7 +20,7 @@ from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLE_SCALES  # 
 from doom_dream_env.world_model import PRESETS, DreamState, WorldModel  # noqa: E402
 
 TENSORS = ("world_model.safetensors", "decoder.safetensors", "starts.safetensors")  # files of weights
-pytest_plugins = ("playroom", "toy_world", "held_out_world")  # their fixtures are everybody's
+pytest_plugins = ("playroom", "toy_world", "held_out_world", "exported_world")  # their fixtures are everybody's
 
 INITIAL_STATES = 12  # of each scenario
 CLIP_STEPS = 4

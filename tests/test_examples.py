@@ -86,6 +86,16 @@ def test_tree_search_plays_its_best_branch_again(run, weights):
     assert 1 <= len(pressed) <= 3 and set(pressed) <= {"nothing", "ATTACK", "TURN_LEFT", "TURN_RIGHT"}
 
 
+def test_onnx_dream_repeats_a_seed_and_saves_a_picture(run, exported, tmp_path):
+    arguments = ("--folder", exported[0], "--steps", 12, "--picture", tmp_path / "onnx.png")
+    out = run("onnx_dream.py", *arguments)
+    assert re.match(r"\d+ steps, return -?[\d.]+, HEALTH", out)
+    assert run("onnx_dream.py", *arguments) == out
+    with Image.open(tmp_path / "onnx.png") as picture:
+        assert picture.size == (640, 480)
+        assert len(picture.getcolors(maxcolors=2**19)) > 1
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_examples_are_short_and_tested(path):
     assert len(path.read_text("utf-8").splitlines()) < 80

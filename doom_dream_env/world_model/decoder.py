@@ -82,7 +82,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """States (N, D) → RGB in 0…1, (N, 3, 120, 160)."""
-        n = len(z)
+        n = z.shape[0]
         x = self.token_in(self.spread(z).reshape(n, self.rows * self.columns, -1)) + self.position
         for block in cast("Iterable[AdaBlock]", self.blocks):
             x = block(x, z)

@@ -48,8 +48,9 @@ class Manifold(nn.Module):
 
         No gradient passes a face of the box: straight through it, those of long rollouts grew to 10¹⁶ (measured).
         """
-        flat = z.reshape(len(z), -1, z.shape[-1])
-        if bool((scenario == scenario[0]).all()):  # one matrix product for the whole batch instead of one each
+        flat = z.reshape(z.shape[0], -1, z.shape[-1])
+        # One matrix product for the whole batch instead of one each. An exported graph is for any batch.
+        if not torch.compiler.is_exporting() and bool((scenario == scenario[0]).all()):
             one = int(scenario[0])
             basis = self.basis[one]
             low = self.low[one]

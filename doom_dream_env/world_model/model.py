@@ -291,7 +291,9 @@ class WorldModel(nn.Module):
             chosen change of the game variables; so is the probability, except at temperature 0, where it is the mean
             over all changes.
         """
-        buttons = checked_buttons(action, len(state), self.device)
+        buttons = checked_buttons(
+            action, state.z.shape[0], self.device
+        )  # `len` would fix the batch of an exported graph
         dynamics = self.dynamics
         if noise is None and temperature > 0:
             noise = dynamics.draw_noise(len(state), generator)
@@ -317,7 +319,7 @@ class WorldModel(nn.Module):
             variables: game variables there, in the game's units, (B, V).
             action: the buttons that led there, float32 (B, 9).
         """
-        flags = step_flags(len(z), action_known=True, episode_start=False, device=z.device)
+        flags = step_flags(z.shape[0], action_known=True, episode_start=False, device=z.device)
         return self._step_trunk(state, z, variables, action, flags, advance_elapsed(state.elapsed, 1))
 
     def _step_trunk(

@@ -1,0 +1,5 @@
+"""The page that dreams in a browser: its files, and a server for this machine."""
+
+from doom_dream_env.web.serve import PageServer, serve
+
+__all__ = ["PageServer", "serve"]

@@ -1,0 +1,300 @@
+"""Promises of the page, in a real Chromium: it dreams what Python dreams, is played, and says what is wrong.
+
+All are slow: a browser compiles 14 MB of WebAssembly first.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from browser import Browser, needs_chromium, served
+
+from doom_dream_env.scenarios import press
+from doom_dream_env.web.serve import TYPES
+from doom_dream_env.world_model import DreamState, WorldModel
+
+pytestmark = [pytest.mark.slow, needs_chromium]
+
+SOAK = 600  # seconds of the long run
+WARM = 60  # of them, until everything that is kept is there
+
+
+class Random:
+    """The page's random numbers, made again."""
+
+    def __init__(self, seed: int) -> None:
+        self.state = seed
+
+    def uniform(self) -> float:
+        self.state = (self.state + 0x9E3779B9) % 2**32
+        bits = self.state
+        bits = (bits ^ bits >> 16) * 0x85EBCA6B % 2**32
+        bits = (bits ^ bits >> 13) * 0xC2B2AE35 % 2**32
+        return ((bits ^ bits >> 16) >> 8) / 2**24
+
+
+def begin(model: WorldModel, scenario: str, index: int) -> DreamState:
+    z, variables = (part[index : index + 1] for part in model.initial_states[scenario])
+    return model.begin(z, variables, model.scenario_index(scenario, 1))
+
+
+@pytest.fixture(scope="module")
+def page(exported, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """The page with a keyboard."""
+    with served(exported[0]) as server, Browser(tmp_path_factory.mktemp("profile")) as browser:
+        browser.open(f"{server.url}?seed=5&variant=float32")
+        yield browser
+        assert not browser.logs()
+
+
+def paused(page: Browser, world: str) -> None:
+    """Begin a world and stop time."""
+    page.choose(world)
+    page.run("dreamdoom.send('set', {paused: true, temperature: 1, agent: false})")
+    page.wait("return dreamdoom.status.paused")
+
+
+def test_the_page_dreams_what_python_dreams_with_the_same_noise(page: Browser, model: WorldModel) -> None:
+    paused(page, "defend_the_center")
+    rng = np.random.default_rng(2)
+    steps = 12
+    actions = [["ATTACK"], ["TURN_LEFT"], [], ["TURN_RIGHT"]] * (steps // 4)
+    noise = rng.random((steps, model.dynamics.draw_noise(1).shape[1]), np.float32)
+    for temperature in (1.0, 0.0):
+        page.run("dreamdoom.statistics.replayed = null")
+        message = {"start": 3, "actions": actions, "noise": noise.tolist(), "temperature": temperature}
+        page.run("dreamdoom.send('replay', arguments[0])", message)
+        found = page.wait(
+            "const r = dreamdoom.statistics.replayed;"
+            "return r && {z: [...r.z], rewards: r.rewards, p: r.pictures.map((a) => [...a])}"
+        )
+        state, total = begin(model, "defend_the_center", 3), 0.0
+        for step in range(steps):
+            chance = torch.from_numpy(noise[step : step + 1])
+            state, reward, _ = model.imagine(state, press(*actions[step])[None], temperature, noise=chance)
+            total += float(reward)
+            assert found["rewards"][step] == pytest.approx(total, abs=1e-3)
+            seen = np.array(found["p"][step]).reshape(120, 160, 4)
+            assert np.abs(seen[..., :3] - model.decode(state)[0].numpy().astype(int)).max() <= 1
+        np.testing.assert_allclose(found["z"], state.z[0], atol=1e-3)
+
+
+def test_one_step_shows_the_whole_step_of_a_seed(page: Browser, model: WorldModel) -> None:
+    paused(page, "take_cover")
+    page.run("dreamdoom.send('world', {name: 'take_cover', seed: 11})")
+    page.run("dreamdoom.send('set', {paused: true})")
+    page.run("dreamdoom.send('single')")
+    page.wait("return dreamdoom.status.whole && dreamdoom.status.paused && dreamdoom.status.step >= 1")
+    steps = page.run("return dreamdoom.status.step")
+    random = Random(11)
+    states = len(model.initial_states["take_cover"][0])
+    state = begin(model, "take_cover", int(random.uniform() * states))
+    if model.config.dropout:
+        rate = model.config.dropout
+        masks = [(random.uniform() < 1 - rate) / (1 - rate) for _ in range(state.dropout.numel())]
+        state = DreamState(**{**vars(state), "dropout": torch.tensor(masks, dtype=torch.float32).view(1, 2, -1)})
+    for _ in range(steps):
+        noise = torch.tensor([[random.uniform() for _ in range(model.dynamics.draw_noise(1).shape[1])]])
+        random.uniform()  # decides the end
+        state, _, _ = model.imagine(state, press()[None], 1.0, noise=noise)
+    assert np.abs(page.picture().astype(int) - model.decode(state)[0].numpy()).max() <= 1
+
+
+def test_keys_are_seen_and_opposites_cancel(page: Browser) -> None:
+    page.choose("take_cover")
+    page.run("dreamdoom.send('set', {paused: false, agent: false}); dreamdoom.statistics.latencies.length = 0")
+
+    def key(kind: str, code: str) -> None:
+        page.devtools("Input.dispatchKeyEvent", type=kind, code=code, key=code)
+
+    key("keyDown", "ArrowLeft")  # turning: this world has strafing in its stead
+    page.wait("return dreamdoom.status.pressed.includes('MOVE_LEFT')")
+    page.wait("return dreamdoom.statistics.latencies.length")
+    key("keyDown", "KeyD")
+    page.wait("return !dreamdoom.status.pressed.length")
+    key("keyUp", "ArrowLeft")
+    page.wait("return dreamdoom.status.pressed.join() === 'MOVE_RIGHT'")
+    key("keyUp", "KeyD")
+    page.wait("return !dreamdoom.status.pressed.length")
+    key("keyDown", "KeyA")
+    key("keyUp", "KeyA")  # a tap is not lost
+    page.wait("return dreamdoom.status.pressed.includes('MOVE_LEFT')")
+
+
+def test_the_agent_plays_where_there_is_one(page: Browser) -> None:
+    page.choose("take_cover")
+    page.run("dreamdoom.send('set', {paused: false})")
+    page.press("agent")
+    page.wait("return dreamdoom.status.agent && dreamdoom.status.pressed.length")
+    page.choose("defend_the_center")
+    assert page.wait("return document.getElementById('agent').disabled")
+
+
+def test_a_saved_dream_is_gone_back_to_as_often_as_wanted(page: Browser) -> None:
+    paused(page, "take_cover")
+    page.press("restart")
+    page.wait("return dreamdoom.status.step === 0")
+    before = page.picture()
+    page.press("save")
+    page.wait("return document.querySelector('#saved-list button')")
+    for _ in range(2):
+        page.press("single")
+        page.wait("return dreamdoom.status.step === 1 && dreamdoom.status.whole")
+        after = page.picture()
+        assert not np.array_equal(before, after)
+        page.run("document.querySelector('#saved-list button').click()")
+        page.wait("return dreamdoom.status.step === 0")
+        np.testing.assert_array_equal(page.picture(), before)
+
+
+def test_a_film_is_made(page: Browser) -> None:
+    page.choose("take_cover")
+    page.run("dreamdoom.send('set', {paused: false})")
+    page.press("film")
+    time.sleep(2)
+    page.press("film")
+    film = page.wait("return dreamdoom.statistics.film")
+    assert film["bytes"] > 1000 and film["type"] in ("video/mp4", "video/webm")
+
+
+def test_every_control_has_a_name_and_can_be_focused(page: Browser) -> None:
+    page.choose("take_cover")
+    nameless = page.run(
+        "return [...document.querySelectorAll('button, input, summary, canvas, [role]')]"
+        ".filter((e) => !(e.textContent.trim() || e.getAttribute('aria-label') || e.getAttribute('aria-labelledby')"
+        " || e.labels?.length || e.querySelector('img[alt]')) && e.getAttribute('role') !== 'status'"
+        " && e.getAttribute('role') !== 'alert').map((e) => e.id || e.outerHTML)"
+    )
+    assert nameless == []
+    assert page.run("return document.activeElement.id") == "stage"
+
+
+@pytest.mark.parametrize("size", [(390, 844), (844, 390)], ids=["upright", "on its side"])
+def test_fingers_play_a_phone_held_either_way(exported, tmp_path: Path, size: tuple[int, int]) -> None:
+    with served(exported[0]) as server, Browser(tmp_path, size, touch=True) as phone:
+        phone.open(server.url)
+        phone.choose("take_cover")
+        places = phone.run(
+            "return ['[data-button=MOVE_LEFT]', '[data-button=MOVE_RIGHT]', '#picture']"
+            ".map((s) => document.querySelector(s).getBoundingClientRect().toJSON())"
+        )
+        left, right, picture = places
+        assert all(0 <= box["left"] and box["right"] <= size[0] + 1 for box in places)
+        assert all(box["bottom"] <= size[1] + 1 for box in places), "all without scrolling"
+        assert min(left["width"], left["height"]) >= 44 and picture["width"] >= 0.4 * size[0]
+        assert phone.run("return document.documentElement.scrollWidth <= innerWidth")
+
+        def touch(kind: str, *boxes: dict) -> None:
+            points = [{"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2} for box in boxes]
+            phone.devtools("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+
+        touch("touchStart", left)
+        phone.wait("return dreamdoom.status.pressed.join() === 'MOVE_LEFT'")
+        touch("touchMove", right)  # the finger slides to the other pad
+        phone.wait("return dreamdoom.status.pressed.join() === 'MOVE_RIGHT'")
+        touch("touchEnd")
+        phone.wait("return !dreamdoom.status.pressed.length")
+
+
+class Plain(http.server.SimpleHTTPRequestHandler):
+    """A host that sends no headers of its own."""
+
+    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | TYPES
+    folder: Path
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments, directory=str(self.folder))
+
+    def log_message(self, *arguments) -> None:
+        pass
+
+
+def test_a_plain_host_gets_threads_and_what_was_loaded_works_without_it(exported, tmp_path: Path) -> None:
+    handler = type("Handler", (Plain,), {"folder": exported[0]})
+    with Browser(tmp_path) as browser:
+        with served(exported[0], handler) as server:
+            browser.open(server.url)
+            assert browser.run("return crossOriginIsolated"), "the service worker adds the headers"
+            browser.choose("take_cover")
+            url = server.url
+        browser.open(url)  # nobody serves it now
+        browser.choose("take_cover")
+        browser.wait("return dreamdoom.status.step > 1")
+        browser.run("document.querySelector('[data-world=defend_the_center]').click()")
+        browser.wait("return document.getElementById('problems').innerText.includes('no connection')")
+
+
+def test_what_is_damaged_is_named_and_the_rest_works(exported, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported[0], tmp_path / "copy"))
+    manifest = exported[1]
+    agents = manifest["agents"]["take_cover"]["variants"].values()
+    for entry in (manifest["graphs"]["step"]["variants"]["float16"], *agents):
+        (folder / entry["file"]).write_bytes(b"damaged")
+    for entry in manifest["graphs"]["central"]["variants"].values():
+        (folder / entry["file"]).unlink()
+    with served(folder) as server, Browser(tmp_path / "profile") as browser:
+        browser.open(server.url)
+        assert "step.float16.onnx is damaged" in browser.problems() and "Another variant" in browser.problems()
+        browser.choose("take_cover")
+        assert "the agent of this world cannot" in browser.problems()
+        browser.run("dreamdoom.send('set', {temperature: 0})")
+        browser.wait("return document.getElementById('problems').innerText.includes('Temperatures above 0 work')")
+        browser.wait("return dreamdoom.status.step > 1 && dreamdoom.status.temperature === 1")
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"format_version": 0}))
+        browser.driver.get(server.url)
+        browser.wait("return document.getElementById('problems').innerText.includes('has export format 0')")
+
+
+def test_without_webassembly_the_worlds_can_be_looked_at(exported, tmp_path: Path) -> None:
+    with served(exported[0]) as server, Browser(tmp_path) as browser:
+        browser.devtools("Page.addScriptToEvaluateOnNewDocument", source="delete globalThis.WebAssembly")
+        browser.driver.get(server.url)
+        browser.wait("return document.getElementById('problems').innerText.includes('no WebAssembly')")
+        assert browser.wait("return document.querySelectorAll('#world-list img').length") == len(exported[1]["worlds"])
+
+
+def resident(parent: int) -> int:
+    """Bytes of memory of a process and all below it."""
+    children: dict[int, list[int]] = {}
+    sizes: dict[int, int] = {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        except OSError:
+            continue
+        pid = int(status.parent.name)
+        children.setdefault(int(fields["PPid"]), []).append(pid)
+        sizes[pid] = int(fields.get("VmRSS", "0 kB").split()[0]) * 1024
+    total, left = 0, [parent]
+    while left:
+        pid = left.pop()
+        total += sizes.get(pid, 0)
+        left += children.get(pid, [])
+    return total
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_ten_minutes_of_play_take_no_more_memory_than_one(exported, tmp_path: Path) -> None:
+    soak = float(os.environ.get("DREAM_DOOM_SOAK", SOAK))
+    with served(exported[0]) as server, Browser(tmp_path) as browser:
+        browser.open(server.url)
+        browser.choose("take_cover")
+        browser.press("agent")
+        pid = browser.driver.service.process.pid
+        time.sleep(min(WARM, soak / 4))
+        early = max(resident(pid) for _ in range(5))
+        frames = browser.run("return dreamdoom.status.frames")
+        time.sleep(soak - min(WARM, soak / 4))
+        late = min(resident(pid) for _ in range(5))
+        assert browser.run("return dreamdoom.status.frames") > frames
+        assert late < 1.15 * early + 30e6, f"{early / 1e6:.0f} MB grew to {late / 1e6:.0f} MB"
+        assert not browser.problems() and not browser.logs()
