@@ -9,7 +9,6 @@ Each runner is a process somewhere in the cluster that steps its dreams in one b
 import argparse
 
 import gymnasium as gym
-import numpy as np
 import ray
 import torch
 from gymnasium.wrappers.vector import NormalizeReward
@@ -19,29 +18,26 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.tune.registry import register_env
 
 
-def make(settings: dict) -> gym.Env | gym.vector.VectorEnv:
+def make(settings: dict) -> gym.vector.VectorEnv:
     import doom_dream_env  # noqa: F401  registers the id, in whichever process of the cluster this runs
 
-    torch.set_num_threads(1)
-    if "num_envs" not in settings:  # RLlib asks for a single one where it wants to know the spaces
-        return gym.make("DreamDoom-v0", **settings)
-    return NormalizeReward(gym.make_vec("DreamDoom-v0", **settings), gamma=0.99)
+    torch.set_num_threads(1)  # batches this small are slower on more
+    return NormalizeReward(gym.make_vec("DreamDoom-v0", **settings), gamma=0.99)  # RLlib adds num_envs
 
 
-def play_real(module: torch.nn.Module, settings: dict, episodes: int) -> list[float]:
+def play_real(module: torch.nn.Module, settings: dict, episodes: int) -> torch.Tensor:
     real = gym.make("RealDoom-v0", **settings)
-    returns = []
+    returns = torch.zeros(episodes)
     for episode in range(episodes):
         observation, _ = real.reset(seed=60_000 + episode)  # the dream was not learned from these seeds
         done = False
-        returns.append(0.0)
         while not done:
             with torch.no_grad():
                 out = module.forward_inference({Columns.OBS: torch.from_numpy(observation)[None]})
             chosen = torch.distributions.Categorical(logits=out[Columns.ACTION_DIST_INPUTS]).sample()
-            observation, reward, terminated, truncated, _ = real.step(int(chosen))
+            observation, reward, terminated, truncated, _ = real.step(chosen.item())
             done = terminated or truncated
-            returns[-1] += float(reward)
+            returns[episode] += reward
     real.close()
     return returns
 
@@ -58,26 +54,23 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=20, help="real episodes to test with")
     args = parser.parse_args()
 
-    ray.init(address=args.address, include_dashboard=None if args.address else False, log_to_driver=False)
+    ray.init(address=args.address, log_to_driver=False)
     settings = {"scenario": args.scenario, "weights": args.weights}
-    register_env("dream", make)
-    config = PPOConfig().environment("dream", env_config=settings)
+    register_env("dreams", make)
+    config = PPOConfig().environment("dreams", env_config=settings)
+    vectorised = gym.VectorizeMode.VECTOR_ENTRY_POINT
     config.env_runners(
-        num_env_runners=args.runners,
-        num_envs_per_env_runner=args.envs,
-        gym_env_vectorize_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT,
+        num_env_runners=args.runners, num_envs_per_env_runner=args.envs, gym_env_vectorize_mode=vectorised
     )
     config.training(train_batch_size=args.batch, minibatch_size=min(512, args.batch), num_epochs=4, lr=5e-4)
     config.training(gamma=0.99, lambda_=0.95, entropy_coeff=0.01, vf_clip_param=float("inf"), grad_clip=0.5)
     config.rl_module(model_config=DefaultModelConfig(fcnet_hiddens=[128, 128], vf_share_layers=False))
     algorithm = config.build_algo()
-    done = 0
-    while done < args.steps:
-        done = algorithm.train()["num_env_steps_sampled_lifetime"]
+    while algorithm.train()["num_env_steps_sampled_lifetime"] < args.steps:
+        pass
     returns = play_real(algorithm.get_module(), settings, args.episodes)
-    print(
-        f"real {args.scenario}: mean return {np.mean(returns):.1f}, SD {np.std(returns):.1f}, {len(returns)} episodes"
-    )
+    spread = returns.std(correction=0)
+    print(f"real {args.scenario}: mean return {returns.mean():.1f}, SD {spread:.1f}, {len(returns)} episodes")
     algorithm.stop()
     ray.shutdown()
 

@@ -7,11 +7,10 @@ import argparse
 
 import gymnasium as gym
 import torch
-from gymnasium.wrappers.vector import NormalizeReward
 from tensordict.nn import TensorDictModule
 from torch import nn
 from torchrl.collectors import Collector
-from torchrl.envs import GymEnv, GymWrapper, set_exploration_type
+from torchrl.envs import GymEnv, GymWrapper, RewardScaling, TransformedEnv, set_exploration_type
 from torchrl.envs.utils import ExplorationType
 from torchrl.modules import ProbabilisticActor, ValueOperator
 from torchrl.objectives import ClipPPOLoss
@@ -31,6 +30,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200_000, help="imagined steps to train for")
     parser.add_argument("--envs", type=int, default=64, help="dreams side by side, one batched model call a step")
     parser.add_argument("--rollout", type=int, default=32, help="steps per dream between two updates")
+    parser.add_argument("--reward-scale", type=float, default=0.02, help="rewards are multiplied by this in training")
     parser.add_argument("--episodes", type=int, default=20, help="real episodes to test with")
     parser.add_argument("--seed", type=int, default=0, help="seed of the dream and of PPO")
     args = parser.parse_args()
@@ -39,7 +39,8 @@ def main() -> None:
     torch.set_num_threads(1)  # batches this small are slower on more
     settings = {"scenario": args.scenario, "weights": args.weights}
     dreams = gym.make_vec("DreamDoom-v0", args.envs, autoreset_mode="SameStep", **settings)
-    env = GymWrapper(NormalizeReward(dreams, gamma=0.99), categorical_action_encoding=True)
+    env = GymWrapper(dreams, categorical_action_encoding=True)
+    env = TransformedEnv(env, RewardScaling(0.0, args.reward_scale))
     env.set_seed(args.seed)
     features = env.observation_spec["observation"].shape[-1]
     actor = ProbabilisticActor(

@@ -105,6 +105,12 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def leave() -> None:
+    """Say goodbye to the other ranks, when all work is done."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def together() -> bool:
     """Do several ranks train together?"""
     return ranks() > 1

@@ -76,6 +76,10 @@ def launch(config: Any) -> None:
         if main and isinstance(config, TrainingConfig):
             record_config(config, config.out / f"{name}.config.json")
         getattr(importlib.import_module(stage.module), stage.function)(config)
+        if ranks > 1:
+            from training.ranks import leave  # which loads torch
+
+            leave()
 
 
 def run_folder(config: Any) -> Path | None:

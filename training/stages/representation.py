@@ -2,7 +2,7 @@
 
     python -m training representation --data data --out runs/nano --preset nano --steps 4000        # two CPU cores
     python -m training representation --data data --out runs/base --preset base --batch 128 --steps 20000   # one GPU
-    torchrun --nproc-per-node 4 -m training representation --data data --out runs/base --preset base --steps 20000
+    torchrun --nproc-per-node 4 -m training representation --data data --out runs/base --preset base --batch 512
 
 Losses: prediction + λ·SIGReg + rollout (LeWorldModel, arXiv 2603.19312), and what makes the small decisive things enter
 the state, with gradients into the encoder: object maps from ViZDoom's labels, read off the state, off the *predicted*
