@@ -8,7 +8,18 @@ from pathlib import Path
 
 from doom_dream_env import __version__
 from doom_dream_env.mistakes import status_of
-from doom_dream_env.options import MINDS, Parser, file, folder_to_write, mind, number, one_of, seed, whole
+from doom_dream_env.options import (
+    MINDS,
+    Parser,
+    file,
+    folder_to_read,
+    folder_to_write,
+    mind,
+    number,
+    one_of,
+    seed,
+    whole,
+)
 from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.transfer_scores import FIRST_WORLD
 
@@ -79,6 +90,13 @@ def web(args: argparse.Namespace) -> None:
     serve(args.out, args.host, args.port, args.browser)
 
 
+def push(args: argparse.Namespace) -> None:
+    """Send a folder to the hub."""
+    from doom_dream_env.publish import push as send
+
+    print(send(args.name, args.folder, private=args.private, message=args.message))
+
+
 def play(args: argparse.Namespace) -> None:
     """Run `play`, `autoplay` or `record`."""
     from doom_dream_env.play import commands
@@ -91,11 +109,11 @@ def play(args: argparse.Namespace) -> None:
 
 def add_weights(command: argparse.ArgumentParser, default: str = "the best shipped") -> None:
     """Add the option that all commands have."""
-    command.add_argument("--weights", default=None, help=f"name or folder of weights (default: {default})")
+    command.add_argument("--weights", default=None, help=f"name, folder or owner/name on the hub (default: {default})")
 
 
 def add_training_commands(commands: Commands[Parser]) -> None:
-    """Add `demo`, `info`, `bench` and `doctor`."""
+    """Add `demo`, `info`, `bench`, `doctor` and `push`."""
     command = commands.add_parser("demo", help="train an agent inside the dream, test it in the real game, film both")
     command.set_defaults(run=demo)
     command.add_argument(
@@ -166,6 +184,13 @@ def add_training_commands(commands: Commands[Parser]) -> None:
     command = commands.add_parser("doctor", help="check the installation: what a report of a bug needs")
     command.set_defaults(run=doctor)
     add_weights(command)
+
+    command = commands.add_parser("push", help="send weights, an agent or a dataset to the Hugging Face hub")
+    command.set_defaults(run=push)
+    command.add_argument("name", help="owner/name, or owner/name@branch; made if it does not exist")
+    command.add_argument("folder", type=folder_to_read, help="folder of weights, of an agent, or of a dataset")
+    command.add_argument("--private", action="store_true", help="a new repository is seen by its owner alone")
+    command.add_argument("--message", default=None, help="of the commit")
 
 
 def add_play_commands(commands: Commands[Parser]) -> None:
@@ -275,7 +300,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def command() -> object:
         args = parser.parse_args(arguments)
-        if args.command != "doctor":  # which says so itself
+        if args.command not in ("doctor", "push"):  # the one says so itself, the other has none
             from doom_dream_env.world_model.files import find_weights
 
             find_weights(args.weights)

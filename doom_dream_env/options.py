@@ -103,6 +103,14 @@ def file(text: str) -> Path:
     return path
 
 
+def folder_to_read(text: str) -> Path:
+    """A folder that exists."""
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder: give one")
+    return path
+
+
 def why_not_writable(folder: Path) -> str:
     """Why no files can be made in a folder, which need not exist yet; empty: they can."""
     there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())

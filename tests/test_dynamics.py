@@ -24,6 +24,7 @@ from training.engine.optim import Optimiser
 from training.models.losses import outcome_targets
 from training.models.rollout import Windows, kl_divergence, kl_share, open_loop_rollout, posterior_sample
 from training.models.training_model import TrainingModel
+from training.ranks import SampleGenerator
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT
 from training.stages.dynamics import chosen_rows, losses, rollout_begin, window_rows
 
@@ -145,7 +146,7 @@ def test_the_weight_of_the_divergence_grows_to_its_full_size_and_stays() -> None
 
 def test_every_term_of_the_loss_has_a_weight(data: Dataset) -> None:
     model = toy_model()
-    terms, skills = losses(model, toy_windows(model, data), torch.ones(2, 3), config(), seeded(0))
+    terms, skills = losses(model, toy_windows(model, data), torch.ones(2, 3), config(), SampleGenerator.alone(6, 0))
     assert terms.keys() == dataclasses.asdict(DynamicsLossWeights()).keys()
     assert skills.keys() == {"skill_1", "skill_2"}
 
@@ -201,7 +202,8 @@ def test_a_trained_dream_follows_the_action() -> None:
     optimiser = Optimiser(model, "adamw", 5e-3, STEPS)
     change = torch.full((2, 3), 0.3)
     for step in range(STEPS):
-        terms, _ = losses(model, game.windows(seeded(1, step)), change, config(), seeded(2, step))
+        chance = SampleGenerator.alone(WINDOWS, 2, step)
+        terms, _ = losses(model, game.windows(seeded(1, step)), change, config(), chance)
         (terms["prediction"] + terms["rollout"] + terms["outcome"]).backward()
         optimiser.step(step, CPU)
 
@@ -242,7 +244,7 @@ def test_a_rollout_that_follows_the_mean_is_a_dream_at_temperature_0(data: Datas
         outcome = [torch.full((6, WINDOW), 1 if index == 0 else 0) for index in range(4)]
         windows = dataclasses.replace(windows, batch=still, outcome=outcome)
         follow_mean = torch.zeros(6, 1, dtype=torch.bool)
-        dream = open_loop_rollout(model, windows, 3, follow_mean, seeded(0))
+        dream = open_loop_rollout(model, windows, 3, follow_mean, SampleGenerator.alone(6, 0))
         for step in range(3):
             state, *_ = world_model.imagine(state, batch.actions[:, 1 + step], 0)
             torch.testing.assert_close(dream.states[:, step], state.z, atol=1e-5, rtol=1e-5)
@@ -254,7 +256,7 @@ def test_gradients_pass_straight_through_the_posteriors_draw() -> None:
     sizes = model.world_model.config
     condition = torch.randn(8, sizes.trunk_width)
     z, mean, following = torch.randn(3, 8, sizes.state_width)
-    sample = posterior_sample(model, condition, z, mean, following, seeded(0))
+    sample = posterior_sample(model, condition, z, mean, following, SampleGenerator.alone(8, 0))
     torch.testing.assert_close(sample.probabilities.sum(-1), torch.ones(8, sizes.code_groups))
     sample.shift.square().sum().backward()
     gradient = next(model.posterior.parameters()).grad

@@ -96,6 +96,24 @@ def test_onnx_dream_repeats_a_seed_and_saves_a_picture(run, exported, tmp_path):
         assert len(picture.getcolors(maxcolors=2**19)) > 1
 
 
+@pytest.mark.slow
+def test_rllib_ppo_trains_on_a_cluster_and_scores_in_reality(run, weights, monkeypatch):
+    pytest.importorskip("ray.rllib")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "600")
+    small = ("--runners", 1, "--envs", 4, "--steps", 64, "--batch", 64, "--episodes", 1)
+    out = run("rllib_ppo.py", "--weights", weights, *small)
+    score = re.search(r"real basic: mean return (\S+), SD 0.0, 1 episodes", out)
+    assert score and -400 < float(score[1]) < 100
+
+
+@pytest.mark.slow
+def test_torchrl_ppo_trains_in_the_dream_and_scores_in_reality(run, weights):
+    pytest.importorskip("torchrl")
+    out = run("torchrl_ppo.py", "--weights", weights, "--steps", 64, "--envs", 4, "--rollout", 8, "--episodes", 1)
+    score = re.search(r"real basic: mean return (\S+), SD 0.0, 1 episodes", out)
+    assert score and -400 < float(score[1]) < 100
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_examples_are_short_and_tested(path):
     assert len(path.read_text("utf-8").splitlines()) < 80

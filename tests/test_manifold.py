@@ -45,6 +45,6 @@ def test_states_of_several_scenarios_are_each_kept_in_their_own() -> None:
 def test_noise_is_shaped_like_real_states() -> None:
     manifold, states = plane()
     scenario = torch.zeros(4000, dtype=torch.long)
-    like = torch.zeros(4000, 1, 6)
-    noise = manifold.noise(scenario, torch.full((4000, 1, 1), 0.5), like, torch.Generator().manual_seed(3))[:, 0]
+    standard = torch.randn(4000, 1, 6, generator=torch.Generator().manual_seed(3))
+    noise = manifold.noise(scenario, torch.full((4000, 1, 1), 0.5), standard)[:, 0]
     torch.testing.assert_close(torch.cov(noise.T), 0.25 * torch.cov(states.T), atol=0.15, rtol=0)

@@ -10,10 +10,10 @@ import torch
 from conftest import make_model
 from torch import nn
 
-from training.engine.compute import seeded
 from training.models.critic import Critic, augmented, hinge
 from training.models.perceptual import level_channels, magnified, perceptual_network
 from training.models.picture_model import DecoderModules, PictureModel, load_picture_model
+from training.ranks import SampleGenerator
 
 
 def test_a_critic_learns_to_tell_pictures_apart() -> None:
@@ -22,7 +22,7 @@ def test_a_critic_learns_to_tell_pictures_apart() -> None:
     torch.manual_seed(0)
     critic = Critic(level_channels(network))
     optimiser = torch.optim.Adam(critic.parameters(), 3e-3)
-    generator = seeded(0)
+    generator = SampleGenerator.alone(4, 0)
     stripes = (torch.arange(48) // 4 % 2).float().expand(4, 3, 48, 48)
     flat = torch.full((4, 3, 48, 48), 0.5)
     losses = []
@@ -46,7 +46,7 @@ def test_what_the_networks_look_at_is_magnified_pixel_by_pixel() -> None:
 
 def test_pictures_are_changed_at_random_before_the_critic_looks() -> None:
     picture = torch.rand(3, 3, 32, 40, requires_grad=True)
-    one, other, again = (augmented(picture, seeded(number)) for number in (0, 1, 0))
+    one, other, again = (augmented(picture, SampleGenerator.alone(3, number)) for number in (0, 1, 0))
     assert one.shape == picture.shape and torch.equal(one, again) and not torch.allclose(one, other)
     one.square().sum().backward()
     assert picture.grad is not None and bool((picture.grad != 0).any(dim=1).float().mean() > 0.4)

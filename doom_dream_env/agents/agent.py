@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from doom_dream_env.hub import fetch, split_name
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model.files import read_json, read_tensors, sha256, write_atomically
 from doom_dream_env.world_model.validation import wrong_fields
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from doom_dream_env.envs.base import EnvBatch
     from doom_dream_env.world_model import WorldModel
 
+CARD = "agent.json"
+TENSORS = "agent.safetensors"
 FORMAT_VERSION = 1
 SHIPPED = Path(__file__).parent
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -86,6 +89,27 @@ def _read_card(path: Path) -> tuple[AgentCard, str]:
     if wrong:
         raise ValueError(f"{path} is damaged: {wrong}; fetch it anew")
     return AgentCard(**about), checksum
+
+
+def _check(folder: Path) -> AgentCard:
+    """The card of the agent in a folder, whose files are whole."""
+    card, checksum = _read_card(folder / CARD)
+    file = folder / TENSORS
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing; fetch the folder anew")
+    if sha256(file) != checksum:
+        raise ValueError(f"{file} is damaged: its checksum is not the one in {CARD}; fetch it anew")
+    return card
+
+
+def _find_agent(name: str | Path) -> Path:
+    """Folder of a name, path or hub id."""
+    if str(name) in shipped_agents():
+        return SHIPPED / name
+    on_hub = split_name(str(name))
+    if on_hub is not None and not Path(name).exists():
+        return fetch(*on_hub, (CARD, TENSORS, "README.md"), _check)
+    return Path(name)
 
 
 class Agent:
@@ -174,35 +198,31 @@ class Agent:
         }
         if self.limits is not None:
             tensors |= dict(zip(LIMITS, self.limits, strict=True))
-        write_atomically(folder / "agent.safetensors", save(tensors))
-        about = asdict(self.card) | {"sha256": sha256(folder / "agent.safetensors")}
-        write_atomically(folder / "agent.json", (json.dumps(about, indent=2) + "\n").encode())
+        write_atomically(folder / TENSORS, save(tensors))
+        about = asdict(self.card) | {"sha256": sha256(folder / TENSORS)}
+        write_atomically(folder / CARD, (json.dumps(about, indent=2) + "\n").encode())
 
     @classmethod
     def load(cls, folder: str | Path, fingerprint: str | None = None) -> Agent:
         """Load an agent.
 
         Args:
-            folder: where `save` wrote it, or the name of a scenario whose agent ships.
+            folder: where `save` wrote it, the name of a scenario whose agent ships, or a hub id (`owner/name`,
+                `owner/name@revision`).
             fingerprint: of the weights it is to be used with (`WorldModel.fingerprint`); None skips the comparison.
 
         Raises:
             FileNotFoundError: if there is no agent.
             ValueError: if it is damaged, of another format version, or was trained in other weights.
         """
-        folder = SHIPPED / folder if str(folder) in shipped_agents() else Path(folder)
-        card, checksum = _read_card(folder / "agent.json")
-        file = folder / "agent.safetensors"
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} is missing; fetch the folder anew")
-        if sha256(file) != checksum:
-            raise ValueError(f"{file} is damaged: its checksum is not the one in agent.json; fetch it anew")
+        folder = _find_agent(folder)
+        card = _check(folder)
         if fingerprint is not None and card.fingerprint != fingerprint:
             raise ValueError(
                 f"agent {folder} was trained in weights {card.fingerprint}, not in {fingerprint}: "
                 "its features mean something else"
             )
-        tensors = read_tensors(folder, file.name)
+        tensors = read_tensors(folder, TENSORS)
         least, greatest = (tensors.pop(name, None) for name in LIMITS)
         weights = [tensors[f"{number}.weight"] for number in range(len(tensors) // 2)]
         widths = [weights[0].shape[1], *(len(weight) for weight in weights)]

@@ -189,6 +189,11 @@ class Dynamics(nn.Module):
         kept = torch.full((batch, 2, self.norm.normalized_shape[0]), 1 - self.dropout, device=device)
         return (torch.bernoulli(kept, generator=generator) / kept).to(self.scales.device)
 
+    def dropout_masks(self, uniform: Callable[..., Tensor]) -> Tensor:
+        """The masks of `draw_dropout` from uniform numbers: `uniform(*shape)` gives (B, *shape)."""
+        kept = 1 - self.dropout
+        return ((uniform(2, self.norm.normalized_shape[0]) < kept) / kept).to(self.scales.device)
+
     def transition(
         self, h: Tensor, action: Tensor, scenario: Tensor, choose: OutcomeRule, dropout: Tensor | None = None
     ) -> Transition:

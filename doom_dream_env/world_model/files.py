@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from doom_dream_env.hub import fetch, split_name
+
 if TYPE_CHECKING:  # finding and checking files needs no torch
     import torch
     from torch import Tensor
@@ -19,6 +21,7 @@ CARD = "README.md"
 WEIGHTS = "world_model.safetensors"
 DECODER = "decoder.safetensors"
 INITIAL_STATES = "starts.safetensors"
+HUB_FILES = ("*.json", "*.safetensors", "*.md")
 CHECKED = (CONFIG, WEIGHTS, DECODER, INITIAL_STATES)  # files that the manifest has checksums of
 FINGERPRINT_LENGTH = 16  # of the checksum of `WEIGHTS`
 
@@ -40,9 +43,12 @@ def shipped() -> list[str]:
     return [name for name in PREFERENCE if name in found] + sorted(found - set(PREFERENCE))
 
 
-def find_weights(name_or_path: str | Path | None) -> Path:
+def find_weights(name_or_path: str | Path | None, revision: str | None = None) -> Path:
     """Folder of a name, path or hub id; see `WorldModel.from_pretrained`."""
     names = shipped()
+    on_hub = None if name_or_path is None else split_name(str(name_or_path), revision)
+    if revision is not None and (on_hub is None or (Path(str(name_or_path)) / CONFIG).is_file()):
+        raise ValueError(f"only weights on the hub (owner/name) have revisions; {name_or_path!r} is not there")
     if name_or_path is None:
         if not names:
             raise FileNotFoundError(
@@ -55,25 +61,8 @@ def find_weights(name_or_path: str | Path | None) -> Path:
     if (folder / CONFIG).is_file():
         return folder
     name = str(name_or_path)
-    if not folder.exists() and name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import (
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-            RepositoryNotFoundError,
-        )
-
-        try:
-            return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.md"]))
-        except (
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-            RepositoryNotFoundError,
-            OSError,
-        ) as error:
-            raise FileNotFoundError(f"{name!r} is no folder and could not be fetched from the hub: {error}") from error
+    if on_hub is not None and not folder.exists():
+        return fetch(*on_hub, HUB_FILES, check)
     known = ", ".join(names) or "(none shipped)"
     raise FileNotFoundError(f"no weights at {name!r}: expected one of {known}, or a folder with {CONFIG}")
 

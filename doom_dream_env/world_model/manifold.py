@@ -63,15 +63,13 @@ class Manifold(nn.Module):
         correction = (along.clamp(low, high) - along) @ basis.mT
         return z + correction.reshape(z.shape)
 
-    def noise(self, scenario: Tensor, strength: Tensor, like: Tensor, generator: torch.Generator) -> Tensor:
+    def noise(self, scenario: Tensor, strength: Tensor, standard: Tensor) -> Tensor:
         """Gaussian noise shaped like real states, (B, T, D).
 
         Args:
             scenario: index, (B,).
             strength: in spreads (standard deviations) of real states along each direction, (B, 1, 1).
-            like: a tensor of the shape and device that the noise should have, (B, T, D).
-            generator: of the CPU.
+            standard: standard normal numbers, (B, T, D).
         """
-        standard = torch.randn(like.shape, generator=generator).to(like.device)
         spread = (self.high[scenario] - self.low[scenario])[:, None] / RANGE_IN_SPREADS
         return (strength * standard * spread) @ self.basis[scenario].mT

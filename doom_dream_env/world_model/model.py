@@ -70,18 +70,26 @@ class WorldModel(nn.Module):
     # ---- files -----------------------------------------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | Path | None = None, device: str | torch.device = "cpu") -> WorldModel:
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path | None = None,
+        device: str | torch.device = "cpu",
+        *,
+        revision: str | None = None,
+    ) -> WorldModel:
         """Load weights, in evaluation mode.
 
         Args:
-            name_or_path: None for the best that ship, the name of a shipped set, a folder, or a hub id (`owner/name`).
+            name_or_path: None for the best that ship, the name of a shipped set, a folder, or a hub id (`owner/name`,
+                `owner/name@revision`).
             device: where to put them.
+            revision: of a hub id: a branch, tag or commit.
 
         Raises:
             FileNotFoundError: if there are no such weights.
             ValueError: if they are damaged, or of another configuration or format version.
         """
-        folder = files.find_weights(name_or_path)
+        folder = files.find_weights(name_or_path, revision)
         config = WorldModelConfig.from_dict(files.read_json(folder / files.CONFIG))
         manifest = files.check(folder)
         model = cls(config)

@@ -20,7 +20,7 @@ class TrainingConfig:
         out: folder of the run: checkpoints, logs, and at last the weights.
         scenarios: names, or paths of ViZDoom configurations; the same in all stages of a run.
         steps: optimiser steps in all.
-        batch: windows (in the decoder: pictures) per step and rank.
+        batch: windows (in the decoder: pictures) per step, of all ranks together: the same run on any number of them.
         optimizer: for hidden matrices; all else is trained by AdamW.
         lr: peak learning rate.
         seed: seed of initial weights, windows and noise.

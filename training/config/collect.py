@@ -37,6 +37,7 @@ class CollectConfig:
         maps: of free play; empty: ten of Freedoom, or all maps of the WAD.
         wad: a WAD of your own for free play.
         workers: ViZDoom processes; None: one per core.
+        ray: address of a Ray cluster that makes the shards instead (`auto`, or HOST:PORT); None: this machine does.
         tics: also store the frames of the tics between two steps.
         benchmark: record nothing, only measure how fast collecting is beside ViZDoom alone.
         free_play_factor: how many times the steps of other scenarios free play gets, shared by its maps.
@@ -50,6 +51,7 @@ class CollectConfig:
     maps: tuple[str, ...] = ()
     wad: str | None = None
     workers: int | None = None
+    ray: str | None = None
     tics: bool = False
     benchmark: bool = False
     free_play_factor: int = 3

@@ -4,6 +4,7 @@
     python -m training collect --out data --split val --steps 10000
     python -m training collect --out data --scenarios take_cover --mix runs/agent 0.5 perturbed 0.5
     python -m training collect --out data --scenarios freedoom --wad doom2.wad --maps MAP01 MAP02
+    python -m training collect --out /shared/data --ray auto    # on a Ray cluster, see training.data.ray_collect
 
 Each shard is one job with its own seeds: the same command gives the same data, a killed run goes on where it was
 (finished shards are kept, the one in work is made anew), and more processes change nothing but the time.
@@ -15,6 +16,7 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -86,22 +88,33 @@ def _collect(config: CollectConfig) -> int:
     jobs = [job for name in config.scenarios for job in plan_jobs(config, name)]
     record_config(config, config.out / f"collect-{config.split}.config.json")
     todo = [job for job in jobs if not job.path.exists()]
-    workers = config.workers or len(os.sched_getaffinity(0))
     total = 0
     started = time.perf_counter()
+    with progress(total=len(jobs), initial=len(jobs) - len(todo), unit="shard", desc=f"collect {config.split}") as bar:
+        for steps in finished_shards(todo, config):
+            total += steps
+            bar.update()
+            bar.set_postfix_str(f"{total / (time.perf_counter() - started):.0f} steps/s")
+    return total
+
+
+def finished_shards(jobs: list[Job], config: CollectConfig) -> Iterator[int]:
+    """Make shards, here or on a cluster; gives the number of steps of each one that is finished."""
+    if not jobs:
+        return
+    if config.ray is not None:
+        from training.data.ray_collect import shards_on_ray
+
+        yield from shards_on_ray(jobs, config.ray)
+        return
+    workers = min(config.workers or len(os.sched_getaffinity(0)), len(jobs))
     context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(min(workers, max(len(todo), 1)), mp_context=context, initializer=end_with_parent) as pool,
-        progress(total=len(jobs), initial=len(jobs) - len(todo), unit="shard", desc=f"collect {config.split}") as bar,
-    ):
-        pending = {pool.submit(collect_shard, job) for job in todo}
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
+        pending = {pool.submit(collect_shard, job) for job in jobs}
         while pending:
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:
-                total += future.result()
-                bar.update()
-                bar.set_postfix_str(f"{total / (time.perf_counter() - started):.0f} steps/s")
-    return total
+                yield future.result()
 
 
 def plan_jobs(config: CollectConfig, name: str) -> list[Job]:
@@ -115,7 +128,7 @@ def plan_jobs(config: CollectConfig, name: str) -> list[Job]:
         maps = config.maps or (maps_in(config.wad) if config.wad else TRAINED_MAPS)
         scenarios = [get_scenario(name, map, config.wad) for map in maps]
         steps *= config.free_play_factor
-    folder = config.out / scenarios[0].name
+    folder = (config.out / scenarios[0].name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(f"{config.split}-*.partial"):
         leftover.unlink()

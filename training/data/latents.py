@@ -19,6 +19,7 @@ from doom_dream_env.world_model import DreamState, WorldModel
 from doom_dream_env.world_model.files import read_checked, write_checked
 from training.data.batch import Batch, make_batch
 from training.data.dataset import Dataset
+from training.ranks import from_rank, rank, ranks, same_everywhere, together
 
 AT_ONCE = 256  # frames
 
@@ -74,33 +75,38 @@ def cached_states(
     path: Path,
     *,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-    write: bool = True,
 ) -> Tensor:
     """States of every row (N, D), half precision, from a file or encoded now and written there, shard by shard.
 
     Shards that the file lacks are encoded, so a dataset may grow. A file of another encoder or a damaged one is made
-    anew.
+    anew. Ranks that train together share the shards out, and the main one writes the file.
 
     Args:
         model: whose encoder.
         data: the recorded steps.
         path: the file.
         autocast: a context for the encoder, such as `Compute.autocast`.
-        write: write the file and show progress: on the main rank alone.
     """
     encoder = digest(model.encoder)
     found = _read_states(path, encoder)
     todo = [(name, rows) for name, rows in data.shard_rows() if len(found.get(name, ())) != len(rows)]
-    frames_left = sum(len(rows) for _, rows in todo)
-    with progress(total=frames_left, desc="encode", unit="frame", disable=not (todo and write)) as bar:
-        for name, rows in todo:
+    same_everywhere(len(todo), f"the shards that are not in {path} yet")
+    mine = todo[rank() :: ranks()]
+    frames_left = sum(len(rows) for _, rows in mine)
+    with progress(total=frames_left, desc="encode", unit="frame", disable=not mine or rank() > 0) as bar:
+        for name, rows in mine:
             parts = []
             for frames in np.array_split(data.frames(rows), -(-len(rows) // AT_ONCE)):
                 with autocast():
                     parts.append(model.encode(frames[None])[0].half().cpu())
                 bar.update(len(frames))
             found[name] = torch.cat(parts)
-    if todo and write:
+    if together():
+        for number, (name, rows) in enumerate(todo):
+            empty = torch.zeros(len(rows), model.config.state_width, dtype=torch.float16)
+            here = found[name] if number % ranks() == rank() else empty
+            found[name] = from_rank(here.to(model.device), number % ranks()).cpu()
+    if todo and rank() == 0:
         write_checked(path, found, {"encoder": encoder})
     return torch.cat([found[name] for name in data.shards])
 

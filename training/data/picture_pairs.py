@@ -15,6 +15,7 @@ from doom_dream_env.scenarios import VARIABLES
 from training.config import DecoderConfig
 from training.data.batch import Rows, rows_by_scenario, sample_rows
 from training.data.dataset import Dataset
+from training.ranks import Share
 
 AMMUNITION = (VARIABLES.index("AMMO2"), VARIABLES.index("SELECTED_WEAPON_AMMO"))
 SHOT_LASTS = 3  # steps up to the one in which the ammunition falls: in them the shot goes off or is about to
@@ -74,8 +75,11 @@ class PairSampler:
         self.shots = [group for group in rows_by_scenario(data, shots) if len(group)]
         self.dreamed_shots = np.flatnonzero(np.isin(dreams.rows[:, 0], shots)) if dreams else np.zeros(0, int)
 
-    def __call__(self, rng: np.random.Generator) -> PictureBatch:
-        """Draw the pairs of a step. Their order is random, because the perceptual network sees the first few alone."""
+    def __call__(self, rng: np.random.Generator, share: Share | None = None) -> PictureBatch:
+        """Draw the pairs of a step, and cut out a rank's share of them; None: all.
+
+        Their order is random, because the perceptual network sees a few of them alone.
+        """
         dreamed = rng.integers(len(self.dreams.rows), size=self.dreamed) if self.dreams else np.zeros(0, int)
         first = sample_rows(self.groups, self.pairs - len(dreamed), rng)
         self._replace_by_shots(dreamed, [self.dreamed_shots] if len(self.dreamed_shots) else [], rng)
@@ -85,7 +89,7 @@ class PairSampler:
         if self.dreams:
             rows = np.concatenate([self.dreams.rows[dreamed], rows])
             z = torch.cat([self.dreams.states[dreamed], z])
-        order = rng.permutation(self.pairs)
+        order = rng.permutation(self.pairs)[share.slice if share else slice(None)]
         at = rows[order].ravel()
         real = np.repeat(order >= len(dreamed), 2)[:, None]
         return PictureBatch(

@@ -18,6 +18,7 @@ from training.engine.checkpoint import load_checkpoint, save_checkpoint
 from training.engine.compute import Compute
 from training.engine.logging import RunLog
 from training.engine.optim import JointOptimiser, Optimiser
+from training.ranks import mean_over_ranks, same_everywhere
 
 B = TypeVar("B")
 Numbers = Mapping[str, float | Tensor]
@@ -68,9 +69,11 @@ def fit(
 
     Raises:
         FloatingPointError: if a loss or gradient is not finite; the last checkpoint is intact.
+        ConnectionError: if another rank has ended.
         ValueError: if the checkpoint is damaged or of another configuration.
     """
     first = load_checkpoint(path, module, optimiser)[0] if path and path.exists() else 0
+    same_everywhere(first, f"the finished steps of {path}")
     todo = range(first, steps)
     bar = progress(todo, initial=first, total=steps, disable=not compute.main, desc=name)
     # Ranks that train together wait for each other, and a GPU's work goes on after a step has returned: no threads are
@@ -90,7 +93,7 @@ def fit(
         if after_step:
             after_step(finished)
         if log and step % log_every == 0:
-            report = plain(numbers) | {"loss": float(loss.detach()), "gradient": gradient}
+            report = whole(plain(numbers) | {"loss": float(loss.detach())}, compute) | {"gradient": gradient}
             log.scalars(step, report)
             bar.set_postfix({key: f"{report[key]:.4f}" for key in progress_keys if key in report}, refresh=False)
         if path and compute.main and (finished % checkpoint_every == 0 or finished == steps):
@@ -102,6 +105,12 @@ def fit(
 def plain(numbers: Numbers) -> dict[str, float]:
     """Tensors as floats."""
     return {key: float(value.detach() if isinstance(value, Tensor) else value) for key, value in numbers.items()}
+
+
+def whole(numbers: Mapping[str, float], compute: Compute) -> dict[str, float]:
+    """Numbers of the whole step from those of the ranks: their means."""
+    values = mean_over_ranks(torch.tensor(list(numbers.values()), device=compute.device))
+    return dict(zip(numbers, values.tolist(), strict=True))
 
 
 def prefetched(fetch: Callable[[int], B], steps: Iterable[int], ahead: int = 3, workers: int = 2) -> Iterator[B]:

@@ -75,12 +75,22 @@ def launch(config: Any) -> None:
     """
     name = stage_of(config)
     stage = STAGES[name]
-    main = int(os.environ.get("RANK", 0)) == 0
+    rank = int(os.environ.get("RANK", 0))
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    main = rank == 0
     folder = run_folder(config)
-    with in_one_line(f"training {name}"), sole_writer(folder) if main and folder is not None else nullcontext():
+    who = f"training {name}" if ranks == 1 else f"training {name}, rank {rank} of {ranks}"
+    with in_one_line(who), sole_writer(folder) if main and folder is not None else nullcontext():
+        if ranks > 1 and not isinstance(config, TrainingConfig):
+            trained = [other for other, kind in STAGES.items() if issubclass(kind.config, TrainingConfig)]
+            raise ValueError(f"{name} has no use for torchrun; the stages that have are {', '.join(trained)}")
         if main and isinstance(config, TrainingConfig):
             record_config(config, config.out / f"{name}.config.json")
         getattr(importlib.import_module(stage.module), stage.function)(config)
+        if ranks > 1:
+            from training.ranks import leave  # which loads torch
+
+            leave()
 
 
 def run_folder(config: Any) -> Path | None:

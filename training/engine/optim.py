@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from training.engine.compute import Compute
+from training.ranks import add_up
 
 MUON_LR = 4.0  # Muon's learning rate over AdamW's: its updates have a fifth of the size (match_rms_adamw)
 HIDDEN = ("blocks.", "projector.")  # in the names of the matrices that Muon trains
@@ -57,7 +57,7 @@ def average_gradients(parameters: list[nn.Parameter], compute: Compute) -> None:
         return
     grads = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.flatten() for g in grads])
-    dist.all_reduce(flat)
+    add_up(flat)
     flat /= compute.ranks
     for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
         grad.copy_(part.view_as(grad))

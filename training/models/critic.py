@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from training.models.perceptual import feature_maps
+from training.ranks import SampleGenerator
 
 LEVELS = (1, 2, 4)  # those of the network's five levels that the critic sees
 WIDTH = 64
@@ -36,7 +37,7 @@ class Critic(nn.Module):
             for level in LEVELS
         )
 
-    def forward(self, network: nn.Module, pictures: Tensor, generator: torch.Generator) -> Tensor:
+    def forward(self, network: nn.Module, pictures: Tensor, generator: SampleGenerator) -> Tensor:
         """Scores of pictures (N, 3, H, W) in 0…1, over all levels and places in one vector; above 0: real."""
         maps = feature_maps(network, augmented(pictures, generator))
         return torch.cat([head(maps[level]).flatten() for level, head in zip(LEVELS, self.heads, strict=True)])
@@ -47,25 +48,25 @@ def hinge(real: Tensor, decoded: Tensor) -> Tensor:
     return F.relu(1 - real).mean() + F.relu(1 + decoded).mean()
 
 
-def augmented(pictures: Tensor, generator: torch.Generator) -> Tensor:
+def augmented(pictures: Tensor, generator: SampleGenerator) -> Tensor:
     """DiffAugment of pictures (N, 3, H, W): other colours, a shift, a square cut out. Differentiable."""
     colours = _recoloured(pictures, generator)
     moved = _shifted(colours, generator)
     return moved * ~_hole(moved, generator)[:, None]
 
 
-def _uniform(*shape: int, like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(*shape, generator=generator).to(like.device)
+def _uniform(*shape: int, like: Tensor, generator: SampleGenerator) -> Tensor:
+    """Numbers for each picture, (N, *shape)."""
+    return generator.uniform(*shape).to(like.device)
 
 
-def _recoloured(pictures: Tensor, generator: torch.Generator) -> Tensor:
+def _recoloured(pictures: Tensor, generator: SampleGenerator) -> Tensor:
     """Brightness, then saturation, then contrast, each changed by a random amount per picture."""
-    n = len(pictures)
-    x = pictures + 0.4 * (_uniform(n, 1, 1, 1, like=pictures, generator=generator) - 0.5)
+    x = pictures + 0.4 * (_uniform(1, 1, 1, like=pictures, generator=generator) - 0.5)
     grey = x.mean(1, keepdim=True)
-    x = grey + (x - grey) * 2 * _uniform(n, 1, 1, 1, like=pictures, generator=generator)
+    x = grey + (x - grey) * 2 * _uniform(1, 1, 1, like=pictures, generator=generator)
     mean = x.mean((1, 2, 3), keepdim=True)
-    return mean + (x - mean) * (0.5 + _uniform(n, 1, 1, 1, like=pictures, generator=generator))
+    return mean + (x - mean) * (0.5 + _uniform(1, 1, 1, like=pictures, generator=generator))
 
 
 def _places(pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,12 +77,12 @@ def _places(pictures: Tensor) -> tuple[Tensor, Tensor]:
     return rows, columns
 
 
-def _shifted(pictures: Tensor, generator: torch.Generator) -> Tensor:
+def _shifted(pictures: Tensor, generator: SampleGenerator) -> Tensor:
     """Each picture moved by up to an eighth of its size; what comes in from outside is black."""
     n, _, height, width = pictures.shape
     rows, columns = _places(pictures)
-    down = (_uniform(n, 1, 1, like=pictures, generator=generator) - 0.5) * height / 4
-    right = (_uniform(n, 1, 1, like=pictures, generator=generator) - 0.5) * width / 4
+    down = (_uniform(1, 1, like=pictures, generator=generator) - 0.5) * height / 4
+    right = (_uniform(1, 1, like=pictures, generator=generator) - 0.5) * width / 4
     rows = rows + down.round().long()
     columns = columns + right.round().long()
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)  # N, H, W
@@ -90,10 +91,10 @@ def _shifted(pictures: Tensor, generator: torch.Generator) -> Tensor:
     return moved * inside[:, None]
 
 
-def _hole(pictures: Tensor, generator: torch.Generator) -> Tensor:
+def _hole(pictures: Tensor, generator: SampleGenerator) -> Tensor:
     """A rectangle of half the height and width around a random point of each picture, as a mask (N, H, W)."""
     n, _, height, width = pictures.shape
     rows, columns = _places(pictures)
-    centre_row = _uniform(n, 1, 1, like=pictures, generator=generator) * height
-    centre_column = _uniform(n, 1, 1, like=pictures, generator=generator) * width
+    centre_row = _uniform(1, 1, like=pictures, generator=generator) * height
+    centre_column = _uniform(1, 1, like=pictures, generator=generator) * width
     return ((rows - centre_row).abs() < height / 4) & ((columns - centre_column).abs() < width / 4)

@@ -1,4 +1,4 @@
-"""Losses of the world model.
+"""Losses of the world model. Where ranks train together, the mean over them is the loss of the whole step.
 
 Legend: N samples, B batch, T time, D state width, V variables, S changes a variable can make, R rewards, M random
 directions, K knots.
@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
 
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.dynamics import Transition
 from training.data.annotations import CELL
 from training.data.batch import Batch
+from training.ranks import mean_over_ranks, total
 
 # Few cells have an object in them. Counted like the empty ones they would teach next to nothing.
 OBJECT_WEIGHT = 6.0
@@ -36,7 +35,13 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> T
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of the values where the mask is set; trailing dimensions of `values` are averaged."""
     values = values.flatten(mask.ndim).mean(-1) if values.ndim > mask.ndim else values
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+    return (values * mask).sum() / count_over_ranks(mask)
+
+
+def count_over_ranks(mask: Tensor) -> Tensor:
+    """Sum of a mask, averaged over the ranks: what a rank's sum is divided by. It is 0 nowhere."""
+    count = mean_over_ranks(mask.sum())
+    return torch.where(count > 0, count, torch.ones_like(count))
 
 
 # ---- states ----------------------------------------------------------------------------------------------------------
@@ -74,10 +79,8 @@ def sigreg(
     t = torch.linspace(0, limit, knots, device=z.device)
     angle = projected[..., None] * t  # N, M, K
     sums = angle.new_zeros(2, groups, directions, knots).index_add(1, group, torch.stack([angle.cos(), angle.sin()]))
-    count = torch.bincount(group, minlength=groups).to(z.device, torch.float32)
-    if dist.is_initialized():
-        sums = all_reduce(sums)
-        dist.all_reduce(count)
+    sums = total(sums)
+    count = total(torch.bincount(group, minlength=groups).to(z.device, torch.float32))
     real, imaginary = sums / count.clamp(min=1)[:, None, None]
     gauss = torch.exp(-0.5 * t**2)
     error = ((real - gauss) ** 2 + imaginary**2) * gauss  # groups, M, K
@@ -95,7 +98,7 @@ def inverse_dynamics_loss(logits: Tensor, buttons: Tensor, available: Tensor, ma
     """
     error = F.binary_cross_entropy_with_logits(logits.float(), buttons, reduction="none")
     has = available[:, None] * mask[..., None]
-    return (error * has).sum() / has.sum().clamp(min=1)
+    return (error * has).sum() / count_over_ranks(has)
 
 
 def relative_error(predicted: Tensor, target: Tensor, change: Tensor, mask: Tensor, scenario: Tensor) -> Tensor:
@@ -115,9 +118,10 @@ def relative_error(predicted: Tensor, target: Tensor, change: Tensor, mask: Tens
     """
     error = (predicted.float() - target).square().mean(-1) / change[scenario] * mask
     sums = torch.stack([error.sum(1), mask.sum(1)])
-    total, count = torch.zeros(2, len(change), device=predicted.device).index_add(1, scenario, sums)
+    errors, count = torch.zeros(2, len(change), device=predicted.device).index_add(1, scenario, sums)
+    count = mean_over_ranks(count)  # of a scenario that only other ranks have, the error here is 0
     present = count > 0
-    return (total[present] / count[present]).sum() / present.sum().clamp(min=1)
+    return (errors[present] / count[present]).sum() / present.sum().clamp(min=1)
 
 
 # ---- outcome ---------------------------------------------------------------------------------------------------------

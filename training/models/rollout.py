@@ -15,6 +15,7 @@ from doom_dream_env.world_model.codes import UNIMIX
 from doom_dream_env.world_model.dynamics import observed
 from training.data.batch import Batch
 from training.models.training_model import TrainingModel
+from training.ranks import SampleGenerator
 
 KL_BEGINS_AT = 0.04  # share of the divergence's weight in the first step
 
@@ -82,7 +83,7 @@ def posterior_sample(
     z: Tensor,
     predicted_mean: Tensor,
     following: Tensor,
-    generator: torch.Generator,
+    generator: SampleGenerator,
 ) -> PosteriorSample:
     """Let the posterior, which has seen the next state, draw the code.
 
@@ -95,7 +96,7 @@ def posterior_sample(
         z: state (..., D).
         predicted_mean: mean next state, (..., D).
         following: the real next state, (..., D).
-        generator: of the CPU.
+        generator: of the windows.
     """
     codes = model.world_model.dynamics.codes
     missed = (following - predicted_mean).detach().to(condition.dtype)
@@ -103,8 +104,7 @@ def posterior_sample(
     logits = model.posterior(torch.cat([condition, missed, changed], -1))
     probabilities = logits.float().unflatten(-1, (codes.groups, codes.size)).softmax(-1)
     probabilities = (1 - UNIMIX) * probabilities + UNIMIX / codes.size
-    flat = probabilities.detach().flatten(0, -2).cpu()
-    drawn = torch.multinomial(flat, 1, generator=generator).view(probabilities.shape[:-1]).to(probabilities.device)
+    drawn = generator.categorical(probabilities.detach())
     code = F.one_hot(drawn, codes.size).to(probabilities.dtype)
     straight_through = code + probabilities - probabilities.detach()
     return PosteriorSample(
@@ -143,7 +143,7 @@ def kl_share(step: int, warmup: float) -> float:
 
 
 def open_loop_rollout(
-    model: TrainingModel, windows: Windows, steps: int, follow_posterior: Tensor, generator: torch.Generator
+    model: TrainingModel, windows: Windows, steps: int, follow_posterior: Tensor, generator: SampleGenerator
 ) -> Rollout:
     """Dream on after step `windows.begin`, with the actions that were pressed and the outcomes that were observed.
 
@@ -153,7 +153,7 @@ def open_loop_rollout(
         steps: R.
         follow_posterior: which windows go where the posterior's codes lead, bool (B, 1): sampled dreams that happen to
             go the way reality went. The others go to the mean next state, as at temperature 0.
-        generator: of the CPU.
+        generator: of the windows.
     """
     world_model = model.world_model
     dynamics = world_model.dynamics

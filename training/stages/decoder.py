@@ -38,11 +38,12 @@ from training.data.dataset import Dataset
 from training.data.latents import cached_states
 from training.data.picture_pairs import DreamedPairs, PairSampler, PictureBatch
 from training.engine.checkpoint import finished_steps
-from training.engine.compute import Compute, compute_init, seeded
+from training.engine.compute import Compute, compute_init
 from training.engine.fit import LOG_EVERY, Numbers, fit
 from training.engine.logging import RunLog
 from training.engine.optim import JointOptimiser, Optimiser
 from training.metrics import psnr
+from training.models.batch_norm import normalise_over_ranks
 from training.models.critic import Critic, hinge
 from training.models.losses import object_mask, outcome_targets, weighted_sum
 from training.models.motion import motion_mismatch
@@ -51,10 +52,12 @@ from training.models.perceptual import crops, level_channels, magnified, percept
 from training.models.picture_model import DecoderModules, PictureModel
 from training.models.rollout import Windows, open_loop_rollout
 from training.models.training_model import TrainingModel, load_training_model
+from training.ranks import SampleGenerator, mean_over_ranks
 from training.stages import AUTOENCODER_CHECKPOINT, DECODER_CHECKPOINT, DYNAMICS_CHECKPOINT, STATES, WEIGHTS
 
 # They tell this stage's random numbers from those of others with the same seed.
 STEP_STREAM = 9
+CRITIC_STREAM = 10
 DREAM_STREAM = 21
 DREAMS_AT_ONCE = 200
 SHOWN = 6  # pictures in the log
@@ -70,7 +73,7 @@ def train(config: DecoderConfig) -> None:
     model = load_training_model(config.out / DYNAMICS_CHECKPOINT).to(compute.device).requires_grad_(False)
     if compute.main:
         record_config(config, config.out / f"{name}.config.json")
-    states = cached_states(model.world_model, data, config.out / STATES, autocast=compute.autocast, write=compute.main)
+    states = cached_states(model.world_model, data, config.out / STATES, autocast=compute.autocast)
     dreams = None
     if unfinished and config.dream_share and not config.autoencoder:
         dreams = dreamed_pairs(model, data, states, config, compute)
@@ -83,7 +86,7 @@ def train(config: DecoderConfig) -> None:
         optimiser=step_loss.optimiser,
         steps=config.steps,
         compute=compute,
-        fetch=lambda step: sampler(np.random.default_rng((config.seed, STEP_STREAM, step, compute.rank))),
+        fetch=lambda step: sampler(np.random.default_rng((config.seed, STEP_STREAM, step)), step_loss.pairs),
         step_loss=step_loss,
         path=path,
         about={**model.about(config.seed), "perceptual": step_loss.network_name},
@@ -126,13 +129,13 @@ def dreamed_pairs(
     for context, windows in begins.items():
         groups = rows_by_scenario(data, windows)
         for done in range(0, each, DREAMS_AT_ONCE):
-            generator = seeded(config.seed, DREAM_STREAM, context, done)
             first = sample_rows(groups, min(DREAMS_AT_ONCE, each - done), rng)
+            generator = SampleGenerator.alone(len(first), config.seed, DREAM_STREAM, context, done)
             batch = make_batch(data, first, context + config.dream_steps, compute.device, frames=False)
             z = states[batch.rows.cpu()].to(compute.device).float()
             follow_posterior = torch.from_numpy(rng.random((len(first), 1)) < 0.5).to(compute.device)
             outcome = outcome_targets(model.world_model, batch)
-            dropout = model.world_model.dynamics.draw_dropout(len(first), generator)
+            dropout = model.world_model.dynamics.dropout_masks(generator.uniform)
             dream = open_loop_rollout(
                 model,
                 Windows(batch, z, batch.scenario, outcome, context - 1, dropout),
@@ -163,6 +166,7 @@ class DecoderLoss:
     """The loss of a step, and all that it needs.
 
     Attributes:
+        pairs: which pairs of a step this rank paints.
         modules: what the checkpoint holds.
         optimiser: of the picture model and of the critic.
         network_name: of the perceptual network, "none" without one.
@@ -173,10 +177,16 @@ class DecoderLoss:
         """Make the modules for a world model, whose decoder is trained in place."""
         self.config = config
         self.compute = compute
+        self.pairs = compute.share(max(config.batch // 2, 1))
+        # Of all pictures of a step, those that the perceptual network looks at, and the share of them that is here.
+        looked_at = config.perceptual_batch or max(config.batch // 4, 1)
+        self.few, self.few_share = self.pairs.times(2).evenly(looked_at)
         self.weights = {"reconstruction": 1.0, **asdict(config.loss_weights)}
         self.encoder = model.world_model.encoder
         self.network_name, network = perceptual_network() or ("none", None)
         self.modules = new_modules(model, config, network).to(compute.device)
+        if compute.ranks > 1:
+            normalise_over_ranks(self.modules)
         if network is not None:
             network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
@@ -191,7 +201,7 @@ class DecoderLoss:
 
     def __call__(self, step: int, batch: PictureBatch) -> tuple[Tensor, Numbers]:
         """The loss and its terms; when it is time for the critic, that makes a step of its own."""
-        generator = seeded(self.config.seed, STEP_STREAM, step, self.compute.rank)
+        generator = SampleGenerator(self.pairs, self.config.seed, STEP_STREAM, step)
         batch = batch.to(self.compute.device)
         target = batch.frames.permute(0, 3, 1, 2).float() / 255
         picture = self.paint(batch, generator)
@@ -201,18 +211,19 @@ class DecoderLoss:
         if step % LOG_EVERY == 0:
             numbers["psnr"] = psnr(F.mse_loss(picture.detach().clamp(0, 1), target))
         if step >= self.perceptual_from:
-            terms["motion"] = motion_loss(picture, target)
+            terms["motion"] = self.pairs.weight * motion_loss(picture, target)
         if self.network is None or step < self.perceptual_from:
             return weighted_sum(terms, self.weights), terms | numbers
 
-        few = slice(0, self.config.perceptual_batch or max(self.config.batch // 4, 1))
-        decoded = picture[few].clamp(0, 1)
-        both = crops(torch.cat([decoded, target[few]]), self.config.perceptual_crop, generator)
+        weight = self.few_share.weight
+        decoded = picture[self.few].clamp(0, 1)
+        both = crops(torch.cat([decoded, target[self.few]]), self.config.perceptual_crop, generator.shared)
         decoded_crop, real_crop = both.chunk(2)
         real_crop = real_crop.detach()
-        terms["perceptual"] = self.perceptual_loss(self.network, decoded_crop, real_crop)
+        terms["perceptual"] = weight * self.perceptual_loss(self.network, decoded_crop, real_crop)
         if not self.config.autoencoder:
-            terms["read_back"] = self.read_back_loss(decoded, batch.z[few])
+            terms["read_back"] = weight * self.read_back_loss(decoded, batch.z[self.few])
+        generator = SampleGenerator(self.few_share, self.config.seed, CRITIC_STREAM, step)
         loss = weighted_sum(terms, self.weights)
         if step >= self.adversarial_from:
             numbers["critic"] = self.train_critic(self.network, step, decoded_crop, real_crop, generator)
@@ -220,14 +231,13 @@ class DecoderLoss:
             loss = loss + self.adversarial_loss(self.network, loss, decoded_crop, generator)
         return loss, terms | numbers
 
-    def paint(self, batch: PictureBatch, generator: torch.Generator) -> Tensor:
+    def paint(self, batch: PictureBatch, generator: SampleGenerator) -> Tensor:
         """Pictures (N, 3, 120, 160) of the states, real ones through noise; with an autoencoder, of the frames.
 
         Both states of a pair get noise of the same strength, because their pictures are compared.
         """
-        pairs = len(batch.z) // 2
-        strength = self.config.noise * torch.rand(pairs, 1, generator=generator).repeat_interleave(2, 0)
-        noise = strength * torch.randn(batch.z.shape, generator=generator)
+        strength = self.config.noise * generator.uniform(1, 1)
+        noise = (strength * generator.normal(2, batch.z.shape[-1])).flatten(0, 1)
         noisy = batch.z + batch.real * noise.to(batch.z.device)
         with self.compute.autocast():
             return self.modules.picture_model(batch.frames if self.config.autoencoder else noisy)
@@ -242,26 +252,28 @@ class DecoderLoss:
         return (self.encoder(255 * decoded.permute(0, 2, 3, 1)) - z).square().mean()
 
     def train_critic(
-        self, network: nn.Module, step: int, decoded: Tensor, real: Tensor, generator: torch.Generator
+        self, network: nn.Module, step: int, decoded: Tensor, real: Tensor, generator: SampleGenerator
     ) -> Tensor:
         """One step of the critic on crops (N, 3, H, W) in 0…1; returns its loss."""
         critic = self.modules.critic.requires_grad_(True)
         on_real = critic(network, self.close(real), generator)
         on_decoded = critic(network, self.close(quantised(decoded.detach())), generator)
-        loss = hinge(on_real, on_decoded)
+        loss = self.few_share.weight * hinge(on_real, on_decoded)
         loss.backward()
         self.optimiser.critic.step(step - self.adversarial_from, self.compute)
         critic.requires_grad_(False)
         return loss.detach()
 
-    def adversarial_loss(self, network: nn.Module, loss: Tensor, decoded: Tensor, generator: torch.Generator) -> Tensor:
+    def adversarial_loss(self, network: nn.Module, loss: Tensor, decoded: Tensor, generator: SampleGenerator) -> Tensor:
         """What the critic thinks of crops (N, 3, H, W), at a weight that follows all other losses.
 
         As in RAE: at the decoder's last layer its gradient is as large as that of the loss so far, times its weight.
         """
-        fooled = -self.modules.critic(network, self.close(quantised(decoded)), generator).mean()
+        scores = self.modules.critic(network, self.close(quantised(decoded)), generator)
+        fooled = -self.few_share.weight * scores.mean()
         last = self.modules.picture_model.decoder.pixels.weight
-        size, size_fooled = (torch.autograd.grad(part, last, retain_graph=True)[0].norm() for part in (loss, fooled))
+        gradients = (torch.autograd.grad(part, last, retain_graph=True)[0] for part in (loss, fooled))
+        size, size_fooled = (mean_over_ranks(gradient).norm() for gradient in gradients)
         balance = (size / (size_fooled + 1e-6)).clamp(max=1e4).detach()
         return self.weights["adversarial"] * balance * fooled
 
@@ -284,7 +296,7 @@ def reconstruction_loss(picture: Tensor, target: Tensor, object_maps: Tensor, co
     weight = 1 + config.object_weight * object_mask(object_maps)
     error = picture - target
     both = error.abs() + config.loss_weights.squared * error.square()
-    return (both * weight).sum() / (3 * weight.sum())
+    return (both * weight).sum() / (3 * mean_over_ranks(weight.sum()))
 
 
 def motion_loss(picture: Tensor, target: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from training.config import DynamicsConfig, record_config
 from training.data.batch import Rows, make_batch, rows_by_scenario, sample_rows
 from training.data.dataset import Dataset
 from training.data.latents import cached_states, embed_window, typical_change
-from training.engine.compute import Compute, compute_init, seeded
+from training.engine.compute import Compute, compute_init
 from training.engine.fit import Numbers, fit
 from training.engine.logging import RunLog
 from training.engine.optim import Optimiser
@@ -41,6 +41,7 @@ from training.models.losses import (
 from training.models.packing import fit_manifold, new_training_model, store_initial_states
 from training.models.rollout import Windows, kl_divergence, kl_share, open_loop_rollout, posterior_sample
 from training.models.training_model import TrainingModel, load_training_model
+from training.ranks import SampleGenerator
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT, STATES
 
 RANDOM_STREAM = 7  # tells this stage's random numbers from those of others with the same seed
@@ -51,12 +52,13 @@ LOGGED_HORIZONS = (1, 2, 4, 8, 16)
 def train(config: DynamicsConfig) -> None:
     """Run the stage, or go on with it."""
     compute = compute_init(config.device, config.threads)
+    share = compute.share(config.batch)
     data = Dataset(config.data, config.scenarios, "train", config.limit, keep_frames=False)
     check_scenario_options(config, data)
     if compute.main:
         record_config(config, config.out / "dynamics.config.json")
     model = load_or_begin(config, data).to(compute.device)
-    states = cached_states(model.world_model, data, config.out / STATES, autocast=compute.autocast, write=compute.main)
+    states = cached_states(model.world_model, data, config.out / STATES, autocast=compute.autocast)
     prepare(model, config, data, states, compute)
     rollout = min(config.rollout, config.window - 2)
     change = typical_change(data, states, rollout, config.seed).to(compute.device)
@@ -64,18 +66,19 @@ def train(config: DynamicsConfig) -> None:
     loss_weights = asdict(config.loss_weights)
 
     def fetch(step: int) -> Windows:
-        rng = np.random.default_rng((config.seed, RANDOM_STREAM, step, compute.rank))
-        batch = make_batch(data, window_rows(data, groups, config, rng), config.window, compute.device, frames=False)
+        rng = np.random.default_rng((config.seed, RANDOM_STREAM, step))
+        rows = window_rows(data, groups, config, rng)[share.slice]
+        batch = make_batch(data, rows, config.window, compute.device, frames=False)
         z = states[batch.rows.cpu()].to(compute.device).float()
         outcome = outcome_targets(model.world_model, batch)
         return Windows(batch, z, batch.scenario, outcome, rollout_begin(rollout, config, rng))
 
     def step_loss(step: int, windows: Windows) -> tuple[Tensor, Numbers]:
-        generator = seeded(config.seed, RANDOM_STREAM, step, compute.rank)
+        generator = SampleGenerator(share, config.seed, RANDOM_STREAM, step)
         with compute.autocast():
             terms, skills = losses(model, windows, change, config, generator)
-        share = kl_share(step, config.kl_warmup * config.steps)
-        weights = loss_weights | {name: share * loss_weights[name] for name in ("kl", "kl_rollout")}
+        warm = kl_share(step, config.kl_warmup * config.steps)
+        weights = loss_weights | {name: warm * loss_weights[name] for name in ("kl", "kl_rollout")}
         return weighted_sum(terms, weights), terms | skills
 
     fit(
@@ -146,11 +149,12 @@ def fit_object_head(
         print("the data were read off videos and have no object maps: the object head stays random and unused")
         return
     head = model.object_head
-    one = torch.ones(config.object_head_batch, 1, device=compute.device)
+    share = compute.share(config.object_head_batch)
+    one = torch.ones(len(share), 1, device=compute.device)
 
     def fetch(step: int) -> tuple[Tensor, Tensor]:
         chosen = np.random.default_rng((config.seed, 11, step)).integers(len(annotated), size=config.object_head_batch)
-        rows = annotated[chosen]
+        rows = annotated[chosen][share.slice]
         maps = torch.from_numpy(data.object_maps[rows]).float()[:, None]
         return states[rows][:, None].to(compute.device).float(), maps.to(compute.device)
 
@@ -218,7 +222,7 @@ def rollout_begin(rollout: int, config: DynamicsConfig, rng: np.random.Generator
 
 
 def losses(
-    model: TrainingModel, windows: Windows, change: Tensor, config: DynamicsConfig, generator: torch.Generator
+    model: TrainingModel, windows: Windows, change: Tensor, config: DynamicsConfig, generator: SampleGenerator
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """All terms of the loss by the names in `DynamicsLossWeights`, and the rollout's skill by horizon for the log.
 
@@ -227,20 +231,19 @@ def losses(
         windows: what it sees.
         change: unit of the errors, see `typical_change`, (scenarios, R); its width says how long the rollout is.
         config: shares of windows that are seen in another way.
-        generator: of the CPU.
+        generator: of the windows.
     """
     windows = some_unknown(windows, len(change), config.unknown_share, generator)
-    dropout = model.world_model.dynamics.draw_dropout(len(windows.z), generator)
+    dropout = model.world_model.dynamics.dropout_masks(generator.uniform)
     windows = dataclasses.replace(windows, dropout=dropout)
     one_step = one_step_losses(model, windows, change, config, generator)
     rollout, skills = rollout_losses(model, windows, change, config, generator)
     return one_step | rollout, skills
 
 
-def some_unknown(windows: Windows, scenarios: int, share: float, generator: torch.Generator) -> Windows:
+def some_unknown(windows: Windows, scenarios: int, share: float, generator: SampleGenerator) -> Windows:
     """Do not tell the model the scenario of some windows, and of some how long the episode has lasted."""
-    draws = torch.rand(2, len(windows.z), generator=generator).to(windows.z.device)
-    no_scenario, no_elapsed = draws < share
+    no_scenario, no_elapsed = (generator.uniform(2).to(windows.z.device) < share).unbind(1)
     elapsed = torch.where(no_elapsed, -1, windows.batch.elapsed)
     return dataclasses.replace(
         windows,
@@ -250,7 +253,7 @@ def some_unknown(windows: Windows, scenarios: int, share: float, generator: torc
 
 
 def one_step_losses(
-    model: TrainingModel, windows: Windows, change: Tensor, config: DynamicsConfig, generator: torch.Generator
+    model: TrainingModel, windows: Windows, change: Tensor, config: DynamicsConfig, generator: SampleGenerator
 ) -> dict[str, Tensor]:
     """The next state after each real step: its mean, and what the posterior's code makes of it.
 
@@ -288,17 +291,18 @@ def one_step_losses(
     }
 
 
-def context_noise(model: TrainingModel, windows: Windows, config: DynamicsConfig, generator: torch.Generator) -> Tensor:
+def context_noise(model: TrainingModel, windows: Windows, config: DynamicsConfig, generator: SampleGenerator) -> Tensor:
     """Noise (B, T, D) shaped like real states, in a share of the windows: dreamed states are never exactly real."""
     z = windows.z
     share = config.context_noise_share
-    chosen = torch.rand(len(z), 1, 1, generator=generator).sub(1 - share).clamp(min=0)  # 0: not chosen
+    chosen = generator.uniform(1, 1).sub(1 - share).clamp(min=0)  # 0: not chosen
     strength = config.context_noise_strength * chosen.div(max(share, 1e-6))
-    return model.world_model.manifold.noise(windows.batch.scenario, strength.to(z.device), z, generator)
+    standard = generator.normal(*z.shape[1:]).to(z.device)
+    return model.world_model.manifold.noise(windows.batch.scenario, strength.to(z.device), standard)
 
 
 def rollout_losses(
-    model: TrainingModel, windows: Windows, change: Tensor, config: DynamicsConfig, generator: torch.Generator
+    model: TrainingModel, windows: Windows, change: Tensor, config: DynamicsConfig, generator: SampleGenerator
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The model fed its own predictions, with gradients through all steps; and its skill by horizon, for the log.
 
@@ -310,8 +314,7 @@ def rollout_losses(
     rollout = change.shape[1]
     begin = windows.begin
     after = slice(begin + 1, begin + 1 + rollout)  # the steps that are dreamed
-    draws = torch.rand(len(windows.z), 1, generator=generator).to(windows.z.device)
-    follow_posterior = draws < config.posterior_share
+    follow_posterior = generator.uniform(1).to(windows.z.device) < config.posterior_share
     dream = open_loop_rollout(model, windows, rollout, follow_posterior, generator)
     real = windows.z[:, after]
     part = windows.batch.part(after.start, after.stop)

@@ -2,7 +2,7 @@
 
     python -m training representation --data data --out runs/nano --preset nano --steps 4000        # two CPU cores
     python -m training representation --data data --out runs/base --preset base --batch 128 --steps 20000   # one GPU
-    torchrun --nproc-per-node 4 -m training representation --data data --out runs/base --preset base --steps 20000
+    torchrun --nproc-per-node 4 -m training representation --data data --out runs/base --preset base --batch 512
 
 Losses: prediction + λ·SIGReg + rollout (LeWorldModel, arXiv 2603.19312), and what makes the small decisive things enter
 the state, with gradients into the encoder: object maps from ViZDoom's labels, read off the state, off the *predicted*
@@ -19,11 +19,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
-from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.dynamics import OutcomeRule, Transition, most_likely, observed
@@ -31,11 +30,12 @@ from training.config import RepresentationConfig, record_config
 from training.data.batch import Batch, make_batch, rows_by_scenario, sample_rows
 from training.data.dataset import Dataset
 from training.data.latents import embed_window
-from training.engine.compute import Compute, compute_init, seeded
+from training.engine.compute import Compute, compute_init
 from training.engine.fit import LOG_EVERY, Numbers, fit
 from training.engine.logging import RunLog
 from training.engine.optim import Optimiser
 from training.metrics import auc, effective_rank, skill
+from training.models.batch_norm import normalise_over_ranks
 from training.models.losses import (
     masked_mean,
     object_map_loss,
@@ -46,6 +46,7 @@ from training.models.losses import (
 )
 from training.models.packing import new_training_model
 from training.models.training_model import TrainingModel
+from training.ranks import SampleGenerator, mean_over_ranks
 from training.stages import REPRESENTATION_CHECKPOINT
 
 HELD_OUT_WINDOW = 6  # frames
@@ -54,6 +55,7 @@ HELD_OUT_WINDOW = 6  # frames
 def train(config: RepresentationConfig) -> None:
     """Run the stage, or go on with it."""
     compute = compute_init(config.device, config.threads)
+    share = compute.share(config.batch)
     data = Dataset(config.data, config.scenarios, "train", config.limit)
     held_out = Dataset(config.data, config.scenarios, "val", config.held_out_steps)
     if compute.main:
@@ -64,14 +66,14 @@ def train(config: RepresentationConfig) -> None:
     log = RunLog(config.out / "representation", compute)
 
     def fetch(step: int) -> Batch:
-        some = np.random.default_rng((config.seed, step)).permutation(len(windows))[: config.scenarios_per_step]
-        rng = np.random.default_rng((config.seed, step, compute.rank))
+        rng = np.random.default_rng((config.seed, step))
+        some = rng.permutation(len(windows))[: config.scenarios_per_step]
         rows = sample_rows([windows[scenario] for scenario in some], config.batch, rng)
-        return make_batch(data, rows, config.window, compute.device)
+        return make_batch(data, rows[share.slice], config.window, compute.device)
 
     def step_loss(step: int, batch: Batch) -> tuple[Tensor, Numbers]:
         with compute.autocast():
-            terms, z = losses(model, batch, config, seeded(config.seed, step))
+            terms, z = losses(model, batch, config, SampleGenerator(share, config.seed, step))
         rank = {"effective_rank": effective_rank(z.detach())} if step % LOG_EVERY == 0 else {}
         return weighted_sum(terms, loss_weights), {**terms, **rank}
 
@@ -95,8 +97,8 @@ def train(config: RepresentationConfig) -> None:
 def prepared_model(config: RepresentationConfig, data: Dataset, compute: Compute) -> TrainingModel:
     """A new model where and how it is trained."""
     model = new_training_model(config.preset, data, config.seed, config.init)
-    if compute.ranks > 1 and compute.device.type == "cuda":
-        model = cast("TrainingModel", nn.SyncBatchNorm.convert_sync_batchnorm(model))
+    if compute.ranks > 1:
+        normalise_over_ranks(model)
     model.to(compute.device).train()
     if config.compile:
         model.world_model.encoder.compile()
@@ -107,7 +109,7 @@ def prepared_model(config: RepresentationConfig, data: Dataset, compute: Compute
 
 
 def losses(
-    model: TrainingModel, batch: Batch, config: RepresentationConfig, generator: torch.Generator
+    model: TrainingModel, batch: Batch, config: RepresentationConfig, generator: SampleGenerator
 ) -> tuple[dict[str, Tensor], Tensor]:
     """All terms of the loss by the names in `RepresentationLossWeights`, and the states z (B, T, D).
 
@@ -140,7 +142,7 @@ def losses(
         # learn to change less, which raises such a loss again, until the states collapse (measured, 100 steps).
         "prediction": masked_mean((predicted.float() - z[:, 1:]) ** 2, batch.known_transitions * weight),
         "rollout": masked_mean((predicted_again.float() - z[:, 2:]) ** 2, known_twice * weight),
-        "sigreg": sigreg(z[exists], group, scenarios, generator),
+        "sigreg": sigreg(z[exists], group, scenarios, generator.shared),
         "objects": object_map_loss(model.object_head(z), batch.object_maps, batch.annotated_steps),
         "objects_predicted": object_map_loss(
             model.object_head(predicted), batch.object_maps[:, 1:], batch.annotated_followers
@@ -176,10 +178,10 @@ def predict(
 
 
 def some_unknown(
-    scenario: Tensor, config: RepresentationConfig, model: WorldModel, generator: torch.Generator
+    scenario: Tensor, config: RepresentationConfig, model: WorldModel, generator: SampleGenerator
 ) -> Tensor:
     """What the model is told of the scenario (B,): now and then nothing, so that it can do without."""
-    unknown = torch.rand(len(scenario), generator=generator).to(scenario.device) < config.unknown_share
+    unknown = generator.uniform().to(scenario.device) < config.unknown_share
     return torch.where(unknown, len(model.config.scenarios), scenario)
 
 
@@ -197,9 +199,9 @@ def scenario_weights(z: Tensor, batch: Batch, scenarios: int, limits: tuple[floa
     """
     change = (z[:, 1:] - z[:, :-1]).square().mean(-1)
     sums = torch.stack([(change * batch.follows).sum(1), batch.follows.sum(1)])
-    total, count = torch.zeros(2, scenarios, device=z.device).index_add(1, batch.scenario, sums)
-    typical = total / count.clamp(min=1)
-    weight = masked_mean(change, batch.follows) / typical.clamp(min=1e-6)
+    changes, count = mean_over_ranks(torch.zeros(2, scenarios, device=z.device).index_add(1, batch.scenario, sums))
+    typical = torch.where(count > 0, changes / count, 0.0)
+    weight = mean_over_ranks(masked_mean(change, batch.follows)) / typical.clamp(min=1e-6)
     return weight.clamp(*limits)[batch.scenario, None]
 
 

@@ -1,0 +1,220 @@
+"""Promises of training on several ranks: the same run as on one, whoever goes on with it, and a clean end."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from rank_tools import PATIENCE, Run, losses_of, run_exactly, run_on_ranks, start_ranks
+from torch import nn
+from toy_world import TOY_SCENARIOS
+
+from training.engine import fit as loop
+from training.engine.checkpoint import finished_steps, save_checkpoint
+from training.models.batch_norm import BatchNormOverRanks, normalise_over_ranks
+from training.ranks import SampleGenerator, Share
+from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT
+
+STEPS = 3
+SETTINGS: dict[str, dict[str, Any]] = {
+    "representation": {},
+    "dynamics": {"posterior_share": 0.5},
+    # The critic begins at once and counts in the last step: all terms of the loss are there.
+    "decoder": {
+        "dreams": 8,
+        "perceptual_batch": 4,
+        "perceptual_from": 0.0,
+        "adversarial_from": 0.0,
+        "critic_warmup": 0.5,
+    },
+}
+# What is no mean over the samples of a step: the mean over ranks is near, no more.
+NOT_COMPARED = {"step", "effective_rank", "psnr"}
+
+
+# ---- whole runs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def alone(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of all stages on one rank; and below it one that was killed, to go on with."""
+    out = tmp_path_factory.mktemp("alone")
+    for stage, settings in SETTINGS.items():
+        run_exactly(stage, toy, out, STEPS, settings)
+
+    def killed(path: Path, *arguments: Any) -> None:
+        save_checkpoint(path, *arguments)
+        raise KeyboardInterrupt
+
+    with mock.patch.object(loop, "save_checkpoint", killed), pytest.raises(KeyboardInterrupt):
+        run_exactly("representation", toy, out / "killed", STEPS, {})
+    assert finished_steps(out / "killed" / REPRESENTATION_CHECKPOINT) == 2
+    return out
+
+
+def copied(alone: Path, folder: Path, checkpoints: tuple[str, ...]) -> Path:
+    """A folder with some of the files of the run on one rank."""
+    folder.mkdir(parents=True)
+    for name in checkpoints:
+        shutil.copy(alone / name, folder / name)
+    return folder
+
+
+def runs_like(alone: Path, toy: Path, out: Path) -> dict[str, Run]:
+    """Every stage, each on what the run on one rank left it, and one run that goes on where one rank stopped."""
+    before = {
+        "representation": (),
+        "dynamics": (REPRESENTATION_CHECKPOINT,),
+        "decoder": (DYNAMICS_CHECKPOINT,),
+    }
+    runs = {
+        stage: (stage, toy, copied(alone, out / stage, files), STEPS, SETTINGS[stage])
+        for stage, files in before.items()
+    }
+    shutil.copytree(alone / "killed", out / "killed")
+    return runs | {"resumed": ("representation", toy, out / "killed", STEPS, {})}
+
+
+def compare(alone: Path, runs: dict[str, Run]) -> None:
+    for name, (stage, _, out, *_) in runs.items():
+        expected = losses_of(alone, stage)
+        found = losses_of(out, stage)
+        assert [line["step"] for line in found] == list(range(STEPS)), name
+        for step, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
+            assert mine.keys() == theirs.keys()
+            for key in mine.keys() - NOT_COMPARED:
+                assert mine[key] == pytest.approx(theirs[key], rel=2e-3, abs=1e-4), (name, step, key)
+        assert expected[0]["loss"] != pytest.approx(expected[-1]["loss"], rel=2e-3), "nothing was learned"
+
+
+def test_two_ranks_and_one_are_the_same_run(alone: Path, toy: Path, tmp_path: Path) -> None:
+    runs = runs_like(alone, toy, tmp_path)
+    run_on_ranks(2, list(runs.values()))
+    compare(alone, runs)
+    run_exactly("representation", toy, tmp_path / "representation", STEPS + 1, {})  # on one rank again
+    assert finished_steps(tmp_path / "representation" / REPRESENTATION_CHECKPOINT) == STEPS + 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [3, 4])
+def test_more_ranks_and_one_are_the_same_run(alone: Path, toy: Path, tmp_path: Path, ranks: int) -> None:
+    """Three have unequal shares of eight windows."""
+    runs = runs_like(alone, toy, tmp_path)
+    run_on_ranks(ranks, list(runs.values()))
+    compare(alone, runs)
+
+
+@pytest.mark.slow
+def test_a_killed_rank_ends_the_run_with_a_message_and_the_checkpoint_is_good(toy: Path, tmp_path: Path) -> None:
+    options = f"--data {toy} --out {tmp_path} --scenarios {' '.join(TOY_SCENARIOS)} --preset tiny --batch 8 --threads 1"
+    command = [sys.executable, "-m", "training", "representation", *options.split(), "--checkpoint-every", "2"]
+    processes = start_ranks(2, [*command, "--steps", "100000"])
+    checkpoint = tmp_path / REPRESENTATION_CHECKPOINT
+    try:
+        waited_until = time.monotonic() + PATIENCE
+        while not checkpoint.exists():
+            assert time.monotonic() < waited_until and all(process.poll() is None for process in processes)
+            time.sleep(0.2)
+        processes[1].send_signal(signal.SIGKILL)
+        said, _ = processes[0].communicate(timeout=PATIENCE)
+    finally:
+        for process in processes:
+            process.kill()
+    assert processes[0].returncode == 2
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("training representation, rank 0 of 2: another rank has ended"), said[-2000:]
+    assert finished_steps(checkpoint) >= 2
+
+
+def test_a_stage_that_does_not_train_refuses_torchrun(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from training.config import CollectConfig
+    from training.engine.launch import launch
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit):
+        launch(CollectConfig(out=tmp_path))
+    assert "collect has no use for torchrun" in capsys.readouterr().err
+
+
+# ---- shares ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("whole", "ranks"), [(8, 1), (8, 2), (8, 3), (5, 5)])
+def test_every_sample_of_a_step_is_computed_by_one_rank(whole: int, ranks: int) -> None:
+    shares = [Share.of(whole, rank, ranks) for rank in range(ranks)]
+    assert [sample for share in shares for sample in range(share.first, share.stop)] == list(range(whole))
+    assert sum(share.weight for share in shares) == pytest.approx(ranks)
+    few = [share.evenly(min(5, whole)) for share in shares]
+    assert sum(len(here) for here, _ in few) == 5
+    chosen = [share.first + sample for share, (here, _) in zip(shares, few, strict=True) for sample in here]
+    assert chosen == [Share.of(whole, 0, 1).evenly(5)[0][number] for number in range(5)]
+
+
+def test_more_ranks_than_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 samples a step cannot be shared by 4 ranks: give a larger --batch"):
+        Share.of(3, 0, 4)
+
+
+# ---- random numbers --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_a_sample_gets_the_same_random_numbers_on_whatever_rank(ranks: int) -> None:
+    def drawn(share: Share) -> list[torch.Tensor]:
+        generator = SampleGenerator(share, 7, 1)
+        probabilities = torch.tensor([0.1, 0.6, 0.3]).expand(len(share), 4, 3)
+        return [generator.uniform(), generator.normal(3, 2), generator.uniform(5), generator.categorical(probabilities)]
+
+    whole = drawn(Share.of(7, 0, 1))
+    parts = [drawn(Share.of(7, rank, ranks)) for rank in range(ranks)]
+    for number, expected in enumerate(whole):
+        assert torch.equal(torch.cat([part[number] for part in parts]), expected)
+    assert len(torch.cat([part.flatten() for part in whole[:3]]).unique()) == 7 * (1 + 6 + 5), "numbers repeat"
+
+
+def test_random_numbers_are_of_their_distributions() -> None:
+    generator = SampleGenerator.alone(50_000, 0)
+    uniform = generator.uniform(2)
+    assert bool((uniform > 0).all()) and bool((uniform < 1).all())
+    torch.testing.assert_close(uniform.mean(0), torch.tensor([0.5, 0.5]), atol=0.01, rtol=0)
+    assert float(torch.corrcoef(uniform.T)[0, 1].abs()) < 0.02
+    normal = generator.normal()
+    moments = torch.stack([normal.mean(), normal.square().mean(), normal.pow(4).mean()])
+    torch.testing.assert_close(moments, torch.tensor([0.0, 1.0, 3.0]), atol=0.1, rtol=0)
+    probabilities = torch.tensor([0.0, 0.7, 0.25, 0.05])
+    shares = generator.categorical(probabilities.expand(50_000, 4)).bincount(minlength=4) / 50_000
+    torch.testing.assert_close(shares, probabilities, atol=0.01, rtol=0)
+    other = SampleGenerator.alone(50_000, 1).uniform(2)
+    assert not torch.equal(other, uniform)
+
+
+# ---- BatchNorm -------------------------------------------------------------------------------------------------------
+
+
+def test_batch_norm_over_one_rank_is_torchs_own() -> None:
+    torch.manual_seed(0)
+    theirs = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
+    theirs[1].weight.data.uniform_(0.5, 2)
+    mine = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
+    mine.load_state_dict(theirs.state_dict())
+    normalise_over_ranks(mine)
+    assert isinstance(mine[1], BatchNormOverRanks) and mine.state_dict().keys() == theirs.state_dict().keys()
+    for _ in range(3):
+        x = 3 + 2 * torch.randn(12, 5)
+        for module in (mine, theirs):
+            module.zero_grad()
+            module(x).pow(3).sum().backward()
+        for left, right in zip(mine.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(left.grad, right.grad, atol=1e-3, rtol=1e-4)
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(mine.state_dict()[name], value)
+    torch.testing.assert_close(mine.eval()(x), theirs.eval()(x))
