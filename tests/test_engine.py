@@ -250,6 +250,27 @@ def test_two_optimisers_are_saved_as_one(tmp_path: Path) -> None:
 # ---- optimisers ------------------------------------------------------------------------------------------------------
 
 
+def test_moments_go_on_where_they_were_whatever_the_order_in_memory() -> None:
+    def convolution() -> nn.Conv2d:
+        torch.manual_seed(0)
+        return nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def steps(layer: nn.Conv2d, optimiser: Optimiser, first: int, end: int) -> None:
+        for step in range(first, end):
+            layer(torch.randn(2, 3, 5, 5, generator=seeded(step))).square().sum().backward()
+            optimiser.step(step, CPU)
+
+    whole = convolution()
+    steps(whole, Optimiser(whole, "adamw", 0.01, 10), 0, 6)
+    broken = convolution()
+    before = Optimiser(broken, "adamw", 0.01, 10)
+    steps(broken, before, 0, 3)
+    after = Optimiser(broken, "adamw", 0.01, 10)
+    after.load({name: tensor.contiguous() for name, tensor in before.tensors().items()})  # as a file has them
+    steps(broken, after, 3, 6)
+    torch.testing.assert_close(broken.weight, whole.weight, atol=0, rtol=0)
+
+
 def test_a_refused_update_leaves_the_weights_alone() -> None:
     layer = nn.Linear(3, 2)
     optimiser = Optimiser(layer, "adamw", 1.0, 10)

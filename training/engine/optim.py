@@ -133,14 +133,23 @@ class Optimiser:
         return flat
 
     def load(self, flat: dict[str, Tensor]) -> None:
-        """Inverse of `tensors`."""
+        """Inverse of `tensors`.
+
+        Moments get their parameter's order in memory. AdamW's fused step walks through both side by side: a moment that
+        lay as the file has it, beside convolutions with channels last, was applied to other weights than its own.
+        """
         for number, optimiser in enumerate(self.optimisers):
             saved = optimiser.state_dict()
+            parameters = [p for group in optimiser.param_groups for p in group["params"]]
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in flat.items():
                 which, index, key = name.split(".", 2)
                 if int(which) == number:
-                    state.setdefault(int(index), {})[key] = value
+                    parameter = parameters[int(index)].detach()
+                    moment = value.shape == parameter.shape
+                    state.setdefault(int(index), {})[key] = (
+                        torch.empty_like(parameter).copy_(value) if moment else value
+                    )
             saved["state"] = state
             optimiser.load_state_dict(saved)
 

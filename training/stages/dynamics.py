@@ -265,7 +265,7 @@ def one_step_losses(
     mean = world_model.manifold(dynamics.next_state(before, condition).float(), batch.scenario)
     sample = posterior_sample(model, condition, before, mean, following, generator)
     sampled = world_model.manifold(dynamics.next_state(before, condition, sample.shift).float(), batch.scenario)
-    divergence = kl_divergence(sample.probabilities, sample.log_prior, config.kl_balance)
+    divergence = kl_divergence(sample.probabilities, sample.log_prior, config.kl_balance, config.free_nats)
     inverse = partial(model.inverse_loss, buttons=batch.actions[:, :-1], scenario=batch.scenario, mask=batch.follows)
     return {
         "prediction": relative_error(mean, following, unit, batch.follows, batch.scenario),
@@ -313,7 +313,7 @@ def rollout_losses(
     )
     before = torch.cat([windows.z[:, begin : begin + 1], dream.states[:, :-1]], 1)
     buttons = windows.batch.actions[:, begin : begin + rollout]
-    divergence = kl_divergence(dream.probabilities, dream.log_prior, config.kl_balance)
+    divergence = kl_divergence(dream.probabilities, dream.log_prior, config.kl_balance, config.free_nats)
     terms = {
         "rollout": relative_error(dream.states, real, change, part.valid, part.scenario),
         "objects_rollout": object_map_loss(model.object_head(dream.states), part.object_maps, part.valid),
