@@ -38,7 +38,7 @@ from training.models.losses import (
     relative_error,
     weighted_sum,
 )
-from training.models.packing import fit_manifold, new_training_model, store_initial_states
+from training.models.packing import fit_manifold, new_training_model, store_initial_states, with_limits
 from training.models.rollout import Windows, kl_divergence, kl_share, open_loop_rollout, posterior_sample
 from training.models.training_model import TrainingModel, load_training_model
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT, STATES
@@ -118,7 +118,7 @@ def load_or_begin(config: DynamicsConfig, data: Dataset) -> TrainingModel:
         return new_training_model(config.preset, data, config.seed, config.init).eval()
     model = load_training_model(config.out / REPRESENTATION_CHECKPOINT)
     data.count_places_as(model.places)
-    return model
+    return with_limits(model, data)
 
 
 def prepare(model: TrainingModel, config: DynamicsConfig, data: Dataset, states: Tensor, compute: Compute) -> None:
