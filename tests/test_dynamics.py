@@ -266,10 +266,21 @@ def test_gradients_pass_straight_through_the_posteriors_draw() -> None:
 def test_the_kl_divergence_is_the_textbooks_and_its_gradient_balanced() -> None:
     posterior = torch.tensor([[0.5, 0.5], [0.9, 0.1]], requires_grad=True)
     log_prior = torch.tensor([[0.25, 0.75], [0.9, 0.1]]).log().requires_grad_()
-    divergence = kl_divergence(posterior, log_prior, 0.8)
+    divergence = kl_divergence(posterior, log_prior, 0.8, free_nats=0.0)
     assert float(divergence.detach()) == pytest.approx(0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75))
     divergence.backward()
     assert log_prior.grad is not None and posterior.grad is not None
     torch.testing.assert_close(log_prior.grad, -0.8 * posterior.detach())
     full = posterior.detach().log() - log_prior.detach() + 1
     torch.testing.assert_close(posterior.grad, 0.2 * full)
+
+
+def test_free_nats_spare_the_posterior_and_not_the_prior() -> None:
+    posterior = torch.tensor([[0.5, 0.5]], requires_grad=True)
+    log_prior = torch.tensor([[0.25, 0.75]]).log().requires_grad_()
+    divergence = kl_divergence(posterior, log_prior, 0.8, free_nats=1.0)
+    divergence.backward()
+    assert float(divergence.detach()) > 0.1
+    assert log_prior.grad is not None and posterior.grad is not None
+    torch.testing.assert_close(log_prior.grad, -0.8 * posterior.detach())
+    assert not posterior.grad.any()

@@ -170,6 +170,20 @@ def test_a_loss_is_the_sum_of_its_weighted_terms() -> None:
         weighted_sum(terms, {"a": 1.0})
 
 
+def test_a_change_that_the_weights_hold_for_impossible_counts_as_the_nearest_possible_one() -> None:
+    """Otherwise data that show more than those the weights began with would make the loss infinite."""
+    model = make_model()
+    health = VARIABLES.index("HEALTH")
+    none, hit = (model.dynamics.deltas(health).tolist().index(change) for change in (0.0, -100.0))
+    model.dynamics.possible(health)[:, hit] = False
+    next_variables = torch.zeros(1, 2, 4)
+    next_variables[0, 1, health] = -100.0
+    batch = SimpleNamespace(variables=torch.zeros(1, 2, 4), next_variables=next_variables, scenario=torch.tensor([0]))
+    assert outcome_targets(model, batch)[health].tolist() == [[none, none]]  # type: ignore[arg-type]
+    model.dynamics.possible(health)[:, hit] = True
+    assert outcome_targets(model, batch)[health].tolist() == [[none, hit]]  # type: ignore[arg-type]
+
+
 def test_variables_that_a_scenario_lacks_do_not_count() -> None:
     """take_cover has no ammunition: its masked logits, −inf, bring neither loss nor gradient nor NaN."""
     model = make_model().requires_grad_(True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,8 @@ from conftest import make_model
 from toy_world import EPISODES, TOY_SCENARIOS
 
 from doom_dream_env.scenarios import SCENARIOS
+from doom_dream_env.world_model import PRESETS
+from doom_dream_env.world_model.config import ScenarioLimits
 from training.data.dataset import Dataset
 from training.models.packing import (
     CLIP_STEPS,
@@ -21,7 +24,9 @@ from training.models.packing import (
     store_initial_states,
     supports,
     warm_start,
+    with_limits,
 )
+from training.models.training_model import TrainingModel
 
 DELTAS = ((-10.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # of the toy's health; nothing else ever changes
 
@@ -107,3 +112,20 @@ def test_a_scenario_can_do_what_its_play_shows_and_no_more(data: Dataset) -> Non
     assert scenario_limits(data, 0, support, coarse).changes[0] == (-12.0, 0.0), "what was observed must be possible"
     low, high = limits.variables[0]
     assert low >= 0 and high == 100
+
+
+def test_limits_follow_the_data_that_are_trained_on(data: Dataset) -> None:
+    known = tuple(tuple(map(bool, scenario.variable_mask())) for scenario in data.scenarios)
+    rewards = supports(data)[1]
+    narrow = dataclasses.replace(
+        PRESETS["tiny"], scenarios=TOY_SCENARIOS, known=known, deltas=DELTAS, rewards=rewards,
+        limits=(ScenarioLimits(rewards[:1], ((0.0, 0.0),) * 4, ((0.0, 1.0),) * 4),) * len(TOY_SCENARIOS),
+    )  # fmt: skip
+    model = TrainingModel(narrow)
+    limited = with_limits(model, data)
+    limits = limited.world_model.config.limits[0]
+    assert limits == scenario_limits(data, 0, rewards, DELTAS) != narrow.limits[0]
+    assert bool(limited.world_model.dynamics.possible(0)[0].all()) and not bool(
+        model.world_model.dynamics.possible(0)[0].all()
+    )
+    assert all(torch.equal(value, limited.state_dict()[key]) for key, value in model.state_dict().items())

@@ -196,7 +196,7 @@ def test_a_code_shifts_the_condition_of_the_next_state(model: WorldModel) -> Non
     state = model.observe(random_frames(B, 1), scenario="basic")
     dynamics = model.dynamics
     condition = dynamics.transition(state.h, torch.zeros(B, A), state.scenario, most_likely).condition
-    code = dynamics.codes.sample(condition, 1.0, torch.rand(B, dynamics.codes.groups, generator=generator()))
+    code = dynamics.codes.sample(condition, torch.ones(B), torch.rand(B, dynamics.codes.groups, generator=generator()))
     torch.testing.assert_close(
         dynamics.next_state(state.z, condition, code), dynamics.next_state(state.z, condition + code), atol=0, rtol=0
     )

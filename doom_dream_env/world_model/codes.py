@@ -62,7 +62,7 @@ class Codes(nn.Module):
             logits.append(head(F.gelu(x)))
         return torch.stack(logits, -2).float().log_softmax(-1)
 
-    def sample(self, condition: Tensor, temperature: float, noise: Tensor) -> Tensor:
+    def sample(self, condition: Tensor, temperature: Tensor, noise: Tensor) -> Tensor:
         """Draw a code from the prior and return the shift of the condition (B, E) that it brings.
 
         In training every posterior is mixed with a uniform share (`UNIMIX`), and the prior learns that share too. It is
@@ -70,14 +70,14 @@ class Codes(nn.Module):
 
         Args:
             condition: (B, E).
-            temperature: divides the log probabilities.
+            temperature: divides the log probabilities, (B,).
             noise: uniform in 0…1, (B, G), see `draw`.
         """
         x = self.condition_in(condition)
         shift = torch.zeros_like(condition)
         for group, head in enumerate(self.logits):
             probabilities = (head(F.gelu(x)).softmax(-1) - UNIMIX / self.size).clamp(min=1e-12)
-            probabilities = (probabilities.log() / temperature).softmax(-1)
+            probabilities = (probabilities.log() / temperature[:, None]).softmax(-1)
             chosen = draw(probabilities, noise[:, group])
             shift = shift + self.embedding[group, chosen]
             if group + 1 < self.groups:

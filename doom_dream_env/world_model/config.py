@@ -9,7 +9,7 @@ from typing import Any
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLES
 from doom_dream_env.world_model.validation import check_config, shown
 
-FORMAT_VERSION = 8
+FORMAT_VERSION = 9
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class WorldModelConfig:
         deltas: per variable, the changes per step that it can make, ascending.
         rewards: support of the reward distribution, ascending.
         limits: per scenario, what the game can do there; empty: nothing is known, and everything possible.
+        temperatures: per scenario, what a dream's temperature is multiplied by, so that at 1 dreams hold as many
+            objects as the game; empty: 1 in all.
     """
 
     name: str = "nano"
@@ -85,6 +87,7 @@ class WorldModelConfig:
     deltas: tuple[tuple[float, ...], ...] = ((-100.0, 0.0), (-1.0, 0.0), (-1.0, 0.0), (-1.0, 0.0))
     rewards: tuple[float, ...] = (-1.0, 0.0, 1.0, 4.0)
     limits: tuple[ScenarioLimits, ...] = ()
+    temperatures: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.known) != len(self.scenarios):
@@ -94,6 +97,11 @@ class WorldModelConfig:
             )
         if self.limits and len(self.limits) != len(self.scenarios):
             raise ValueError(f"limits are of {len(self.limits)} scenarios, but there are {len(self.scenarios)}")
+        if self.temperatures and (len(self.temperatures) != len(self.scenarios) or min(self.temperatures) <= 0):
+            raise ValueError(
+                f"temperatures must be {len(self.scenarios)} numbers above 0, one for each scenario, "
+                f"got {self.temperatures}"
+            )
         for name, limits in zip(self.scenarios, self.limits, strict=False):
             if not limits.rewards or not set(limits.rewards) <= set(self.rewards):
                 raise ValueError(f"limits of {name}: its rewards must be some of those in rewards")

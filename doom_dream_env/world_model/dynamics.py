@@ -121,6 +121,7 @@ class Dynamics(nn.Module):
     possible_rewards: Tensor  # bool (scenarios + 1, R): see `ScenarioLimits`, as the next two
     least_variables: Tensor  # float32 (scenarios + 1, V)
     greatest_variables: Tensor
+    temperatures: Tensor  # float32 (scenarios + 1,): see `WorldModelConfig`
 
     def _register_constants(self, config: WorldModelConfig) -> None:
         """Constants that follow from the configuration and the scenarios; they are not saved with the weights."""
@@ -148,6 +149,8 @@ class Dynamics(nn.Module):
         variables = torch.tensor([limit.variables for limit in limits])
         constant("least_variables", variables[..., 0])
         constant("greatest_variables", variables[..., 1])
+        temperatures = torch.tensor(config.temperatures or (1.0,) * len(config.scenarios))
+        constant("temperatures", torch.cat([temperatures, temperatures.mean()[None]]))
         for index, values in enumerate(config.deltas):
             changes = torch.tensor(values, dtype=torch.float32)
             still = changes.abs() == changes.abs().min()

@@ -287,9 +287,10 @@ class WorldModel(nn.Module):
         Args:
             state: B dreams.
             action: (B, 9) buttons.
-            temperature: divides the log probabilities of the codes from which the next state is made; 0: the mean
-                network's mean next state; 1: the learned distribution; more is wilder. Above 0 the game's own chances
-                (hits, terminations) keep their learned probabilities.
+            temperature: divides the log probabilities of the codes from which the next state is made, in units of
+                `WorldModelConfig.temperatures`; 0: the mean network's mean next state; 1: as many objects as in the
+                game; more is wilder. Above 0 the game's own chances (hits, terminations) keep their learned
+                probabilities.
             generator: on the model's device; None: torch's own.
             noise: the step's chance itself, uniform in 0…1, (B, V + G), as `Dynamics.draw_noise` draws it; then no
                 generator is asked. Dreams with equal noise have equal luck, whatever their actions are.
@@ -312,7 +313,8 @@ class WorldModel(nn.Module):
         continues, reward = dynamics.continue_and_reward(step.condition, variables, state.scenario)
         code = None
         if noise is not None and temperature > 0:
-            code = dynamics.codes.sample(step.condition, temperature, noise[:, chances:])
+            spread = temperature * dynamics.temperatures[state.scenario]
+            code = dynamics.codes.sample(step.condition, spread, noise[:, chances:])
         else:
             continues = 1 - dynamics.termination_probability(state.h, buttons, state.variables, state.scenario)
         z = self.manifold(dynamics.next_state(state.z, step.condition, code), state.scenario)

@@ -145,10 +145,18 @@ def two_hot(values: Tensor, support: Tensor) -> Tensor:
 
 
 def outcome_targets(model: WorldModel, batch: Batch) -> list[Tensor]:
-    """The outcome that was observed: per variable, the index of the change that happened, (B, T)."""
+    """The outcome that was observed: per variable, the index of the change that happened, (B, T).
+
+    A change that the weights hold for impossible in its scenario (`ScenarioLimits`) counts as the nearest possible one:
+    its own loss would be infinite.
+    """
     change = batch.next_variables - batch.variables
-    variables = range(change.shape[-1])
-    return [nearest_index(change[..., index], model.dynamics.deltas(index)) for index in variables]
+    targets = []
+    for index in range(change.shape[-1]):
+        distance = (change[..., index, None] - model.dynamics.deltas(index)).abs()
+        possible = model.dynamics.possible(index)[batch.scenario][:, None]
+        targets.append(distance.masked_fill(~possible, torch.inf).argmin(-1))
+    return targets
 
 
 def outcome_loss(model: WorldModel, step: Transition, batch: Batch) -> Tensor:

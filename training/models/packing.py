@@ -55,6 +55,15 @@ def new_training_model(preset: str, data: Dataset, seed: int, init: str | None) 
     return model
 
 
+def with_limits(model: TrainingModel, data: Dataset) -> TrainingModel:
+    """The model with the limits of other data (see `scenario_limits`), which may show more than those it began with."""
+    config = model.world_model.config
+    limits = [scenario_limits(data, index, config.rewards, config.deltas) for index in range(len(data.names))]
+    limited = TrainingModel(dataclasses.replace(config, limits=tuple(limits)), model.places)
+    limited.load_state_dict(model.state_dict())
+    return limited.eval()
+
+
 def warm_start(model: WorldModel, folder: str) -> list[str]:
     """Copy all tensors of other weights that have the same name and shape; return the names of the rest.
 

@@ -114,7 +114,7 @@ def posterior_sample(
     )
 
 
-def kl_divergence(probabilities: Tensor, log_prior: Tensor, balance: float) -> Tensor:
+def kl_divergence(probabilities: Tensor, log_prior: Tensor, balance: float, free_nats: float) -> Tensor:
     """KL(posterior ‖ prior) in nats (...), summed over groups.
 
     Args:
@@ -122,6 +122,8 @@ def kl_divergence(probabilities: Tensor, log_prior: Tensor, balance: float) -> T
         log_prior: log probabilities of the prior, (..., G, K).
         balance: KL balancing (arXiv 2010.02193): this share of the gradient pulls the prior towards the posterior, the
             rest the posterior towards the prior. Above a half, the prior learns faster than the posterior gives in.
+        free_nats: what the posterior may differ without being pulled. The prior learns all the same, unlike in
+            DreamerV3 (arXiv 2301.04104): dreams are drawn from it.
     """
 
     def divergence(posterior: Tensor, prior: Tensor) -> Tensor:
@@ -129,6 +131,7 @@ def kl_divergence(probabilities: Tensor, log_prior: Tensor, balance: float) -> T
 
     to_prior = divergence(probabilities.detach(), log_prior)
     to_posterior = divergence(probabilities, log_prior.detach())
+    to_posterior = torch.where(to_posterior < free_nats, to_posterior.detach(), to_posterior)
     return balance * to_prior + (1 - balance) * to_posterior
 
 

@@ -25,6 +25,7 @@ Legend: N pictures of a step, D state width, H, W a picture's size.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from dataclasses import asdict
 
 import numpy as np
@@ -32,6 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from doom_dream_env.world_model import WorldModel
 from training.config import DecoderConfig, record_config
 from training.data.batch import make_batch, rows_by_scenario, sample_rows
 from training.data.dataset import Dataset
@@ -44,6 +46,7 @@ from training.engine.logging import RunLog
 from training.engine.optim import JointOptimiser, Optimiser
 from training.metrics import psnr
 from training.models.batch_norm import normalise_over_ranks
+from training.models.calibration import calibrated_temperatures
 from training.models.critic import Critic, hinge
 from training.models.losses import object_mask, outcome_targets, weighted_sum
 from training.models.motion import motion_mismatch
@@ -101,10 +104,14 @@ def train(config: DecoderConfig) -> None:
 
 
 def pack(model: TrainingModel, modules: DecoderModules, data: Dataset, states: Tensor, config: DecoderConfig) -> None:
-    """Write the weights, with the averaged decoder and with states that dreams can begin from."""
-    model.world_model.decoder.load_state_dict(modules.averaged.decoder.state_dict())
-    store_initial_states(model.world_model, data, states)
-    fingerprint = model.world_model.save_pretrained(config.out / WEIGHTS)
+    """Write the weights, with the averaged decoder, calibrated, and with states that dreams can begin from."""
+    temperatures = calibrated_temperatures(model, data, states, config.seed)
+    print("temperatures " + ", ".join(f"{name} {t}" for name, t in zip(data.names, temperatures, strict=True)))
+    packed = WorldModel(dataclasses.replace(model.world_model.config, temperatures=temperatures))
+    packed.load_state_dict(model.world_model.state_dict())
+    packed.decoder.load_state_dict(modules.averaged.decoder.state_dict())
+    store_initial_states(packed, data, states)
+    fingerprint = packed.save_pretrained(config.out / WEIGHTS)
     print(f"weights {fingerprint} in {config.out / WEIGHTS}")
 
 
@@ -184,7 +191,9 @@ class DecoderLoss:
         self.weights = {"reconstruction": 1.0, **asdict(config.loss_weights)}
         self.encoder = model.world_model.encoder
         self.network_name, network = perceptual_network() or ("none", None)
-        self.modules = new_modules(model, config, network).to(compute.device)
+        # Convolutions are about twice as fast with channels last in memory (measured on a CPU, bfloat16).
+        modules = new_modules(model, config, network)
+        self.modules = modules.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if compute.ranks > 1:
             normalise_over_ranks(self.modules)
         if network is not None:

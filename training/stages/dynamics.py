@@ -38,7 +38,7 @@ from training.models.losses import (
     relative_error,
     weighted_sum,
 )
-from training.models.packing import fit_manifold, new_training_model, store_initial_states
+from training.models.packing import fit_manifold, new_training_model, store_initial_states, with_limits
 from training.models.rollout import Windows, kl_divergence, kl_share, open_loop_rollout, posterior_sample
 from training.models.training_model import TrainingModel, load_training_model
 from training.ranks import SampleGenerator
@@ -121,7 +121,7 @@ def load_or_begin(config: DynamicsConfig, data: Dataset) -> TrainingModel:
         return new_training_model(config.preset, data, config.seed, config.init).eval()
     model = load_training_model(config.out / REPRESENTATION_CHECKPOINT)
     data.count_places_as(model.places)
-    return model
+    return with_limits(model, data)
 
 
 def prepare(model: TrainingModel, config: DynamicsConfig, data: Dataset, states: Tensor, compute: Compute) -> None:
@@ -273,7 +273,7 @@ def one_step_losses(
     mean = world_model.manifold(dynamics.next_state(before, condition).float(), batch.scenario)
     sample = posterior_sample(model, condition, before, mean, following, generator)
     sampled = world_model.manifold(dynamics.next_state(before, condition, sample.shift).float(), batch.scenario)
-    divergence = kl_divergence(sample.probabilities, sample.log_prior, config.kl_balance)
+    divergence = kl_divergence(sample.probabilities, sample.log_prior, config.kl_balance, config.free_nats)
     known = batch.known_transitions
     inverse = partial(model.inverse_loss, buttons=batch.actions[:, :-1], scenario=batch.scenario, mask=known)
     return {
@@ -324,7 +324,7 @@ def rollout_losses(
     )
     before = torch.cat([windows.z[:, begin : begin + 1], dream.states[:, :-1]], 1)
     buttons = windows.batch.actions[:, begin : begin + rollout]
-    divergence = kl_divergence(dream.probabilities, dream.log_prior, config.kl_balance)
+    divergence = kl_divergence(dream.probabilities, dream.log_prior, config.kl_balance, config.free_nats)
     known = windows.batch.known_rollout(begin, rollout)
     terms = {
         "rollout": relative_error(dream.states, real, change, known, part.scenario),

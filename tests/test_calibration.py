@@ -1,0 +1,61 @@
+"""Promises of calibration: at the temperature that is found, dreams hold as many objects as the game."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model
+from toy_world import TOY_SCENARIOS
+
+from doom_dream_env.world_model import PRESETS
+from training.data.batch import make_batch
+from training.data.dataset import Dataset
+from training.models import calibration
+from training.models.calibration import best_temperature, calibrated_temperatures, dreams, miscount
+from training.models.training_model import TrainingModel
+
+CONTEXT, LONGEST = 2, 6  # steps
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> TrainingModel:
+    """A model whose codes matter, and short dreams."""
+    monkeypatch.setattr(calibration, "CONTEXT", CONTEXT)
+    monkeypatch.setattr(calibration, "COUNTED_AFTER", (2, LONGEST))
+    torch.manual_seed(0)
+    model = TrainingModel(PRESETS["tiny"]).eval().requires_grad_(False)
+    model.world_model = make_model()
+    for head in model.world_model.dynamics.codes.logits:
+        head.weight.mul_(0.2)
+    model.world_model.dynamics.codes.embedding.mul_(10)
+    return model
+
+
+def test_the_temperature_that_made_the_windows_is_found(toy: Path, model: TrainingModel) -> None:
+    data = Dataset(toy, TOY_SCENARIOS)
+    rows = data.windows(CONTEXT + LONGEST)[:40]
+    batch = make_batch(data, rows, CONTEXT + LONGEST, torch.device("cpu"), frames=False)
+    for temperature in (0.4, 0.8):
+        z = torch.randn(len(rows), CONTEXT + LONGEST, PRESETS["tiny"].state_width, generator=torch.manual_seed(1))
+        counted = list(dreams(model, batch, z, temperature, seed=0))
+        for steps, states in zip((2, LONGEST), counted, strict=True):
+            z[:, CONTEXT - 1 + steps] = states
+        assert best_temperature(model, batch, z, seed=0) == temperature
+
+
+def test_a_scenario_with_too_little_to_count_keeps_one(toy: Path, model: TrainingModel) -> None:
+    data = Dataset(toy, TOY_SCENARIOS)
+    model.object_head[-1].bias.fill_(-1e6)  # nothing is ever seen
+    states = torch.randn(len(data), PRESETS["tiny"].state_width)
+    assert calibrated_temperatures(model, data, states, seed=0) == (1.0,) * len(TOY_SCENARIOS)
+
+
+def test_twice_too_many_is_as_wrong_as_half() -> None:
+    real = [[200, 0, 400]]
+    assert miscount([[400, 9, 400]], real) == pytest.approx(miscount([[100, 9, 400]], real), rel=0.02)
+    assert miscount([[200, 9, 400]], real) == 0, "a class that the game hardly shows is counted"
+    assert math.isinf(miscount([[5, 5, 5]], np.zeros((1, 3)).tolist()))
