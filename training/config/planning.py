@@ -25,7 +25,7 @@ class PlanningConfig:
     weights: str | None = None
     scenarios: tuple[str, ...] = ("take_cover", "defend_the_center", "health_gathering")
     minds: tuple[str, ...] = ("random", "blind", "agent", "planner:switch", "planner:cem", "planner:gradient")
-    milliseconds: float = 200.0
+    milliseconds: float = 100.0
     episodes: int = 24
     games: int = 8
     out: Path = Path("runs/planning")

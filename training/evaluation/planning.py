@@ -1,6 +1,6 @@
 """The planners' report: what they are worth in the real game at equal computing time.
 
-    python -m training planning                                     # three scenarios, about an hour of one idle core
+    python -m training planning                     # three scenarios; two hours of one idle core
     python -m training planning --scenarios take_cover --minds planner:switch planner:cem --episodes 100
 
 Plays real ViZDoom on seeds from 60,000 up, on one thread. Writes a file of returns for each scenario and mind below

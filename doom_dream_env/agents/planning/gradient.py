@@ -13,7 +13,7 @@ from torch import Tensor
 from doom_dream_env.agents.planning.config import GradientConfig
 from doom_dream_env.agents.planning.plan import Plan
 from doom_dream_env.agents.planning.planner import Planner
-from doom_dream_env.agents.planning.rollout import score_relaxed
+from doom_dream_env.agents.planning.rollout import follow_mean_network, score_relaxed
 from doom_dream_env.world_model import DreamState
 
 
@@ -36,7 +36,7 @@ class GradientPlanner(Planner):
         restarts = config.restarts
         # Autograd refuses tensors that were made in inference mode, in which a window plays.
         with torch.inference_mode(False), torch.enable_grad():
-            copies = state.map(lambda x: x.clone().repeat_interleave(restarts, 0))
+            copies = follow_mean_network(state).map(lambda x: x.clone().repeat_interleave(restarts, 0))
             logits = self._first_logits(n, last).requires_grad_()
             adam = torch.optim.Adam([logits], config.learning_rate)
         while True:
@@ -45,13 +45,13 @@ class GradientPlanner(Planner):
                 buttons = self.groups.expected_buttons(probabilities)
                 scores = score_relaxed(self.model, copies, buttons.flatten(0, 1), self.objective).unflatten(0, (n, -1))
                 (gradient,) = torch.autograd.grad(-scores.sum(), logits)
-            # What was scored is what this round answers with; the step that follows is the next round's.
-            best = scores.detach().max(1)
-            chosen = probabilities.detach()[torch.arange(n, device=self.device), best.indices]
-            yield Plan(chosen.argmax(-1), best.values, chosen)
             with torch.inference_mode(False):
                 logits.grad = gradient
                 adam.step()
+            # The answer is the plan that scored best, one step of Adam on.
+            best = scores.detach().max(1)
+            improved = self._probabilities(logits.detach())[torch.arange(n, device=self.device), best.indices]
+            yield Plan(improved.argmax(-1), best.values, improved)
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         return logits.masked_fill(~self.groups.exists, -torch.inf).softmax(-1)

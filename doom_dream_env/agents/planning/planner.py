@@ -26,7 +26,7 @@ from doom_dream_env.agents.planning.objectives import (
     encoded_goal,
 )
 from doom_dream_env.agents.planning.plan import Plan
-from doom_dream_env.agents.planning.rollout import Luck, score_plans
+from doom_dream_env.agents.planning.rollout import Luck, follow_mean_network, score_plans
 from doom_dream_env.envs.base import EnvBatch, LatentBatch
 from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.observed import ObservedBatch
@@ -202,7 +202,7 @@ class Planner(ABC):
         """Scores (n, P) of plans (n, P, H, G) under new luck."""
         config = self.config
         dreams = config.dreams if config.temperature > 0 else 1
-        luck = Luck.draw(self.model, state, dreams, config.horizon, self.generator)
+        luck = Luck.draw(self.model, state, dreams, config.horizon, self.generator, config.temperature)
         scores = score_plans(self.model, plans, self.groups, luck, self.objective, config.temperature)
         spread = scores.std(-1, correction=0)
         return scores.mean(-1) - config.pessimism * spread
@@ -219,7 +219,9 @@ class Planner(ABC):
 
     def _proposed(self, state: DreamState, policy: Policy, count: int) -> Tensor:
         """Plans (n, count, H, G) that a policy makes when it plays on in the dream."""
-        copies = self.model.with_dropout(state.map(lambda x: x.repeat_interleave(count, 0)), self.generator)
+        copies = follow_mean_network(state).map(lambda x: x.repeat_interleave(count, 0))
+        if self.config.temperature > 0:
+            copies = self.model.with_dropout(copies, self.generator)
         batch = ObservedBatch(len(copies), self.scenario, weights=self.model)
         pressed = []
         for step in range(self.config.horizon):

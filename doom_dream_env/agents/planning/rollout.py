@@ -5,7 +5,7 @@ Legend: n environments, P plans of each, K dreams of each plan, H steps, G group
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,12 +32,27 @@ class Luck:
     noise: Tensor
 
     @classmethod
-    def draw(cls, model: WorldModel, state: DreamState, dreams: int, steps: int, generator: torch.Generator) -> Luck:
-        """Draw that of n environments."""
+    def draw(
+        cls,
+        model: WorldModel,
+        state: DreamState,
+        dreams: int,
+        steps: int,
+        generator: torch.Generator,
+        temperature: float = 1.0,
+    ) -> Luck:
+        """Draw that of n environments; at temperature 0 all dreams follow the mean network."""
         n = len(state)
-        copies = model.with_dropout(state.map(lambda x: x.repeat_interleave(dreams, 0)), generator)
+        copies = follow_mean_network(state).map(lambda x: x.repeat_interleave(dreams, 0))
+        if temperature > 0:
+            copies = model.with_dropout(copies, generator)
         noise = model.dynamics.draw_noise(steps * n * dreams, generator).reshape(steps, n, dreams, -1)
         return cls(copies, noise)
+
+
+def follow_mean_network(state: DreamState) -> DreamState:
+    """The same dreams without masks: whoever plans in a dream does not know which network that one follows."""
+    return replace(state, dropout=torch.ones_like(state.dropout))
 
 
 @torch.no_grad()
@@ -110,7 +125,7 @@ def score_relaxed(model: WorldModel, state: DreamState, buttons: Tensor, objecti
 
     Args:
         model: the dream.
-        state: B dreams.
+        state: B dreams that follow the mean network.
         buttons: between 0 and 1, (B, H, 9).
         objective: what plans are scored by.
 
