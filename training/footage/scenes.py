@@ -45,7 +45,7 @@ def scene_cuts(frames: Frames) -> Mask:
 
 def dead_frames(frames: Frames) -> Mask:
     """Frames of one colour, and those of pictures that stand still for `STILL_STEPS` or longer."""
-    grey = frames[:, ::2, ::2].mean(-1)
+    grey = frames[:, ::2, ::2].mean(-1, dtype=np.float32)
     uniform = grey.std((1, 2)) < UNIFORM
     change = np.abs(np.diff(grey, axis=0)).mean((1, 2))
     moves = np.flatnonzero(np.r_[True, change > STILL, True])  # a run of frames begins at each

@@ -134,27 +134,23 @@ class Video:
         Raises:
             VideoError: if not a single frame can be decoded.
         """
-        shown = 0
-        kept: Step | None = None
-        held: av.VideoFrame | None = None
-        for time, until, frame in self._timed():
-            # All steps that begin while this frame is on the screen.
-            while shown / STEPS_PER_SECOND < until - EARLY:
-                if shown >= skip:
-                    if kept is None or frame is not held:
-                        kept = Step(0.0, self._converted(frame))
-                        held = frame
-                    late = shown / STEPS_PER_SECOND
-                    yield Step(late + time, kept.frame)
-                shown += 1
+        step = 0
+        for left_out, until, frame in self._timed():
+            picture: Frame | None = None
+            # All steps that begin while this frame is on the screen: none of most frames, several of one that halts.
+            while step / STEPS_PER_SECOND < until - EARLY:
+                if step >= skip:
+                    picture = self._converted(frame) if picture is None else picture
+                    yield Step(step / STEPS_PER_SECOND + left_out, picture)
+                step += 1
 
     # ---- frames and their times --------------------------------------------------------------------------------------
 
     def _timed(self) -> Iterator[tuple[float, float, av.VideoFrame]]:
-        """Every frame that is whole, with the time until which it is seen.
+        """Every frame that is whole, behind two times in seconds: what was left out before, and until when it is seen.
 
-        That time runs without the halts that are left out (`LONGEST_HALT`) and the jumps between recordings; the first
-        number has to be added to it for the time in the file.
+        The second runs without what is left out: halts (`LONGEST_HALT`), and jumps between recordings. Their sum is the
+        time in the file.
         """
         held: av.VideoFrame | None = None
         held_time = 0.0

@@ -94,6 +94,8 @@ def label(config: LabelConfig) -> None:
             for warning in found["warnings"]:
                 print(f"  {warning}")
             problems += found["problems"]
+    if config.split == "train" and not list((config.out / scenario.name).glob("val-*.parquet")):
+        print("nothing went to the split val, which training needs: label another video with --split val")
     print(f"{label_table(reports)}reports: {config.out / 'labelling'}/*/report.html")
     if problems:
         raise ValueError(f"{len(problems)} of {len(videos)} videos: {'; '.join(problems)}")
