@@ -242,7 +242,7 @@ def test_what_is_damaged_is_named_and_the_rest_works(exported, tmp_path: Path) -
     for entry in manifest["graphs"]["central"]["variants"].values():
         (folder / entry["file"]).unlink()
     with served(folder) as server, Browser(tmp_path / "profile") as browser:
-        browser.open(server.url)
+        browser.open(f"{server.url}?variant=float16")
         assert "step.float16.onnx is damaged" in browser.problems() and "Another variant" in browser.problems()
         browser.choose("take_cover")
         assert "the agent of this world cannot" in browser.problems()

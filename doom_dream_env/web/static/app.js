@@ -289,7 +289,7 @@ const handlers = {
     $("loading").textContent = "";
     $("progress").hidden = true;
     for (const button of document.querySelectorAll("[data-world]")) button.disabled = false;
-    showValue($("facts"), "Threads", threads > 1 ? String(threads) : "1: the page is not isolated, or there is one core");
+    showValue($("facts"), "Threads", String(threads));
     showValue($("facts"), "Loaded", MB(bytes));
     showValue($("facts"), "Without a connection", kept ? "what was loaded can be played" : "nothing: there is no storage");
     showValue($("facts"), "Weights", `${manifest.weights.name}, ${manifest.weights.fingerprint}`);

@@ -9,8 +9,11 @@ import { Player } from "./player.js";
 import { Random } from "./random.js";
 
 const RUNTIME = "runtime/ort-wasm-simd-threaded.gz.bin";
-const VARIANTS = ["float16", "int8", "float32"]; // by preference: float16 loses nothing, see the manifest's deviations
+// By preference: int8 is the smallest and the fastest, and its dreams last as long; float16 are the very numbers of Python.
+const VARIANTS = ["int8", "float16", "float32"];
 const MOST_THREADS = 4; // a step is too little work for more
+// Threads that wait turn over and over as they come, which beside other programs costs more than they gain.
+const QUIET = { session: { intra_op: { allow_spinning: "0" } } };
 
 const base = new URL(".", self.location.href).href;
 let ort;
@@ -58,7 +61,7 @@ async function openGraph(graph) {
     const entry = graph.variants[variant];
     try {
       const bytes = await load(entry, base, onBytes);
-      return await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
+      return await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], extra: QUIET });
     } catch (error) {
       last = error instanceof FileProblem ? error : new FileProblem(`${entry.file} cannot be run: ${error.message ?? error}`);
       problem(last.message, "Another variant of it is tried.");
@@ -82,7 +85,7 @@ async function open({ variant, threads }) {
   if (variant) variants = [variant, ...VARIANTS.filter((name) => name !== variant)];
   total = sizeOf(manifest.graphs.step) + sizeOf(manifest.graphs.decoder);
   total += manifest.page.find(({ file }) => file === RUNTIME)?.bytes ?? 0;
-  const count = Math.min(threads || MOST_THREADS, usedThreads());
+  const count = self.crossOriginIsolated && threads ? threads : usedThreads();
   await startRuntime(count);
   await sessionOf("step", manifest.graphs.step);
   await sessionOf("decoder", manifest.graphs.decoder);
