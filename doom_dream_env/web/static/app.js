@@ -101,7 +101,7 @@ function listWorlds() {
       const picture = Object.assign(new Image(160, 120), { loading: "lazy", alt: "", src: address(world.poster, base) });
       const name = Object.assign(document.createElement("strong"), { textContent: title(world) });
       const about = Object.assign(document.createElement("small"), { textContent: world.description });
-      const quality = Object.assign(document.createElement("small"), { textContent: `How good the dream is: ${world.quality}.` });
+      const quality = Object.assign(document.createElement("small"), { textContent: world.quality });
       button.append(picture, name, about, quality);
       button.onclick = () => send("world", { name: world.name, seed: options.has("seed") ? Number(options.get("seed")) : undefined });
       item.append(button);

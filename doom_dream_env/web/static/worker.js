@@ -107,7 +107,7 @@ async function openWorld({ name, seed }) {
   }
   const random = seed === undefined ? new Random() : new Random(seed);
   const dream = new Dream(ort, manifest, own, world, starts, random);
-  player ??= new Player(manifest, post, (error) => problem(`The dream stopped: ${error.message ?? error}`, "Choose a world to begin anew."));
+  player ??= new Player(manifest, post, exclusively, (error) => problem(`The dream stopped: ${error.message ?? error}`, "Choose a world to begin anew."));
   player.play(dream);
   post("begun", { world: name, agent: Boolean(own.agent), bytes: loaded });
 }
@@ -169,35 +169,44 @@ async function replay({ start, actions, noise, temperature }) {
     dream.commit(after);
     pictures.push(await dream.picture(after.state.z));
   }
+  player.beginStep();
   post("replayed", { pictures, rewards, ended: continues, z: dream.now.state.z });
 }
 
 // ---- messages --------------------------------------------------------------------------------------------------------
 
-const handlers = {
-  open,
-  world: (message) => player?.exclusively(() => openWorld(message)) ?? openWorld(message),
-  wanted: ({ names, at }) => player?.want(names, at),
-  set: ({ temperature, agent, paused }) => {
-    if (!player) return;
+const always = { open, world: openWorld, keep };
+const whilePlaying = {
+  wanted: ({ names, at }) => player.want(names, at),
+  visible: ({ visible }) => player.show(visible),
+  set: async ({ temperature, agent, paused }) => {
     if (agent !== undefined) player.agentPlays = agent;
     if (paused !== undefined) player.pause(paused);
-    if (temperature !== undefined) return player.exclusively(() => setTemperature(temperature));
+    if (temperature !== undefined) await setTemperature(temperature);
   },
-  restart: () => player?.exclusively(() => player.restart()),
-  single: () => player?.single(),
-  save: () => player && post("saved", player.save()),
-  restore: ({ saved }) => player?.exclusively(() => player.restore(saved)),
-  visible: ({ visible }) => player?.show(visible),
-  measure: (message) => player?.exclusively(() => measure(message)),
-  replay: (message) => player?.exclusively(() => replay(message)),
-  keep: () => keep(),
+  restart: () => player.restart(),
+  single: () => player.single(),
+  save: () => post("saved", player.save()),
+  restore: ({ saved }) => player.restore(saved),
+  measure,
+  replay,
 };
+const AT_ONCE = ["wanted", "visible", "keep"]; // everything else waits for its turn, between two frames
+
+let queue = Promise.resolve();
+
+/** Run something when all that was asked for before is done. */
+function exclusively(task) {
+  const result = queue.then(task);
+  queue = result.catch(() => {});
+  return result;
+}
 
 let fatal = true; // until the dream can begin at all
 self.onmessage = async ({ data }) => {
+  const handler = () => (always[data.type] ?? (player ? whilePlaying[data.type] : () => {}))(data);
   try {
-    await handlers[data.type](data);
+    await (AT_ONCE.includes(data.type) ? handler() : exclusively(handler));
     if (data.type === "open") fatal = false;
   } catch (error) {
     const text = error instanceof FileProblem ? error.message : `Something went wrong: ${error.message ?? error}`;
