@@ -109,9 +109,12 @@ class Browser:
         self.wait("return document.body?.dataset.ready === 'yes'")
 
     def choose(self, world: str) -> None:
-        """Choose a world and wait for its first pictures."""
+        """Choose a world, anew if it is on the page already, and wait for its first pictures."""
+        self.run("if (document.body.classList.contains('playing')) document.getElementById('leave').click()")
         self.run("document.querySelector(`[data-world='${arguments[0]}']`).click()", world)
-        self.wait("return dreamdoom.status?.world === arguments[0]", world)
+        self.wait(
+            "return document.body.classList.contains('playing') && dreamdoom.status?.world === arguments[0]", world
+        )
 
     def press(self, element_id: str) -> None:
         self.run("document.getElementById(arguments[0]).click()", element_id)
