@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,19 @@ def served(folder: Path, handler: type | None = None) -> Iterator[PageServer]:
             thread.join()
 
 
+def processes(parent: int) -> list[int]:
+    """A process and all below it."""
+    children: dict[int, list[int]] = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it may end between the two looks
+            above = int(file.read_text().rsplit(")", 1)[1].split()[1])
+            children.setdefault(above, []).append(int(file.parent.name))
+    found = [parent]
+    for pid in found:
+        found += children.get(pid, [])
+    return found
+
+
 class Browser:
     """A page in Chromium.
 
@@ -71,6 +84,7 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         environment = os.environ | {"SE_OFFLINE": "true", "SE_AVOID_STATS": "true"}
         self.driver = webdriver.Chrome(options, Service(DRIVER, env=environment))
+        self.driver.command_executor.client_config.timeout = 2 * PATIENCE
         self.driver.set_script_timeout(PATIENCE)
         self.driver.set_page_load_timeout(PATIENCE)
 
@@ -95,9 +109,12 @@ class Browser:
         self.wait("return document.body?.dataset.ready === 'yes'")
 
     def choose(self, world: str) -> None:
-        """Choose a world and wait for its first pictures."""
+        """Choose a world, anew if it is on the page already, and wait for its first pictures."""
+        self.run("if (document.body.classList.contains('playing')) document.getElementById('leave').click()")
         self.run("document.querySelector(`[data-world='${arguments[0]}']`).click()", world)
-        self.wait("return dreamdoom.status?.world === arguments[0]", world)
+        self.wait(
+            "return document.body.classList.contains('playing') && dreamdoom.status?.world === arguments[0]", world
+        )
 
     def press(self, element_id: str) -> None:
         self.run("document.getElementById(arguments[0]).click()", element_id)

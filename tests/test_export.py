@@ -162,3 +162,41 @@ def test_missing_libraries_are_named_with_the_command_that_installs_them(monkeyp
 def test_the_example_needs_neither_torch_nor_this_package() -> None:
     text = (ROOT / "examples" / "onnx_dream.py").read_text("utf-8")
     assert "import torch" not in text and "import doom_dream_env" not in text and "from doom_dream_env" not in text
+
+
+LIVES = {"take_cover": 200, "defend_the_center": 120}  # steps, at most
+DREAMS = 128
+
+
+@pytest.mark.slow
+def test_int8_dreams_of_the_shipped_weights_last_as_long_as_exact_ones() -> None:
+    from doom_dream_env.export.deviation import arrays, first_moments
+    from doom_dream_env.export.graphs import step_graph
+    from doom_dream_env.export.variants import VARIANTS, Runner
+
+    model = WorldModel.from_pretrained()
+    proto = step_graph(model).proto
+    runners = {name: Runner(VARIANTS[name](proto)) for name in ("float16", "int8")}
+    for place, most in LIVES.items():
+        table = get_scenario(place).action_table().astype(np.float32)
+        lives, returns = {}, {}
+        for name, run in runners.items():
+            rng = np.random.default_rng(3)
+            state = arrays(first_moments(model, [place], DREAMS))
+            alive = np.ones(DREAMS, bool)
+            lives[name], returns[name] = np.zeros(DREAMS), np.zeros(DREAMS)
+            for step in range(most):
+                if step % 5 == 0:
+                    action = table[rng.integers(len(table), size=DREAMS)]
+                noise = rng.random((DREAMS, model.dynamics.draw_noise(1).shape[1]), np.float32)
+                chance = rng.random(DREAMS)
+                out = run(state | {"action": action, "noise": noise, "temperature": np.float32(1)})
+                returns[name] += out["reward"] * alive
+                lives[name] += alive
+                alive &= chance < out["continues"]
+                state |= {key.removeprefix("next_"): v for key, v in out.items() if key.startswith("next_")}
+        for what, values in (("steps", lives), ("return", returns)):
+            mean = {name: one.mean() for name, one in values.items()}
+            margin = {name: 1.96 * one.std() / DREAMS**0.5 for name, one in values.items()}
+            print(place, what, *(f"{name} {mean[name]:.2f} ± {margin[name]:.2f}" for name in values))
+            assert abs(mean["int8"] - mean["float16"]) <= np.hypot(*margin.values())

@@ -11,12 +11,13 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from browser import Browser, needs_chromium, served
+from browser import Browser, needs_chromium, processes, served
 
 from doom_dream_env.scenarios import press
 from doom_dream_env.web.serve import TYPES
@@ -89,9 +90,9 @@ def test_the_page_dreams_what_python_dreams_with_the_same_noise(page: Browser, m
 
 
 def test_one_step_shows_the_whole_step_of_a_seed(page: Browser, model: WorldModel) -> None:
-    paused(page, "take_cover")
-    page.run("dreamdoom.send('world', {name: 'take_cover', seed: 11})")
-    page.run("dreamdoom.send('set', {paused: true})")
+    paused(page, "defend_the_center")
+    page.run("dreamdoom.send('world', {name: 'take_cover', seed: 11}); dreamdoom.send('set', {paused: true})")
+    page.wait("return dreamdoom.status.world === 'take_cover' && dreamdoom.status.paused")
     page.run("dreamdoom.send('single')")
     page.wait("return dreamdoom.status.whole && dreamdoom.status.paused && dreamdoom.status.step >= 1")
     steps = page.run("return dreamdoom.status.step")
@@ -141,8 +142,10 @@ def test_the_agent_plays_where_there_is_one(page: Browser) -> None:
 
 def test_a_saved_dream_is_gone_back_to_as_often_as_wanted(page: Browser) -> None:
     paused(page, "take_cover")
+    newer = "return dreamdoom.status.frames > arguments[0] && dreamdoom.status.step === 0"
+    frames = page.run("return dreamdoom.status.frames")
     page.press("restart")
-    page.wait("return dreamdoom.status.step === 0")
+    page.wait(newer, frames)
     before = page.picture()
     page.press("save")
     page.wait("return document.querySelector('#saved-list button')")
@@ -151,8 +154,9 @@ def test_a_saved_dream_is_gone_back_to_as_often_as_wanted(page: Browser) -> None
         page.wait("return dreamdoom.status.step === 1 && dreamdoom.status.whole")
         after = page.picture()
         assert not np.array_equal(before, after)
+        frames = page.run("return dreamdoom.status.frames")
         page.run("document.querySelector('#saved-list button').click()")
-        page.wait("return dreamdoom.status.step === 0")
+        page.wait(newer, frames)
         np.testing.assert_array_equal(page.picture(), before)
 
 
@@ -242,7 +246,7 @@ def test_what_is_damaged_is_named_and_the_rest_works(exported, tmp_path: Path) -
     for entry in manifest["graphs"]["central"]["variants"].values():
         (folder / entry["file"]).unlink()
     with served(folder) as server, Browser(tmp_path / "profile") as browser:
-        browser.open(server.url)
+        browser.open(f"{server.url}?variant=float16")
         assert "step.float16.onnx is damaged" in browser.problems() and "Another variant" in browser.problems()
         browser.choose("take_cover")
         assert "the agent of this world cannot" in browser.problems()
@@ -264,22 +268,11 @@ def test_without_webassembly_the_worlds_can_be_looked_at(exported, tmp_path: Pat
 
 def resident(parent: int) -> int:
     """Bytes of memory of a process and all below it."""
-    children: dict[int, list[int]] = {}
-    sizes: dict[int, int] = {}
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        except OSError:
-            continue
-        pid = int(status.parent.name)
-        children.setdefault(int(fields["PPid"]), []).append(pid)
-        sizes[pid] = int(fields.get("VmRSS", "0 kB").split()[0]) * 1024
-    total, left = 0, [parent]
-    while left:
-        pid = left.pop()
-        total += sizes.get(pid, 0)
-        left += children.get(pid, [])
-    return total
+    pages = 0
+    for pid in processes(parent):
+        with suppress(OSError):  # it may end between the two looks
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")

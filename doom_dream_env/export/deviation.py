@@ -91,7 +91,7 @@ def dream_steps(model: WorldModel, places: Sequence[str], temperature: float) ->
         if step % HELD == 0:
             action = np.stack([table[rng.integers(len(table))] for table in tables]).astype(np.float32)
         noise = rng.random((len(state), model.dynamics.draw_noise(1).shape[1]), np.float32)
-        given = arrays(state) | {"action": action, "noise": noise, "temperature": np.float32(temperature)}
+        given = arrays(state) | {"action": action, "noise": noise, "temperature": np.array(temperature, np.float32)}
         state, _, goes_on = model.imagine(state, action, temperature, noise=torch.from_numpy(noise))
         inputs.append(given)
         states.append(state)

@@ -64,7 +64,7 @@ def description(model: WorldModel, place: str) -> dict[str, Any]:
         "scenario": name,
         "map": map_name or None,
         "description": scenario.description,
-        "quality": f"{verdict}: {VERDICTS[verdict]}",
+        "quality": "Not measured." if verdict == "unknown" else f"The dream is {verdict}: {VERDICTS[verdict]}.",
         "buttons": list(scenario.buttons),
         "discrete": scenario.discrete,
         "actions": scenario.action_table().tolist(),

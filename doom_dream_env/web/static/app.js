@@ -101,7 +101,7 @@ function listWorlds() {
       const picture = Object.assign(new Image(160, 120), { loading: "lazy", alt: "", src: address(world.poster, base) });
       const name = Object.assign(document.createElement("strong"), { textContent: title(world) });
       const about = Object.assign(document.createElement("small"), { textContent: world.description });
-      const quality = Object.assign(document.createElement("small"), { textContent: `How good the dream is: ${world.quality}.` });
+      const quality = Object.assign(document.createElement("small"), { textContent: world.quality });
       button.append(picture, name, about, quality);
       button.onclick = () => send("world", { name: world.name, seed: options.has("seed") ? Number(options.get("seed")) : undefined });
       item.append(button);
@@ -289,7 +289,7 @@ const handlers = {
     $("loading").textContent = "";
     $("progress").hidden = true;
     for (const button of document.querySelectorAll("[data-world]")) button.disabled = false;
-    showValue($("facts"), "Threads", threads > 1 ? String(threads) : "1: the page is not isolated, or there is one core");
+    showValue($("facts"), "Threads", String(threads));
     showValue($("facts"), "Loaded", MB(bytes));
     showValue($("facts"), "Without a connection", kept ? "what was loaded can be played" : "nothing: there is no storage");
     showValue($("facts"), "Weights", `${manifest.weights.name}, ${manifest.weights.fingerprint}`);

@@ -13,10 +13,11 @@ export class Player {
   /**
    * @param manifest of the export.
    * @param post sends a message to the page.
+   * @param exclusively runs something when all that was asked for before is done.
    * @param onError is told what stopped the clock.
    */
-  constructor(manifest, post, onError) {
-    Object.assign(this, { manifest, post, onError });
+  constructor(manifest, post, exclusively, onError) {
+    Object.assign(this, { manifest, post, exclusively, onError });
     this.frameTime = 1000 / manifest.tics_per_second;
     this.agentPlays = false;
     this.paused = false;
@@ -24,7 +25,6 @@ export class Player {
     this.held = []; // what the person wants pressed now
     this.tapped = new Set(); // what was wanted for a moment in this step: no tap is lost
     this.owed = 0; // tics of a single step still to come
-    this.busy = Promise.resolve();
     this.frames = 0;
     this.times = { step: 0, picture: 0 };
     this.next = 0;
@@ -98,13 +98,6 @@ export class Player {
     this.dream.restore(saved);
     this.beginStep();
     this.stale = true;
-  }
-
-  /** Run something between two frames. */
-  exclusively(task) {
-    const result = this.busy.then(task);
-    this.busy = result.catch(() => {});
-    return result;
   }
 
   // ---- time ----------------------------------------------------------------------------------------------------------

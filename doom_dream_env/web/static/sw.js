@@ -35,7 +35,11 @@ const bare = (url) => url.split("?")[0];
 async function answer(request) {
   if (new URL(request.url).searchParams.has("sha256")) {
     const kept = request.cache === "reload" ? null : await caches.match(request);
-    return isolated(kept ?? (await fetch(request)));
+    if (kept) return isolated(kept);
+    const response = await fetch(request);
+    // The pictures of the worlds are asked for by the page itself, so nobody else keeps them.
+    if (response.ok && request.destination === "image") await (await caches.open(PAGE)).put(request, response.clone());
+    return isolated(response);
   }
   const cache = await caches.open(PAGE);
   try {

@@ -9,8 +9,11 @@ import { Player } from "./player.js";
 import { Random } from "./random.js";
 
 const RUNTIME = "runtime/ort-wasm-simd-threaded.gz.bin";
-const VARIANTS = ["float16", "int8", "float32"]; // by preference: float16 loses nothing, see the manifest's deviations
+// By preference: int8 is the smallest and the fastest, and its dreams last as long; float16 are the very numbers of Python.
+const VARIANTS = ["int8", "float16", "float32"];
 const MOST_THREADS = 4; // a step is too little work for more
+// Threads that wait turn over and over as they come, which beside other programs costs more than they gain.
+const QUIET = { session: { intra_op: { allow_spinning: "0" } } };
 
 const base = new URL(".", self.location.href).href;
 let ort;
@@ -58,7 +61,7 @@ async function openGraph(graph) {
     const entry = graph.variants[variant];
     try {
       const bytes = await load(entry, base, onBytes);
-      return await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
+      return await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], extra: QUIET });
     } catch (error) {
       last = error instanceof FileProblem ? error : new FileProblem(`${entry.file} cannot be run: ${error.message ?? error}`);
       problem(last.message, "Another variant of it is tried.");
@@ -82,7 +85,7 @@ async function open({ variant, threads }) {
   if (variant) variants = [variant, ...VARIANTS.filter((name) => name !== variant)];
   total = sizeOf(manifest.graphs.step) + sizeOf(manifest.graphs.decoder);
   total += manifest.page.find(({ file }) => file === RUNTIME)?.bytes ?? 0;
-  const count = Math.min(threads || MOST_THREADS, usedThreads());
+  const count = self.crossOriginIsolated && threads ? threads : usedThreads();
   await startRuntime(count);
   await sessionOf("step", manifest.graphs.step);
   await sessionOf("decoder", manifest.graphs.decoder);
@@ -104,7 +107,7 @@ async function openWorld({ name, seed }) {
   }
   const random = seed === undefined ? new Random() : new Random(seed);
   const dream = new Dream(ort, manifest, own, world, starts, random);
-  player ??= new Player(manifest, post, (error) => problem(`The dream stopped: ${error.message ?? error}`, "Choose a world to begin anew."));
+  player ??= new Player(manifest, post, exclusively, (error) => problem(`The dream stopped: ${error.message ?? error}`, "Choose a world to begin anew."));
   player.play(dream);
   post("begun", { world: name, agent: Boolean(own.agent), bytes: loaded });
 }
@@ -166,35 +169,44 @@ async function replay({ start, actions, noise, temperature }) {
     dream.commit(after);
     pictures.push(await dream.picture(after.state.z));
   }
+  player.beginStep();
   post("replayed", { pictures, rewards, ended: continues, z: dream.now.state.z });
 }
 
 // ---- messages --------------------------------------------------------------------------------------------------------
 
-const handlers = {
-  open,
-  world: (message) => player?.exclusively(() => openWorld(message)) ?? openWorld(message),
-  wanted: ({ names, at }) => player?.want(names, at),
-  set: ({ temperature, agent, paused }) => {
-    if (!player) return;
+const always = { open, world: openWorld, keep };
+const whilePlaying = {
+  wanted: ({ names, at }) => player.want(names, at),
+  visible: ({ visible }) => player.show(visible),
+  set: async ({ temperature, agent, paused }) => {
     if (agent !== undefined) player.agentPlays = agent;
     if (paused !== undefined) player.pause(paused);
-    if (temperature !== undefined) return player.exclusively(() => setTemperature(temperature));
+    if (temperature !== undefined) await setTemperature(temperature);
   },
-  restart: () => player?.exclusively(() => player.restart()),
-  single: () => player?.single(),
-  save: () => player && post("saved", player.save()),
-  restore: ({ saved }) => player?.exclusively(() => player.restore(saved)),
-  visible: ({ visible }) => player?.show(visible),
-  measure: (message) => player?.exclusively(() => measure(message)),
-  replay: (message) => player?.exclusively(() => replay(message)),
-  keep: () => keep(),
+  restart: () => player.restart(),
+  single: () => player.single(),
+  save: () => post("saved", player.save()),
+  restore: ({ saved }) => player.restore(saved),
+  measure,
+  replay,
 };
+const AT_ONCE = ["wanted", "visible", "keep"]; // everything else waits for its turn, between two frames
+
+let queue = Promise.resolve();
+
+/** Run something when all that was asked for before is done. */
+function exclusively(task) {
+  const result = queue.then(task);
+  queue = result.catch(() => {});
+  return result;
+}
 
 let fatal = true; // until the dream can begin at all
 self.onmessage = async ({ data }) => {
+  const handler = () => (always[data.type] ?? (player ? whilePlaying[data.type] : () => {}))(data);
   try {
-    await handlers[data.type](data);
+    await (AT_ONCE.includes(data.type) ? handler() : exclusively(handler));
     if (data.type === "open") fatal = false;
   } catch (error) {
     const text = error instanceof FileProblem ? error.message : `Something went wrong: ${error.message ?? error}`;
