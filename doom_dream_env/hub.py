@@ -79,7 +79,7 @@ def _download(repository: str, revision: str | None, patterns: Sequence[str], ki
     options: dict[str, Any] = {"revision": revision, "repo_type": kind, "allow_patterns": list(patterns)}
     try:
         if again:  # without an answer, what is in the cache would be returned once more
-            HfApi().repo_info(repository, revision=revision, repo_type=kind)
+            HfApi().repo_info(repository, revision=revision or constants.DEFAULT_REVISION, repo_type=kind)
         return Path(snapshot_download(repository, force_download=again, **options))
     except errors.RevisionNotFoundError as error:
         raise FileNotFoundError(f"{repository!r} on the hub has no revision {revision!r}") from error

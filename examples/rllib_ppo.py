@@ -19,14 +19,13 @@ from ray.tune.registry import register_env
 
 
 def make(settings: dict) -> gym.vector.VectorEnv:
-    import doom_dream_env  # noqa: F401  registers the id, in whichever process of the cluster this runs
-
     torch.set_num_threads(1)  # batches this small are slower on more
-    return NormalizeReward(gym.make_vec("DreamDoom-v0", **settings), gamma=0.99)  # RLlib adds num_envs
+    dreams = gym.make_vec("doom_dream_env:DreamDoom-v0", **settings)  # RLlib adds num_envs
+    return NormalizeReward(dreams, gamma=0.99)
 
 
 def play_real(module: torch.nn.Module, settings: dict, episodes: int) -> torch.Tensor:
-    real = gym.make("RealDoom-v0", **settings)
+    real = gym.make("doom_dream_env:RealDoom-v0", **settings)
     returns = torch.zeros(episodes)
     for episode in range(episodes):
         observation, _ = real.reset(seed=60_000 + episode)  # the dream was not learned from these seeds
@@ -66,11 +65,11 @@ def main() -> None:
     config.training(gamma=0.99, lambda_=0.95, entropy_coeff=0.01, vf_clip_param=float("inf"), grad_clip=0.5)
     config.rl_module(model_config=DefaultModelConfig(fcnet_hiddens=[128, 128], vf_share_layers=False))
     algorithm = config.build_algo()
-    while algorithm.train()["num_env_steps_sampled_lifetime"] < args.steps:
-        pass
+    for _ in range(-(-args.steps // args.batch)):
+        algorithm.train()
     returns = play_real(algorithm.get_module(), settings, args.episodes)
-    spread = returns.std(correction=0)
-    print(f"real {args.scenario}: mean return {returns.mean():.1f}, SD {spread:.1f}, {len(returns)} episodes")
+    mean, sd = returns.mean(), returns.std(correction=0)
+    print(f"real {args.scenario}: mean return {mean:.1f}, SD {sd:.1f}, {len(returns)} episodes")
     algorithm.stop()
     ray.shutdown()
 

@@ -44,6 +44,8 @@ NOTES = """
   `gym.make_vec(..., autoreset_mode="SameStep")` or `"Disabled"`. `info` is flat and made of NumPy scalars, so
   `default_info_dict_reader(["drift", "HEALTH"])` reads that of one environment; for many, call
   `auto_register_info_dict()`.
+* **RLlib** steps many dreams in one model call with `gym_env_vectorize_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT`
+  and an environment that `gym.make_vec` makes: `examples/rllib_ppo.py`. TorchRL's PPO is in `examples/torchrl_ppo.py`.
 * **Stable-Baselines3.** The environments of a `DreamDoomVecEnv` are one batch. `env_method` knows `reset`, `render` and
   `drift` of one environment; a subclass adds more, `action_masks` for instance. `set_attr("temperature", ...)` is for
   all of them.

@@ -71,17 +71,12 @@ class WorldModel(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls,
-        name_or_path: str | Path | None = None,
-        device: str | torch.device = "cpu",
-        *,
-        revision: str | None = None,
+        cls, name_or_path: str | Path | None = None, device: str | torch.device = "cpu", *, revision: str | None = None
     ) -> WorldModel:
         """Load weights, in evaluation mode.
 
         Args:
-            name_or_path: None for the best that ship, the name of a shipped set, a folder, or a hub id (`owner/name`,
-                `owner/name@revision`).
+            name_or_path: None for the best that ship, the name of a shipped set, a folder, or a hub id (`owner/name`).
             device: where to put them.
             revision: of a hub id: a branch, tag or commit.
 
@@ -98,9 +93,8 @@ class WorldModel(nn.Module):
         found = {key: tuple(value.shape) for key, value in tensors.items()}
         if expected != found:
             wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
-            first = ", ".join(wrong[:3])
             raise ValueError(
-                f"weights in {folder} do not fit their config.json (first differences: {first}); fetch both anew"
+                f"weights in {folder} do not fit their config.json ({', '.join(wrong[:3])}); fetch both anew"
             )
         model.load_state_dict(tensors, strict=False)
         model.initial_states, model.context_clips = files.read_initial_states(folder, device)

@@ -6,8 +6,8 @@
 
 A shard depends on its job alone, so it is the same bytes wherever it is made. Ray gives the shards of a lost node to
 the others. A node that was only cut off may finish its own meanwhile: each attempt is written in a folder of its own
-and renamed when it is whole, so the two cannot meet in one file. This clone, the dataset and whatever WADs or agents are
-named must lie where all nodes see them.
+and renamed when it is whole, so the two cannot meet in one file. This clone, the dataset and whatever WADs or agents
+are named must lie where all nodes see them.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _finished(ray: Any, jobs: Sequence[Job]) -> Iterator[int]:
             raise
         if not job.path.exists():
             raise FileNotFoundError(
-                f"node {node} has written {job.path}, which is not seen here: --out must be a folder that all nodes share"
+                f"node {node} has written {job.path}, which is not seen here: --out must be a folder that all share"
             )
         yield steps
 
