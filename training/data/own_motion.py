@@ -88,5 +88,6 @@ class MotionWindows:
         mirror = rng.random((count, 1, 1)) < 0.5
         motion = np.where(mirror, motion * MIRRORED_MOTION, motion)
         actions = np.where(mirror, actions[..., MIRRORED_KEYS], actions)
-        deviation = np.exp(rng.uniform(*np.log(self.noise), (count, 1, 1)))
+        least, greatest = np.log(self.noise)
+        deviation = np.exp(rng.uniform(least, greatest, (count, 1, 1)))
         return (motion + deviation * rng.normal(size=motion.shape)).astype(np.float32), actions

@@ -52,8 +52,9 @@ def train(config: IDMTrainingConfig) -> None:
     compute = compute_init(config.device, config.threads)
     torch.manual_seed(config.seed)
     model = IDMTrainingModel(InverseDynamics(IDM_PRESETS[config.preset]))
-    model.to(compute.device, memory_format=torch.channels_last).train()
+    model.to(compute.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     data = Dataset(config.data, config.scenarios, "train", config.limit)
+    data.require_annotations("the stage idm")
     held_out = Dataset(config.data, config.scenarios, "val", config.held_out_steps)
     windows = KeyWindows(data, config.window, config.augmentation.between_share, config.without)
     films = read_films(config)

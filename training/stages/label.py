@@ -103,7 +103,7 @@ def label(config: LabelConfig) -> None:
 
 def load_model(weights: Path | None) -> Any:
     """The inverse dynamics model; see `doom_dream_env.idm.InverseDynamics.from_pretrained`."""
-    from doom_dream_env.idm import InverseDynamics  # type: ignore[import-not-found]
+    from doom_dream_env.idm import InverseDynamics
 
     return InverseDynamics.from_pretrained(weights)
 
