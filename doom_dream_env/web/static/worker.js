@@ -9,7 +9,7 @@ import { Player } from "./player.js";
 import { Random } from "./random.js";
 
 const RUNTIME = "runtime/ort-wasm-simd-threaded.gz.bin";
-// By preference: int8 is the smallest and the fastest, and its dreams last as long; float16 are the very numbers of Python.
+// By preference: int8 is the smallest, and its dreams last as long; float16 are the very numbers of Python.
 const VARIANTS = ["int8", "float16", "float32"];
 const MOST_THREADS = 4; // a step is too little work for more
 // Threads that wait turn over and over as they come, which beside other programs costs more than they gain.
