@@ -118,7 +118,9 @@ def test_an_unknown_stage_gives_the_choice(capsys: pytest.CaptureFixture[str]) -
         main(["world_model"])
     error = capsys.readouterr().err
     assert end.value.code == 2 and error.count("\n") == 1
-    assert error.startswith("training: stage 'world_model' is unknown; choose from collect, representation")
+    assert error.startswith(
+        "training: stage 'world_model' is unknown; choose from collect, film, label, representation"
+    )
 
 
 def test_without_the_extra_the_command_that_installs_it_is_given(

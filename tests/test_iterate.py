@@ -11,6 +11,7 @@ import torch
 
 from doom_dream_env.agents import Agent, AgentCard
 from doom_dream_env.agents.agent import make_network
+from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.world_model import WorldModel
 from training.config import CollectConfig, DecoderConfig, DynamicsConfig, IterateConfig
 from training.data.collect import collect
@@ -35,14 +36,12 @@ def test_two_rounds(finished_run: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     started: list[Any] = []
     trained: list[int] = []
 
-    def train(
-        model: WorldModel, scenario: str, steps: int | None, *, seed: int, progress: bool
-    ) -> tuple[Agent, list[Any]]:
+    def learn(batch: LatentBatch, learner: str, steps: int, seed: int, prior: Path | None) -> Agent:
         trained.append(seed)
-        network = make_network([model.config.feature_width, 3], "Tanh")
-        return Agent(AgentCard(scenario, model.fingerprint, model.source, "Tanh"), network), []
+        network = make_network([batch.model.config.feature_width, 3], "Tanh")
+        return Agent(AgentCard(batch.scenario.name, batch.model.fingerprint, batch.model.source, "Tanh"), network)
 
-    monkeypatch.setattr(agent_scores, "train_in_dream", train)
+    monkeypatch.setattr(agent_scores, "learn", learn)
     monkeypatch.setattr(iterate, "run_stage", started.append)
     config = IterateConfig(out=finished_run, rounds=2, episodes=3, data_steps=3000)
     iterate.iterate(config)

@@ -186,7 +186,7 @@ def test_recorded_play_survives_the_program(weights: Path, name: str) -> None:
 def test_nothing_is_left_of_a_film_that_the_disk_has_no_room_for(
     weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Film, image: object) -> None:
+    def full(self: Film, *_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Film, "_encode", full)

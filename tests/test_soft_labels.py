@@ -19,9 +19,9 @@ from doom_dream_env.recording import ShardWriter
 from doom_dream_env.world_model import WorldModel
 from training.data.batch import Batch, make_batch
 from training.data.dataset import Dataset, read_shard
-from training.engine.compute import seeded
 from training.evaluation.held_out import load_split
 from training.models.packing import new_training_model
+from training.ranks import SampleGenerator
 from training.stages.representation import losses
 
 CPU = torch.device("cpu")
@@ -122,7 +122,10 @@ def terms_of(toy: Path, *changes: dict[str, torch.Tensor], press: bool = False) 
     if press:
         batch.actions[1] = 1 - batch.actions[1]
     with torch.no_grad():
-        return [losses(model, dataclasses.replace(batch, **change), config, seeded(0))[0] for change in changes]
+        return [
+            losses(model, dataclasses.replace(batch, **change), config, SampleGenerator.alone(2, 0))[0]
+            for change in changes
+        ]
 
 
 def test_what_only_the_game_knows_is_not_asked_of_videos(toy: Path) -> None:

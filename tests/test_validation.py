@@ -34,6 +34,7 @@ FITTING = {  # what a key may well be
     ("name", "text"),
     ("name", "no text"),
     ("limits", "no list"),
+    ("temperatures", "no list"),
     ("dropout", "zero"),
     ("rewards", "list"),
 }

@@ -76,7 +76,8 @@ class IDMTrainingConfig(TrainingConfig):
         film_share: share of the windows that come from them.
         window: frames per window.
         motion_steps: the first so many steps learn from recorded motion alone, what keys make it.
-        motion_batch, motion_window: windows of each of these steps, and their length.
+        motion_batch: windows of each of these steps.
+        motion_window: their length in steps.
         motion_noise: least and greatest standard deviation of noise on that motion, in units of a step of walking or
             turning; one is drawn for each window.
         without: maps and players that must not be trained on, as they are for tests; a star stands for anything: MAP*.
