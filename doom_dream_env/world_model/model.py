@@ -33,11 +33,8 @@ class WorldModel(nn.Module):
 
     Attributes:
         config: sizes, scenarios, supports.
-        encoder: frames to states.
-        trunk: what it remembers of the last steps.
-        dynamics: what an action brings.
-        manifold: where real states are.
-        decoder: states to pictures.
+        encoder, trunk, dynamics, manifold, decoder: frames to states; what it remembers of the last steps; what an
+            action brings; where real states are; states to pictures.
         initial_states: states and variables of first frames, to begin dreams from, by `Scenario.place`.
         context_clips: a dozen steps each from anywhere in an episode, to begin dreams in the middle, likewise.
         fingerprint: tells weights apart; agents name the one they were trained in.
@@ -281,22 +278,19 @@ class WorldModel(nn.Module):
         Args:
             state: B dreams.
             action: (B, 9) buttons.
-            temperature: divides the log probabilities of the codes from which the next state is made, in units of
-                `WorldModelConfig.temperatures`; 0: the mean network's mean next state; 1: as many objects as in the
-                game; more is wilder. Above 0 the game's own chances (hits, terminations) keep their learned
-                probabilities.
+            temperature: divides the log probabilities of the codes, in units of `WorldModelConfig.temperatures`; 0: the
+                mean network's mean next state; 1: as many objects as in the game. The game's own chances (hits,
+                terminations) keep their learned probabilities above 0.
             generator: on the model's device; None: torch's own.
             noise: the step's chance itself, uniform in 0…1, (B, V + G), as `Dynamics.draw_noise` draws it; then no
                 generator is asked. Dreams with equal noise have equal luck, whatever their actions are.
 
         Returns:
-            the next state, reward (B,), probability that the episode goes on (B,). The reward is the mean given the
-            chosen change of the game variables; so is the probability, except at temperature 0, where it is the mean
-            over all changes.
+            the next state, reward (B,), probability that the episode goes on (B,). Both are means given the chosen
+            change of the game variables; at temperature 0 the probability is the mean over all changes.
         """
-        buttons = checked_buttons(
-            action, state.z.shape[0], self.device
-        )  # `len` would fix the batch of an exported graph
+        # Not `len(state)`, which would fix the batch of an exported graph.
+        buttons = checked_buttons(action, state.z.shape[0], self.device)
         dynamics = self.dynamics
         if noise is None and temperature > 0:
             noise = dynamics.draw_noise(len(state), generator)

@@ -5,8 +5,7 @@
 
 The encoder stays as the stage representation left it. All frames are encoded once (`states-train.safetensors` in the
 run's folder), after which a step costs a hundredth: windows can be long, every frame is seen many times, and the model
-is fed its own predictions for `--rollout` steps with gradients through all of them. Resumes like every other stage. The
-next stage is decoder.
+is fed its own predictions for `--rollout` steps with gradients through all of them. The next stage is decoder.
 
 Legend: B windows, T steps of each, R dreamed steps, D state width, E trunk width.
 """
