@@ -126,9 +126,13 @@ def test_keys_are_seen_and_opposites_cancel(page: Browser) -> None:
     page.wait("return dreamdoom.status.pressed.join() === 'MOVE_RIGHT'")
     key("keyUp", "KeyD")
     page.wait("return !dreamdoom.status.pressed.length")
+    # A tap is not lost. It is down for one step, which is too short to ask for from here.
+    page.run(
+        "window.tapped = false; setInterval(() => { tapped ||= dreamdoom.status.pressed.includes('MOVE_LEFT') }, 5)"
+    )
     key("keyDown", "KeyA")
-    key("keyUp", "KeyA")  # a tap is not lost
-    page.wait("return dreamdoom.status.pressed.includes('MOVE_LEFT')")
+    key("keyUp", "KeyA")
+    page.wait("return tapped")
 
 
 def test_the_agent_plays_where_there_is_one(page: Browser) -> None:
