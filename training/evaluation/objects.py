@@ -27,13 +27,13 @@ from training.engine.fit import fit
 from training.engine.optim import Optimiser
 from training.evaluation.open_loop import Rows, Scores, open_loop, rows_of_longest_horizon
 from training.evaluation.picture_scores import AT_ONCE, decoded_pictures, frames_of, reconstructed_rows
+from training.models.calibration import LEAST_CELLS, cells_by_class
 
 COUNTED_AFTER = (8, 16, 26)  # steps
 SHOWN_AFTER = 8  # steps
 DREAMS = 300
 PICTURES = 400
 FALSE_ALARMS = 0.005  # share of the cells without an object in which the detector may find one
-LEAST_CELLS = 30  # with an object; fewer say nothing
 READER_WIDTH = 256
 READER_BATCH = 512
 DETECTOR_BATCH = 32
@@ -170,11 +170,6 @@ def object_scores(
             pictures = decoded_pictures(model, state.z)
             scores |= recall_scores(f"_{SHOWN_AFTER}", finders.detector, data, rows + step, pictures)
     return scores
-
-
-def cells_by_class(logits: Tensor) -> list[int]:
-    """How many cells of all states hold objects of each class, from logits (B, 576)."""
-    return (logits.unflatten(1, OBJECT_MAP_SHAPE) > 0).sum((0, 2, 3)).tolist()
 
 
 def recall_scores(suffix: str, detector: Detector, data: Dataset, rows: Rows, pictures: Tensor) -> Scores:

@@ -78,8 +78,12 @@ def dreams(model: TrainingModel, batch: Batch, z: Tensor, temperature: float, se
 
 def object_counts(model: TrainingModel, states: Iterator[Tensor]) -> list[list[int]]:
     """Cells with objects of each class in each of some batches of states (B, D)."""
-    maps = (model.object_head(z).unflatten(1, OBJECT_MAP_SHAPE) > 0 for z in states)
-    return [found.sum((0, 2, 3)).tolist() for found in maps]
+    return [cells_by_class(model.object_head(z)) for z in states]
+
+
+def cells_by_class(logits: Tensor) -> list[int]:
+    """How many cells of all states hold objects of each class, from logits (B, 576)."""
+    return (logits.unflatten(1, OBJECT_MAP_SHAPE) > 0).sum((0, 2, 3)).tolist()
 
 
 def miscount(dreamed: list[list[int]], real: list[list[int]]) -> float:
