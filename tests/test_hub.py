@@ -139,7 +139,8 @@ def test_a_revision_is_a_branch_or_a_commit(
 def test_the_card_of_shipped_weights_tells_the_hub_what_was_measured(stand_in: StandIn) -> None:
     push(NAME, files.SHIPPED / "nano")
     card = card_of(stand_in)
-    assert card.data.library_name == "doom-dream-env" and card.data.license == "mit"
+    about = card.data.to_dict()
+    assert about["library_name"] == "doom-dream-env" and about["license"] == "mit"
     assert {"world-model", "vizdoom"} <= set(card.data.tags) and card.data.pipeline_tag == "reinforcement-learning"
     scorecard = files.read_json(files.SHIPPED / "nano" / "scorecard.json")
     found = {(result.dataset_type, result.metric_type): result.metric_value for result in card.data.eval_results}
