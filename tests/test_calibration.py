@@ -15,7 +15,7 @@ from doom_dream_env.world_model import PRESETS
 from training.data.batch import make_batch
 from training.data.dataset import Dataset
 from training.models import calibration
-from training.models.calibration import best_temperature, calibrated_temperatures, dreams, miscount
+from training.models.calibration import Counts, best_temperature, calibrated_temperatures, dreams, miscount
 from training.models.training_model import TrainingModel
 
 CONTEXT, LONGEST = 2, 6  # steps
@@ -23,7 +23,9 @@ CONTEXT, LONGEST = 2, 6  # steps
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> TrainingModel:
-    """A model whose codes matter, and short dreams."""
+    """A model whose codes matter, and short dreams, in which objects alone are counted."""
+    monkeypatch.setattr(calibration, "LEAST_ENDS", math.inf)
+    monkeypatch.setattr(calibration, "LEAST_LOST", math.inf)
     monkeypatch.setattr(calibration, "CONTEXT", CONTEXT)
     monkeypatch.setattr(calibration, "COUNTED_AFTER", (2, LONGEST))
     torch.manual_seed(0)
@@ -41,9 +43,8 @@ def test_the_temperature_that_made_the_windows_is_found(toy: Path, model: Traini
     batch = make_batch(data, rows, CONTEXT + LONGEST, torch.device("cpu"), frames=False)
     for temperature in (0.4, 0.8):
         z = torch.randn(len(rows), CONTEXT + LONGEST, PRESETS["tiny"].state_width, generator=torch.manual_seed(1))
-        counted = list(dreams(model, batch, z, temperature, seed=0))
-        for steps, states in zip((2, LONGEST), counted, strict=True):
-            z[:, CONTEXT - 1 + steps] = states
+        for step, (state, _) in enumerate(dreams(model, batch, z, temperature, seed=0), 1):
+            z[:, CONTEXT - 1 + step] = state.z
         assert best_temperature(model, batch, z, seed=0) == temperature
 
 
@@ -55,7 +56,16 @@ def test_a_scenario_with_too_little_to_count_keeps_one(toy: Path, model: Trainin
 
 
 def test_twice_too_many_is_as_wrong_as_half() -> None:
-    real = [[200, 0, 400]]
-    assert miscount([[400, 9, 400]], real) == pytest.approx(miscount([[100, 9, 400]], real), rel=0.02)
-    assert miscount([[200, 9, 400]], real) == 0, "a class that the game hardly shows is counted"
-    assert math.isinf(miscount([[5, 5, 5]], np.zeros((1, 3)).tolist()))
+    real = Counts([[200, 0, 400]], ends=0, lost=0)
+    assert miscount(Counts([[400, 9, 400]], 0, 0), real) == pytest.approx(
+        miscount(Counts([[100, 9, 400]], 0, 0), real), rel=0.02
+    )
+    assert miscount(Counts([[200, 9, 400]], 5, 5), real) == 0, "what the game hardly shows is counted"
+    assert math.isinf(miscount(real, Counts(np.full((1, 3), 5).tolist(), 0, 0)))
+
+
+def test_a_dream_that_spares_everybody_is_wrong() -> None:
+    real = Counts([[200, 0, 400]], ends=40, lost=4000)
+    harmless = Counts([[200, 0, 400]], ends=10, lost=1000)
+    assert miscount(harmless, real) > miscount(Counts([[300, 0, 400]], ends=38, lost=3900), real)
+    assert miscount(real, real) == 0

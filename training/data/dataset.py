@@ -17,6 +17,8 @@ from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, get_scenar
 from training.data.annotations import PROJECTILE, Objects, nearest_object, object_maps, under_crosshair
 from training.data.shard_checks import check_metadata, check_rows
 
+SCRIPTED = ("scripted", "perturbed")  # behaviours of the players that see more than a frame shows
+
 
 def read_shard(path: Path, scenario: str | None = None) -> pa.Table:
     """Read one shard and check what it holds.

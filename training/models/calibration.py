@@ -1,7 +1,9 @@
-"""At which temperature do dreams hold as many objects as the game?
+"""At which temperature do dreams hold as many objects as the game, and do as much harm?
 
 A prior that is a little too wide makes fireballs from nothing, step after step; one that is too sure forgets those that
-fly. Likelihood does not notice: cells with objects are few. So the temperature of each scenario is set by counting.
+fly, and nobody is hit any more. Likelihood does not notice: cells with objects are few. So the temperature of each
+scenario is set by counting, under the actions that were recorded: objects after some steps, health lost, episodes that
+ended.
 
 Legend: B dreams, D state width.
 """
@@ -10,26 +12,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from doom_dream_env.scenarios import VARIABLES
+from doom_dream_env.world_model import DreamState
 from training.data.annotations import OBJECT_MAP_SHAPE
 from training.data.batch import Batch, make_batch
-from training.data.dataset import Dataset
+from training.data.dataset import SCRIPTED, Dataset
 from training.models.training_model import TrainingModel
 
 TEMPERATURES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 CONTEXT = 12  # real steps before a dream
 COUNTED_AFTER = (4, 8, 16, 26)  # dreamed steps
-DREAMS = 300
+DREAMS = 600
 LEAST_CELLS = 30  # with an object; fewer say nothing
+LEAST_ENDS = 10  # episodes
+LEAST_LOST = 500.0  # points of health
+HEALTH = VARIABLES.index("HEALTH")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What some dreams hold, or the game itself.
+
+    Attributes:
+        cells: with objects of each class, after each of `COUNTED_AFTER` steps.
+        ends: episodes that ended; in dreams, that are expected to.
+        lost: points of health that were lost.
+    """
+
+    cells: list[list[int]]
+    ends: float
+    lost: float
 
 
 @torch.inference_mode()
 def calibrated_temperatures(model: TrainingModel, data: Dataset, states: Tensor, seed: int) -> tuple[float, ...]:
-    """The temperature of each scenario at which counts of objects are nearest to the game's.
+    """The temperature of each scenario at which dreams are most like the game.
 
     Args:
         model: who dreams, and the head that reads object maps off states.
@@ -37,30 +60,68 @@ def calibrated_temperatures(model: TrainingModel, data: Dataset, states: Tensor,
         states: of all rows, (N, D).
         seed: of the windows and of the dreams.
     """
-    longest = CONTEXT + COUNTED_AFTER[-1]
-    windows = data.windows(longest)
+    # Windows that whole episodes fill would be those in which nobody dies. Scripted players see what no frame shows and
+    # are not hit: they say nothing of what happens to others.
+    begins = data.windows(CONTEXT)
+    begins = begins[~np.isin(data.behaviour[begins], SCRIPTED)]
     found = []
     for scenario in range(len(data.names)):
-        rows = windows[data.scenario[windows] == scenario]
+        rows = begins[data.scenario[begins] == scenario]
         if not len(rows):
             found.append(1.0)
             continue
         some = np.random.default_rng((seed, scenario)).permutation(rows)[:DREAMS]
-        batch = make_batch(data, some, longest, torch.device("cpu"), frames=False)
+        batch = make_batch(data, some, CONTEXT + COUNTED_AFTER[-1], torch.device("cpu"), frames=False)
         found.append(best_temperature(model, batch, states[batch.rows].float(), seed))
     return tuple(found)
 
 
 def best_temperature(model: TrainingModel, batch: Batch, z: Tensor, seed: int) -> float:
-    """The temperature at which dreams hold as many objects as the windows (B, T, D) from which they begin."""
-    real = object_counts(model, (z[:, CONTEXT - 1 + steps] for steps in COUNTED_AFTER))
-    errors = [miscount(object_counts(model, dreams(model, batch, z, each, seed)), real) for each in TEMPERATURES]
+    """The temperature at which dreams hold what the windows (B, T, D) hold from which they begin."""
+    real = recorded(model, batch, z)
+    errors = [miscount(dreamed(model, batch, z, each, seed), real) for each in TEMPERATURES]
     best = int(np.argmin(errors))
     return TEMPERATURES[best] if math.isfinite(errors[best]) else 1.0
 
 
-def dreams(model: TrainingModel, batch: Batch, z: Tensor, temperature: float, seed: int) -> Iterator[Tensor]:
-    """States (B, D) of dreams after each of `COUNTED_AFTER` steps, with equal chances at every temperature."""
+def recorded(model: TrainingModel, batch: Batch, z: Tensor) -> Counts:
+    """What the windows hold after their context."""
+    at = [CONTEXT - 1 + steps for steps in COUNTED_AFTER]
+    valid = batch.valid[:, CONTEXT - 1 : CONTEXT - 1 + COUNTED_AFTER[-1]]
+    after = slice(CONTEXT - 1, CONTEXT - 1 + COUNTED_AFTER[-1])
+    fallen = (batch.variables[:, after, HEALTH] - batch.next_variables[:, after, HEALTH]).clamp(min=0)
+    return Counts(
+        cells=[cells_by_class(model.object_head(z[:, step]), batch.valid[:, step]) for step in at],
+        ends=float((batch.terminated[:, after] * valid).sum()),
+        lost=float((fallen * valid).sum()),
+    )
+
+
+def dreamed(model: TrainingModel, batch: Batch, z: Tensor, temperature: float, seed: int) -> Counts:
+    """What dreams hold that begin from windows (B, T, D), with equal chances at every temperature.
+
+    Counted is where the window has steps: both then see the same actions.
+    """
+    cells = []
+    ends = lost = 0.0
+    alive = torch.ones(len(z))
+    health = batch.variables[:, CONTEXT - 1, HEALTH]
+    for step, (state, continues) in enumerate(dreams(model, batch, z, temperature, seed), 1):
+        here = CONTEXT - 1 + step
+        counts = alive * batch.valid[:, here - 1]
+        ends += float((counts * (1 - continues)).sum())
+        lost += float((counts * (health - state.variables[:, HEALTH]).clamp(min=0)).sum())
+        health = state.variables[:, HEALTH]
+        alive = alive * continues
+        if step in COUNTED_AFTER:
+            cells.append(cells_by_class(model.object_head(state.z), batch.valid[:, here]))
+    return Counts(cells, ends, lost)
+
+
+def dreams(
+    model: TrainingModel, batch: Batch, z: Tensor, temperature: float, seed: int
+) -> Iterator[tuple[DreamState, Tensor]]:
+    """Dreams after each of their steps, and the probabilities (B,) that they go on."""
     world_model = model.world_model
     generator = torch.Generator().manual_seed(seed)
     state = world_model.prefill(
@@ -71,29 +132,40 @@ def dreams(model: TrainingModel, batch: Batch, z: Tensor, temperature: float, se
     unit = world_model.dynamics.temperatures[batch.scenario[0]].item()
     for step in range(1, COUNTED_AFTER[-1] + 1):
         action = batch.actions[:, CONTEXT + step - 2]
-        state, _, _ = world_model.imagine(state, action, temperature / unit, generator)
-        if step in COUNTED_AFTER:
-            yield state.z
+        state, _, continues = world_model.imagine(state, action, temperature / unit, generator)
+        yield state, continues
 
 
-def object_counts(model: TrainingModel, states: Iterator[Tensor]) -> list[list[int]]:
-    """Cells with objects of each class in each of some batches of states (B, D)."""
-    return [cells_by_class(model.object_head(z)) for z in states]
+def cells_by_class(logits: Tensor, valid: Tensor | None = None) -> list[int]:
+    """How many cells of all states hold objects of each class.
+
+    Args:
+        logits: (B, 576).
+        valid: which states count, 0/1 (B,); None: all.
+    """
+    cells = logits.unflatten(1, OBJECT_MAP_SHAPE) > 0
+    if valid is not None:
+        cells = cells[valid > 0]
+    return cells.sum((0, 2, 3)).tolist()
 
 
-def cells_by_class(logits: Tensor) -> list[int]:
-    """How many cells of all states hold objects of each class, from logits (B, 576)."""
-    return (logits.unflatten(1, OBJECT_MAP_SHAPE) > 0).sum((0, 2, 3)).tolist()
+def miscount(dream: Counts, real: Counts) -> float:
+    """Mean |log ratio| of objects (over horizons and classes), endings and lost health.
 
-
-def miscount(dreamed: list[list[int]], real: list[list[int]]) -> float:
-    """Mean |log ratio| of counts over horizons and classes; infinite where the game shows too little to count."""
+    What the game shows too little of is left out; infinite where that is all.
+    """
     pairs = [
         (in_dream, in_game)
-        for of_dream, of_game in zip(dreamed, real, strict=True)
+        for of_dream, of_game in zip(dream.cells, real.cells, strict=True)
         for in_dream, in_game in zip(of_dream, of_game, strict=True)
         if in_game >= LEAST_CELLS
     ]
-    if not pairs:
-        return math.inf
-    return float(np.mean([abs(math.log((in_dream + 1) / (in_game + 1))) for in_dream, in_game in pairs]))
+    errors = [float(np.mean([log_ratio(*pair) for pair in pairs]))] if pairs else []
+    errors += [log_ratio(dream.ends, real.ends)] if real.ends >= LEAST_ENDS else []
+    errors += [log_ratio(dream.lost, real.lost)] if real.lost >= LEAST_LOST else []
+    return float(np.mean(errors)) if errors else math.inf
+
+
+def log_ratio(found: float, expected: float) -> float:
+    """|log ratio| of two counts."""
+    return abs(math.log((found + 1) / (expected + 1)))

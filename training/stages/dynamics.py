@@ -23,7 +23,7 @@ from torch import Tensor
 from doom_dream_env.world_model.dynamics import observed
 from training.config import DynamicsConfig, record_config
 from training.data.batch import Rows, make_batch, rows_by_scenario, sample_rows
-from training.data.dataset import Dataset
+from training.data.dataset import SCRIPTED, Dataset
 from training.data.latents import cached_states, embed_window, typical_change
 from training.engine.compute import Compute, compute_init
 from training.engine.fit import Numbers, fit
@@ -44,7 +44,6 @@ from training.ranks import SampleGenerator
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT, STATES
 
 RANDOM_STREAM = 7  # tells this stage's random numbers from those of others with the same seed
-SCRIPTED = ("scripted", "perturbed")  # behaviours of the players that see more than a frame shows
 LOGGED_HORIZONS = (1, 2, 4, 8, 16)
 
 
