@@ -1,6 +1,7 @@
 """How fast the page is in Chromium on this machine: what a step costs, what is displayed, how soon a key is seen.
 
 dream-doom export --out dream && python tests/page_speed.py --folder dream --world take_cover
+python tests/page_speed.py --folder dream --world take_cover --episodes 200    # and what the agent scores in it
 
 Run it on a machine that does nothing else: only the processor time says something beside other programs.
 """
@@ -16,6 +17,12 @@ from pathlib import Path
 
 import numpy as np
 from browser import Browser, processes, served
+
+from doom_dream_env.agents import Agent
+from doom_dream_env.envs.batch import DreamBatch
+from doom_dream_env.evaluation import evaluate_policy
+from doom_dream_env.seeds import EVALUATION
+from doom_dream_env.world_model import WorldModel
 
 REPEATS = 40
 
@@ -61,6 +68,18 @@ def measure(page: Browser, seconds: float) -> None:
     print("key to picture ms, median {:.0f}, 95th percentile {:.0f}".format(*np.percentile(latencies, [50, 95])))
 
 
+def score(page: Browser, world: str, episodes: int) -> None:
+    """Print what the shipped agent scores in the page's dreams and in as many of Python's."""
+    page.run("dreamdoom.statistics.scored = null; dreamdoom.send('score', {episodes: arguments[0]})", episodes)
+    found = page.wait("return dreamdoom.statistics.scored", seconds=3600)
+    model = WorldModel.from_pretrained()
+    agent = Agent.load(world, model.fingerprint)
+    expected = evaluate_policy(DreamBatch(episodes, world, weights=model), agent, episodes, EVALUATION)
+    for where, returns in (("page", np.array(found["returns"])), ("Python", expected.returns)):
+        margin = 1.96 * returns.std(ddof=1) / np.sqrt(episodes)
+        print(f"agent in {episodes} dreams, {where}: {returns.mean():.4g} ± {margin:.2g}")
+
+
 def main() -> None:
     """Measure some variants and numbers of threads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -73,6 +92,7 @@ def main() -> None:
         default=["variant=int8&threads=1", "variant=int8&threads=2", "variant=float16&threads=2"],
         help="options of the page's address",
     )
+    parser.add_argument("--episodes", type=int, default=0, help="whole dreams of the shipped agent, here and in Python")
     args = parser.parse_args()
     with served(args.folder) as server, tempfile.TemporaryDirectory() as profile, Browser(Path(profile)) as page:
         for options in args.options:
@@ -80,6 +100,8 @@ def main() -> None:
             page.choose(args.world)
             print(f"{options}: ", end="", flush=True)
             measure(page, args.seconds)
+        if args.episodes:
+            score(page, args.world, args.episodes)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,17 @@ import numpy as np
 import pytest
 import torch
 from browser import Browser, needs_chromium, processes, served
+from exported_world import make_agent
 
+from doom_dream_env.envs.batch import DreamBatch
+from doom_dream_env.evaluation import evaluate_policy
 from doom_dream_env.scenarios import press
 from doom_dream_env.web.serve import TYPES
 from doom_dream_env.world_model import DreamState, WorldModel
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
+EPISODES = 200  # that an agent plays in the page, and as many in Python
 SOAK = 600  # seconds of the long run
 WARM = 60  # of them, until everything that is kept is there
 
@@ -142,6 +146,17 @@ def test_the_agent_plays_where_there_is_one(page: Browser) -> None:
     page.wait("return dreamdoom.status.agent && dreamdoom.status.pressed.length")
     page.choose("defend_the_center")
     assert page.wait("return document.getElementById('agent').disabled")
+
+
+def test_the_agent_scores_in_the_page_what_it_scores_in_python(page: Browser, model: WorldModel) -> None:
+    paused(page, "take_cover")
+    page.run("dreamdoom.statistics.scored = null; dreamdoom.send('score', {episodes: arguments[0]})", EPISODES)
+    found = page.wait("return dreamdoom.statistics.scored")
+    expected = evaluate_policy(DreamBatch(EPISODES, "take_cover", weights=model), make_agent(model), EPISODES, 0)
+    for here, there in ((found["returns"], expected.returns), (found["steps"], expected.lengths)):
+        spread = np.hypot(np.std(here), np.std(there)) / np.sqrt(EPISODES)
+        assert spread > 0  # episodes differ
+        assert np.mean(here) == pytest.approx(np.mean(there), abs=4 * spread)
 
 
 def test_a_saved_dream_is_gone_back_to_as_often_as_wanted(page: Browser) -> None:

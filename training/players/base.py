@@ -25,6 +25,7 @@ Player = Callable[[Game], Buttons]
 
 LONGEST_HOLD = 20  # steps; the longest that random play holds an action
 ALTERNATION = (2, 60)  # steps; the shortest and the longest that an alternating player holds one
+EQUAL_SHARE = 0.5  # of the alternations: both actions last equally long
 DISTURBANCE = (0.02, 0.3)  # how often a perturbed player is interrupted: bursts per step, drawn for each episode
 BURST = (2, 12)  # steps; the shortest and the longest interruption
 
@@ -67,10 +68,16 @@ class AlternatingPlayer:
 
 
 def random_alternation(scenario: Scenario, rng: np.random.Generator) -> AlternatingPolicy:
-    """Two random actions in turn, now and then twice the same one, for log-uniform numbers of steps (`ALTERNATION`)."""
+    """Two random actions in turn, now and then twice the same one, for log-uniform numbers of steps (`ALTERNATION`).
+
+    In half of the cases both numbers are the same. Opposite steps then cancel, and the player stays where it is: a
+    dream that rarely saw that takes any step to the side for an escape.
+    """
     actions = [random_action(scenario, rng) for _ in range(2)]
     shortest, longest = ALTERNATION
     steps = np.exp(rng.uniform(np.log(shortest), np.log(longest), size=2)).astype(int)
+    if rng.random() < EQUAL_SHARE:
+        steps[1] = steps[0]
     return AlternatingPolicy(actions, steps.tolist())
 
 

@@ -310,6 +310,7 @@ const handlers = {
       `A step takes ${result.step.toFixed(1)} ms, a picture ${result.picture.toFixed(1)} ms: ` +
       `${result.both.toFixed(0)} steps with their pictures a second. The game makes 8.75.`;
   },
+  scored: (result) => (statistics.scored = result),
   replayed: (result) => (statistics.replayed = result),
   problem: ({ text, works, fatal }) => {
     problem(text, works);

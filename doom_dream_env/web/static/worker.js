@@ -1,7 +1,7 @@
 // The dream runs here, away from the page: whatever a step takes, the page never waits for it.
 //
-// Messages in: open, world, wanted, set, restart, single, save, restore, measure, visible, keep, replay.
-// Messages out: progress, opened, begun, frame, saved, measured, kept, replayed, problem.
+// Messages in: open, world, wanted, set, restart, single, save, restore, measure, score, visible, keep, replay.
+// Messages out: progress, opened, begun, frame, saved, measured, scored, kept, replayed, problem.
 
 import { Dream } from "./dream.js";
 import { FileProblem, canKeep, forgetOthers, load, loadManifest, readTensors } from "./files.js";
@@ -153,6 +153,22 @@ async function measure({ repeats = 40 }) {
   post("measured", { step: results.step, picture: results.picture, both: 1000 / (results.step + results.picture) });
 }
 
+/** Whole dreams that the agent plays while nothing is shown: the return and the steps of each. */
+async function score({ episodes }) {
+  const { dream } = player;
+  if (!dream.sessions.agent) throw new FileProblem("This world has no agent.");
+  const returns = [];
+  const steps = [];
+  while (returns.length < episodes) {
+    dream.begin();
+    while (!dream.now.ended) dream.commit(await dream.imagine(await dream.agentButtons()));
+    returns.push(dream.now.reward);
+    steps.push(dream.now.steps);
+  }
+  player.restart();
+  post("scored", { returns, steps });
+}
+
 /** Dream given actions from a given moment with given noise, to be compared with another implementation. */
 async function replay({ start, actions, noise, temperature }) {
   const { dream } = player;
@@ -190,6 +206,7 @@ const whilePlaying = {
   save: () => post("saved", player.save()),
   restore: ({ saved }) => player.restore(saved),
   measure,
+  score,
   replay,
 };
 const AT_ONCE = ["wanted", "visible", "keep"]; // everything else waits for its turn, between two frames
