@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import sys
@@ -118,3 +119,24 @@ def test_torchrl_ppo_trains_in_the_dream_and_scores_in_reality(run, weights):
 def test_examples_are_short_and_tested(path):
     assert len(path.read_text("utf-8").splitlines()) < 80
     assert f'run("{path.name}"' in Path(__file__).read_text("utf-8")
+
+
+def test_the_notebook_runs_from_top_to_bottom(weights, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    from matplotlib import pyplot as plt
+
+    toy = {"WEIGHTS": weights, "STEPS": 64, "ENVS": 4, "EPISODES": 2, "PLANNED": 1}
+    names = {"__name__": "notebook"}
+    cells = json.loads((EXAMPLES / "minds.ipynb").read_text())["cells"]
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert not cell["outputs"], "pictures of older weights would stay in the file"
+            exec(compile("".join(cell["source"]), "minds.ipynb", "exec"), names)
+            if "parameters" in cell["metadata"].get("tags", ()):
+                assert set(toy) <= set(names)
+                names |= toy
+    assert len(plt.get_fignums()) == 3
+    plt.close("all")
+    for played in names["scores"]["game"].values():
+        assert -400 <= played.mean <= 101  # what basic pays
+    assert names["curve"]
