@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from doom_dream_env.doctor import usable_cores
 from doom_dream_env.envs.base import shared_world_model
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.game import Game
@@ -180,7 +181,7 @@ def subproc_rate(scenario: Scenario, seconds: float) -> float:
 
     rng = np.random.default_rng(0)
     actions = len(scenario.action_table())
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     identifier = vizdoom_id(scenario)
     with contextlib.ExitStack() as opened:
         folders = [opened.enter_context(tempfile.TemporaryDirectory()) for _ in range(cores)]

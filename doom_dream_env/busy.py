@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from doom_dream_env.benchmark import random_step, rate
+from doom_dream_env.doctor import usable_cores
 from doom_dream_env.envs.base import shared_world_model
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.threads import at_most
@@ -85,7 +86,7 @@ def measure_busy(scenario: str, weights: str | None = None, seconds: float = 3.0
         seconds: spent on each figure.
     """
     model = shared_world_model(weights)
-    processes = max(1, len(os.sched_getaffinity(0)) // 2)
+    processes = max(1, usable_cores() // 2)
     alone = {count: one_and_all(count, scenario, model, seconds) for count in ENV_COUNTS}
     with busy_processes(processes):
         beside = {count: one_and_all(count, scenario, model, seconds) for count in ENV_COUNTS}

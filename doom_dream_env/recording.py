@@ -54,6 +54,11 @@ def compress_frame(frame: npt.NDArray[np.uint8]) -> bytes:
     return CODEC.compress(np.ascontiguousarray(frame), asbytes=True)
 
 
+def decompress_frame(block: Any) -> npt.NDArray[np.uint8]:
+    """The RGB frame of a block of `compress_frame`, given as bytes or as a pyarrow buffer; it cannot be written to."""
+    return np.frombuffer(CODEC.decompress(block, FRAME_BYTES), np.uint8).reshape(FRAME_SHAPE)
+
+
 def before_step(game: Game) -> dict[str, Any]:
     """What a row holds of the moment before its action; for `ShardWriter.add`. The game is a privileged one."""
     return {

@@ -26,6 +26,9 @@ BUTTONS = (
     "USE",
     "SPEED",
 )
+# They are six groups: of a pair of opposites one button at most has an effect, the others are down or not.
+PAIRS = (("MOVE_FORWARD", "MOVE_BACKWARD"), ("MOVE_LEFT", "MOVE_RIGHT"), ("TURN_LEFT", "TURN_RIGHT"))
+BITS = ("ATTACK", "USE", "SPEED")
 # What the HUD shows (most scenarios hide it), and the scale that brings each to about one. The order is part of the
 # weights.
 VARIABLES = ("HEALTH", "AMMO2", "ARMOR", "SELECTED_WEAPON_AMMO")

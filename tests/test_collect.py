@@ -23,7 +23,7 @@ import torch
 from conftest import ROOT
 
 from doom_dream_env.envs.game import Game
-from doom_dream_env.recording import CODEC, FRAME_BYTES
+from doom_dream_env.recording import decompress_frame
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLES, get_scenario
 from doom_dream_env.seeds import SPLITS
 from training.__main__ import main
@@ -67,10 +67,7 @@ def config(out: Path, steps: int, **settings: Any) -> CollectConfig:
 
 def decoded(table: pa.Table) -> np.ndarray:
     """All frames of a shard, (N, 120, 160, 3)."""
-    blobs = table["frame"].to_pylist()
-    return np.stack(
-        [np.frombuffer(CODEC.decompress(blob, FRAME_BYTES), np.uint8).reshape(120, 160, 3) for blob in blobs]
-    )
+    return np.stack([decompress_frame(block) for block in table["frame"].to_pylist()])
 
 
 def matrix(table: pa.Table, column: str, width: int) -> np.ndarray:

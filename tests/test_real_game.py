@@ -71,7 +71,6 @@ def test_the_real_game_ends_by_death_or_time_never_both(weights: Path) -> None:
 def test_the_real_time_limit_truncates(weights: Path) -> None:
     env = gym.make("RealDoom-v0", scenario="defend_the_center", weights=weights).unwrapped
     scenario = SCENARIOS["defend_the_center"]
-    truncations = 0
     for seed in range(20):
         env.reset(seed=seed)
         for step in range(1, scenario.time_limit + 1):
@@ -80,7 +79,6 @@ def test_the_real_time_limit_truncates(weights: Path) -> None:
             if terminated or truncated:
                 break
         assert terminated or (truncated and step == scenario.time_limit)
-        truncations += truncated
     env.close()
 
 

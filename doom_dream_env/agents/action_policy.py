@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from doom_dream_env.agents.choices import N_LOGITS, button_logits, draw_buttons, table_logits
 from doom_dream_env.scenarios import BUTTONS
-from doom_dream_env.world_model.files import read_json, read_tensors, sha256, write_atomically
+from doom_dream_env.world_model.files import check_file, read_json, read_tensors, sha256, write_atomically
 from doom_dream_env.world_model.trunk import Block
-from doom_dream_env.world_model.validation import GREATEST, shown, wrong_fields
+from doom_dream_env.world_model.validation import GREATEST, shown, wrong_fields, wrong_version
 
 if TYPE_CHECKING:
     from doom_dream_env.envs.base import EnvBatch
@@ -275,10 +275,7 @@ class ActionPolicy:
         folder = Path(folder)
         config, checksum = _read_config(folder / CARD)
         file = folder / TENSORS
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} is missing; fetch the folder anew")
-        if sha256(file) != checksum:
-            raise ValueError(f"{file} is damaged: its checksum is not the one in {CARD}; fetch it anew")
+        check_file(file, checksum, CARD)
         if fingerprint is not None and config.fingerprint != fingerprint:
             raise ValueError(
                 f"policy {folder} was cloned through weights {config.fingerprint}, not {fingerprint}: "
@@ -296,11 +293,8 @@ class ActionPolicy:
 def _read_config(path: Path) -> tuple[ActionPolicyConfig, str]:
     """The configuration in a file, and the checksum of the tensors beside it."""
     about = read_json(path)
-    version = about.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"policy {path.parent} has format version {shown(version)}, this release reads {FORMAT_VERSION}"
-        )
+    if wrong := wrong_version(about, FORMAT_VERSION):
+        raise ValueError(f"policy {path.parent} has {wrong}")
     checksum = about.pop("sha256", None)
     wrong = wrong_fields(ActionPolicyConfig, about)
     if not isinstance(checksum, str):

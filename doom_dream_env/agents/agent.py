@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from doom_dream_env.hub import fetch, split_name
 from doom_dream_env.scenarios import Scenario
-from doom_dream_env.world_model.files import read_json, read_tensors, sha256, write_atomically
-from doom_dream_env.world_model.validation import wrong_fields
+from doom_dream_env.world_model.files import check_file, read_json, read_tensors, sha256, write_atomically
+from doom_dream_env.world_model.validation import wrong_fields, wrong_version
 
 if TYPE_CHECKING:
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -76,9 +76,8 @@ class AgentCard:
 def _read_card(path: Path) -> tuple[AgentCard, str]:
     """The card in a file, and the checksum of the tensors beside it."""
     about = read_json(path)
-    version = about.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ValueError(f"agent {path.parent} has format version {version!r}, this release reads {FORMAT_VERSION}")
+    if wrong := wrong_version(about, FORMAT_VERSION):
+        raise ValueError(f"agent {path.parent} has {wrong}")
     about = {"buttons": False} | about  # files of before there was free play do not say it
     checksum = about.pop("sha256", None)
     wrong = wrong_fields(AgentCard, about)
@@ -94,11 +93,7 @@ def _read_card(path: Path) -> tuple[AgentCard, str]:
 def _check(folder: Path) -> AgentCard:
     """The card of the agent in a folder, whose files are whole."""
     card, checksum = _read_card(folder / CARD)
-    file = folder / TENSORS
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing; fetch the folder anew")
-    if sha256(file) != checksum:
-        raise ValueError(f"{file} is damaged: its checksum is not the one in {CARD}; fetch it anew")
+    check_file(folder / TENSORS, checksum, CARD)
     return card
 
 

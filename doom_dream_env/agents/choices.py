@@ -14,10 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from doom_dream_env.scenarios import BUTTONS
+from doom_dream_env.scenarios import BITS, BUTTONS, PAIRS
 
-PAIRS = (("MOVE_FORWARD", "MOVE_BACKWARD"), ("MOVE_LEFT", "MOVE_RIGHT"), ("TURN_LEFT", "TURN_RIGHT"))
-BITS = ("ATTACK", "USE", "SPEED")
 N_LOGITS = 3 * len(PAIRS) + len(BITS)  # 12
 N_CHOICES = 3 * len(PAIRS) + 2 * len(BITS)  # 15
 

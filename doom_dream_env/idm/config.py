@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from doom_dream_env.idm.labels import CHAINS
-from doom_dream_env.world_model.validation import check_fields, shown
+from doom_dream_env.world_model.validation import check_fields, shown, wrong_version
 
 FORMAT_VERSION = 1
 GREATEST = {"width": 1024, "reach": 256, "depth": 16, "heads": 32}  # by a key's name or its end
@@ -62,12 +62,8 @@ class IDMConfig:
         Raises:
             ValueError: on another format version, and on keys, types or values that are wrong.
         """
-        version = values.get("format_version")
-        if version != FORMAT_VERSION:
-            raise ValueError(
-                f"inverse dynamics weights have format version {shown(version)}, this release reads "
-                f"{FORMAT_VERSION}; use weights made for it"
-            )
+        if wrong := wrong_version(values, FORMAT_VERSION):
+            raise ValueError(f"inverse dynamics weights have {wrong}; use weights made for it")
         check_fields(cls, values, "config.json")
         config = cls(**{**values, "switch_costs": tuple(values["switch_costs"])})
         if wrong := _wrong_values(config):

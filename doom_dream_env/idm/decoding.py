@@ -15,9 +15,17 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from doom_dream_env.idm.labels import BITS, CHAINS, GREATEST_HEALTH, HEALTH_SCALE, PAIRS, Chains, Labels, from_chains
+from doom_dream_env.idm.labels import (
+    CHAIN_OF_KEY,
+    CHAINS,
+    GREATEST_HEALTH,
+    HEALTH_SCALE,
+    VALUE_OF_KEY,
+    Chains,
+    Labels,
+    from_chains,
+)
 from doom_dream_env.idm.network import IDMOutput
-from doom_dream_env.scenarios import BUTTONS
 
 STATES = 3
 HEALTH_TOLERANCE = 0.1  # in units of 100
@@ -66,14 +74,7 @@ def viterbi(log_p: Floats, costs: Sequence[float]) -> Chains:
 
 def key_probabilities(log_p: Floats) -> npt.NDArray[np.float32]:
     """Probability that each key is pressed, (..., K, S) → (..., 9)."""
-    p = np.exp(log_p)
-    pressed = np.zeros((*p.shape[:-2], len(BUTTONS)), np.float32)
-    for column, pair in enumerate(PAIRS):
-        for choice, name in enumerate(pair, start=1):
-            pressed[..., BUTTONS.index(name)] = p[..., column, choice]
-    for column, name in enumerate(BITS, start=len(PAIRS)):
-        pressed[..., BUTTONS.index(name)] = p[..., column, 1]
-    return pressed
+    return np.exp(log_p)[..., CHAIN_OF_KEY, VALUE_OF_KEY].astype(np.float32)
 
 
 def decode(output: IDMOutput, costs: Sequence[float]) -> Labels:

@@ -15,15 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from doom_dream_env.scenarios import BUTTONS
+from doom_dream_env.scenarios import BITS, BUTTONS, PAIRS
 
-PAIRS = (("MOVE_FORWARD", "MOVE_BACKWARD"), ("MOVE_LEFT", "MOVE_RIGHT"), ("TURN_LEFT", "TURN_RIGHT"))
-BITS = ("ATTACK", "USE", "SPEED")
 CHAINS = ("move", "strafe", "turn", *(name.lower() for name in BITS))
 SPEED = BUTTONS.index("SPEED")
 MOVING = tuple(BUTTONS.index(name) for pair in PAIRS for name in pair)  # the keys that SPEED changes
 HEALTH_SCALE = 100.0
 GREATEST_HEALTH = 200.0
+
+_PLACES = {key: (chain, value) for chain, pair in enumerate(PAIRS) for value, key in enumerate(pair, start=1)}
+_PLACES |= {key: (chain, 1) for chain, key in enumerate(BITS, start=len(PAIRS))}
+CHAIN_OF_KEY, VALUE_OF_KEY = np.array([_PLACES[key] for key in BUTTONS]).T
+"""Of each of the nine keys, its chain, and the value that the chain has while it is pressed."""
 
 Keys = npt.NDArray[np.uint8]
 Chains = npt.NDArray[np.int64]
@@ -42,14 +45,7 @@ def to_chains(actions: npt.ArrayLike) -> Chains:
 
 def from_chains(chains: npt.ArrayLike) -> Keys:
     """Chains (..., 6) as buttons, uint8 (..., 9)."""
-    values = np.asarray(chains)
-    actions = np.zeros((*values.shape[:-1], len(BUTTONS)), np.uint8)
-    for column, pair in enumerate(PAIRS):
-        for choice, name in enumerate(pair, start=1):
-            actions[..., BUTTONS.index(name)] = values[..., column] == choice
-    for column, name in enumerate(BITS, start=len(PAIRS)):
-        actions[..., BUTTONS.index(name)] = values[..., column]
-    return actions
+    return (np.asarray(chains)[..., CHAIN_OF_KEY] == VALUE_OF_KEY).astype(np.uint8)
 
 
 def effective(actions: npt.ArrayLike) -> Keys:

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from doom_dream_env.idm.config import IDMConfig
-from doom_dream_env.idm.labels import BITS, PAIRS
-from doom_dream_env.scenarios import FRAME_SHAPE
+from doom_dream_env.scenarios import BITS, FRAME_SHAPE, PAIRS
 from doom_dream_env.world_model.trunk import Attention, Block
 
 HALF_SIZE = (FRAME_SHAPE[0] // 2, FRAME_SHAPE[1] // 2)  # in which frames are looked at

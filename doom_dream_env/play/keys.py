@@ -10,7 +10,7 @@ import numpy as np
 import pygame
 from pygame._sdl2 import controller
 
-from doom_dream_env.scenarios import BUTTONS, Buttons, Scenario, press
+from doom_dream_env.scenarios import BUTTONS, PAIRS, Buttons, Scenario, press
 
 MOUSE = -1  # the left mouse button among the codes of the keys
 STRAFE = "STRAFE"  # while it is down, turning is strafing
@@ -48,7 +48,7 @@ PLACES = {
 SIDEWAYS = {"TURN_LEFT": "MOVE_LEFT", "TURN_RIGHT": "MOVE_RIGHT"}
 # In a scenario that lacks a button, the one that comes nearest to it.
 INSTEAD = {"USE": "ATTACK", **SIDEWAYS, **{move: turn for turn, move in SIDEWAYS.items()}}
-OPPOSITES = ({"MOVE_FORWARD", "MOVE_BACKWARD"}, {"MOVE_LEFT", "MOVE_RIGHT"}, {"TURN_LEFT", "TURN_RIGHT"})
+OPPOSITES = tuple(map(set, PAIRS))
 TOGETHER = 4  # keys in a combination of `keys_to_action`, at most
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLES
-from doom_dream_env.world_model.validation import check_config, shown
+from doom_dream_env.world_model.validation import check_config, wrong_version
 
 FORMAT_VERSION = 9
 
@@ -128,12 +128,8 @@ class WorldModelConfig:
         Raises:
             ValueError: on another format version, and on keys, types or values that are wrong.
         """
-        version = values.get("format_version")
-        if version != FORMAT_VERSION:
-            raise ValueError(
-                f"weights have format version {shown(version)}, this release reads {FORMAT_VERSION}; "
-                "use weights made for it"
-            )
+        if wrong := wrong_version(values, FORMAT_VERSION):
+            raise ValueError(f"weights have {wrong}; use weights made for it")
         check_config(cls, values)
 
         def freeze(value: Any) -> Any:

@@ -91,6 +91,24 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_file(path: Path, digest: str, source: str) -> None:
+    """Compare a file with its checksum.
+
+    Args:
+        path: the file.
+        digest: what its `sha256` was when it was written.
+        source: name of the file that says so, for the message.
+
+    Raises:
+        FileNotFoundError: if it is missing.
+        ValueError: if it is damaged. Both name it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; fetch the folder anew")
+    if sha256(path) != digest:
+        raise ValueError(f"{path} is damaged: its checksum is not the one in {source}; fetch it anew")
+
+
 def check(folder: Path) -> dict[str, Any]:
     """Compare every file with its checksum; return the manifest.
 
@@ -105,10 +123,7 @@ def check(folder: Path) -> dict[str, Any]:
     if manifest.get("fingerprint") != str(digests[WEIGHTS])[:FINGERPRINT_LENGTH]:
         raise ValueError(f"{folder / MANIFEST} is damaged: its fingerprint is not that of {WEIGHTS}; fetch it anew")
     for name in CHECKED:
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name} is missing; fetch the folder anew")
-        if sha256(folder / name) != digests[name]:
-            raise ValueError(f"{folder / name} is damaged: its checksum is not the one in {MANIFEST}; fetch it anew")
+        check_file(folder / name, digests[name], MANIFEST)
     return manifest
 
 

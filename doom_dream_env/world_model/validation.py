@@ -91,6 +91,12 @@ def wrong_fields(cls: Any, values: Mapping[str, Any]) -> str:
     return ""
 
 
+def wrong_version(values: Mapping[str, Any], expected: int) -> str:
+    """What is wrong with the format version of a file's values; empty: nothing."""
+    version = values.get("format_version")
+    return "" if version == expected else f"format version {shown(version)}, this release reads {expected}"
+
+
 def check_fields(cls: Any, values: Mapping[str, Any], source: str) -> None:
     """Compare the values of a dataclass, as JSON gives them, with its annotations.
 

@@ -13,7 +13,6 @@ Each shard is one job with its own seeds: the same command gives the same data, 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from doom_dream_env.doctor import usable_cores
 from doom_dream_env.envs.game import Game
 from doom_dream_env.progress import progress
 from doom_dream_env.recording import STEPS_PER_SHARD, ShardWriter, before_step, compress_frame
@@ -113,7 +113,7 @@ def finished_shards(jobs: list[Job], config: CollectConfig) -> Iterator[int]:
 
         yield from shards_on_ray(jobs, config.ray)
         return
-    workers = min(config.workers or len(os.sched_getaffinity(0)), len(jobs))
+    workers = min(config.workers or usable_cores(), len(jobs))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         pending = {pool.submit(collect_shard, job) for job in jobs}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from doom_dream_env.recording import CODEC, FORMAT_VERSION, FRAME_BYTES
+from doom_dream_env.recording import FORMAT_VERSION, decompress_frame
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, get_scenario
 from training.data.annotations import PROJECTILE, Objects, nearest_object, object_maps, under_crosshair
 from training.data.shard_checks import check_metadata, check_rows
@@ -215,7 +215,7 @@ class Dataset:
             for i in np.flatnonzero(shards == shard):
                 blob = frames[int(flat[i] - self.begins[shard])].as_buffer()
                 try:
-                    out[i] = np.frombuffer(CODEC.decompress(blob, FRAME_BYTES), np.uint8).reshape(FRAME_SHAPE)
+                    out[i] = decompress_frame(blob)
                 except (pa.ArrowException, OSError, ValueError) as error:
                     raise ValueError(
                         f"{self.files[shard]} is damaged (a frame: {error}); delete it and collect it anew"

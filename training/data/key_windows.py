@@ -1,4 +1,4 @@
-"""Windows of frames with the keys pressed in them, for the inverse dynamics model.
+"""Windows of recorded frames with the keys pressed in them, for the inverse dynamics model.
 
 A film's frames do not fall on the steps of a recording: at 30 frames a second, sampled 8.75 times, a frame shows any of
 the four tics of a step. Where a recording has the frames of all tics, some windows are cut at another phase, with the
@@ -18,8 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from doom_dream_env.recording import CODEC, FRAME_BYTES
-from doom_dream_env.scenarios import FRAME_SHAPE, VARIABLES
+from doom_dream_env.recording import decompress_frame
+from doom_dream_env.scenarios import VARIABLES
 from training.data.dataset import Dataset
 from training.data.own_motion import Floats, barred, own_motion
 
@@ -111,8 +111,7 @@ class KeyWindows:
             phase += TICS
         if phase <= 0:
             return self.data.frames([row])[0]
-        blob = tics[row - first].values[phase - 1].as_buffer()
-        return np.frombuffer(CODEC.decompress(blob, FRAME_BYTES), np.uint8).reshape(FRAME_SHAPE)
+        return decompress_frame(tics[row - first].values[phase - 1].as_buffer())
 
 
 def _tics(file: Path) -> pa.ListArray | None:

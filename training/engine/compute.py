@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from timm.layers import set_fused_attn
 
+from doom_dream_env.doctor import usable_cores
 from training.ranks import Share
 
 
@@ -51,7 +52,7 @@ def compute_init(device: str = "auto", threads: int | None = None) -> Compute:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     chosen = torch.device(device, local_rank) if device == "cuda" else torch.device(device)
-    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // ranks))
+    torch.set_num_threads(threads or max(1, usable_cores() // ranks))
     torch.set_float32_matmul_precision("high")
     if ranks > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")

@@ -106,7 +106,7 @@ def recorded(config: IDMScoreConfig, model: InverseDynamics) -> Iterator[Stretch
 
 def filmed(config: IDMScoreConfig, model: InverseDynamics) -> Iterator[Stretch]:
     """Every film."""
-    from training.footage.key_windows import known_films  # which loads PyAV
+    from training.footage.film_windows import known_films  # which loads PyAV
 
     assert config.films is not None
     for film in known_films(config.films):

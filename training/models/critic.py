@@ -79,7 +79,7 @@ def _places(pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 def _shifted(pictures: Tensor, generator: SampleGenerator) -> Tensor:
     """Each picture moved by up to an eighth of its size; what comes in from outside is black."""
-    n, _, height, width = pictures.shape
+    *_, height, width = pictures.shape
     rows, columns = _places(pictures)
     down = (_uniform(1, 1, like=pictures, generator=generator) - 0.5) * height / 4
     right = (_uniform(1, 1, like=pictures, generator=generator) - 0.5) * width / 4
@@ -93,7 +93,7 @@ def _shifted(pictures: Tensor, generator: SampleGenerator) -> Tensor:
 
 def _hole(pictures: Tensor, generator: SampleGenerator) -> Tensor:
     """A rectangle of half the height and width around a random point of each picture, as a mask (N, H, W)."""
-    n, _, height, width = pictures.shape
+    *_, height, width = pictures.shape
     rows, columns = _places(pictures)
     centre_row = _uniform(1, 1, like=pictures, generator=generator) * height
     centre_column = _uniform(1, 1, like=pictures, generator=generator) * width

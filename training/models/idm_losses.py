@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from doom_dream_env.idm import InverseDynamics
-from doom_dream_env.idm.labels import CHAINS, PAIRS, to_chains
+from doom_dream_env.idm.labels import CHAINS, to_chains
 from doom_dream_env.idm.network import Heads, IDMOutput
+from doom_dream_env.scenarios import PAIRS
 from training.data.key_windows import KeyWindow
 from training.models.losses import masked_mean
 

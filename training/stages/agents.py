@@ -11,7 +11,6 @@ again.
 from __future__ import annotations
 
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 
 from doom_dream_env.agents import Agent
+from doom_dream_env.doctor import usable_cores
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
@@ -60,7 +60,7 @@ def train(config: AgentsConfig) -> None:
     kind = "seed" if config.learner == "ppo" else config.learner if config.prior is None else f"{config.learner}-prior"
     jobs = [Job(name, seed, work / name / f"{kind}-{seed}") for name in names for seed in range(config.seeds)]
     settings = (config.episodes, config.learner, config.prior)
-    workers = config.workers or len(os.sched_getaffinity(0))
+    workers = config.workers or usable_cores()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker) as pool:
         futures = [

@@ -14,11 +14,11 @@ The same command makes the same films, and goes on where a killed one was: films
 from __future__ import annotations
 
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import numpy as np
 
+from doom_dream_env.doctor import usable_cores
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import TICS_PER_SECOND, get_scenario
 from doom_dream_env.seeds import SPLITS
@@ -46,7 +46,7 @@ def film(config: FilmConfig) -> int:
         for leftover in config.out.glob("*.partial*"):
             leftover.unlink()
         todo = [job for job in jobs if not job.is_done]
-        _shoot(todo, len(jobs), config.workers or len(os.sched_getaffinity(0)))
+        _shoot(todo, len(jobs), config.workers or usable_cores())
     return len(todo)
 
 

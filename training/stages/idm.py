@@ -41,7 +41,7 @@ from training.models.idm_losses import IDMTrainingModel, KeyBatch, MotionBatch
 from training.models.losses import weighted_sum
 
 if TYPE_CHECKING:
-    from training.footage.key_windows import FilmWindows
+    from training.footage.film_windows import FilmWindows
 
 COSTS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # nats; tried for each chain
 LONGEST = 512  # steps of an episode that are scored along the way
@@ -107,7 +107,7 @@ def read_films(config: IDMTrainingConfig) -> FilmWindows | None:
     """The films to learn from, if there are any."""
     if config.films is None:
         return None
-    from training.footage.key_windows import FilmWindows  # which loads PyAV
+    from training.footage.film_windows import FilmWindows  # which loads PyAV
 
     return FilmWindows(config.films, config.window)
 

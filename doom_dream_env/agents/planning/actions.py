@@ -15,16 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from doom_dream_env.scenarios import BUTTONS, Scenario, press
+from doom_dream_env.scenarios import BITS, BUTTONS, PAIRS, Scenario, press
 
-FREE_PLAY_GROUPS = (
-    ("MOVE_FORWARD", "MOVE_BACKWARD"),
-    ("MOVE_LEFT", "MOVE_RIGHT"),
-    ("TURN_LEFT", "TURN_RIGHT"),
-    ("ATTACK",),
-    ("USE",),
-    ("SPEED",),
-)
+FREE_PLAY_GROUPS = (*PAIRS, *((button,) for button in BITS))
 
 
 @dataclass(frozen=True)

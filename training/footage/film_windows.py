@@ -16,8 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from doom_dream_env.progress import progress
-from doom_dream_env.recording import CODEC, FRAME_BYTES, compress_frame
-from doom_dream_env.scenarios import FRAME_SHAPE
+from doom_dream_env.recording import compress_frame, decompress_frame
 from training.data.key_windows import HEALTH_UNIT, KeyWindow
 from training.footage.truth import Truth, keys_file, read_truth
 from training.footage.video import Video, find_videos
@@ -42,10 +41,9 @@ class KnownFilm:
 
     def window(self, begin: int, end: int) -> KeyWindow:
         """Steps `begin` to `end`; how the player moved is not known of films."""
-        blobs = [np.frombuffer(CODEC.decompress(blob, FRAME_BYTES), np.uint8) for blob in self.frames[begin:end]]
         truth = self.truth
         return KeyWindow(
-            frames=np.stack(blobs).reshape(-1, *FRAME_SHAPE),
+            frames=np.stack([decompress_frame(block) for block in self.frames[begin:end]]),
             actions=truth.actions[begin:end],
             motion=np.full((end - begin, 3), np.nan, np.float32),
             health=truth.health[begin:end] / HEALTH_UNIT,
