@@ -133,16 +133,17 @@ def test_a_killed_rank_ends_the_run_with_a_message_and_the_checkpoint_is_good(to
     assert finished_steps(checkpoint) >= 2
 
 
-def test_a_stage_that_does_not_train_refuses_torchrun(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize(("stage", "settings"), [("collect", "CollectConfig"), ("idm", "IDMTrainingConfig")])
+def test_a_stage_that_ranks_do_not_share_refuses_torchrun(
+    stage: str, settings: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from training.config import CollectConfig
+    from training import config
     from training.engine.launch import launch
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SystemExit):
-        launch(CollectConfig(out=tmp_path))
-    assert "collect has no use for torchrun" in capsys.readouterr().err
+        launch(getattr(config, settings)(out=tmp_path))
+    assert f"{stage} has no use for torchrun" in capsys.readouterr().err
 
 
 # ---- shares ----------------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ class ActionPolicyConfig:
     format_version: int = FORMAT_VERSION
 
 
-# Sizes by preset: 0.6 million parameters at `nano`, 2.9 million at `base`.
+# Sizes by preset: 0.5 million parameters at `nano`, 2.7 million at `base`.
 SIZES: dict[str, dict[str, int]] = {
     "tiny": {"width": 16, "depth": 1, "heads": 2, "context": 4, "ahead": 2},
     "nano": {"width": 128, "depth": 2, "heads": 4, "context": 16},

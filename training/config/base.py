@@ -1,4 +1,4 @@
-"""What the three stages that train a network have in common."""
+"""What the stages that train a network have in common."""
 
 from __future__ import annotations
 

@@ -28,21 +28,23 @@ class Stage:
         module, function: what runs it, with the settings as the only argument.
         positional: the setting whose values may stand first on the command line, without its option; None: there is
             no such setting.
+        ranks: can several processes that torchrun starts train it together?
     """
 
     config: type
     module: str
     function: str
     positional: str | None = None
+    ranks: bool = False
 
 
 STAGES = {
     "collect": Stage(settings.CollectConfig, "training.data.collect", "collect"),
     "film": Stage(settings.FilmConfig, "training.stages.film", "film"),
     "label": Stage(settings.LabelConfig, "training.stages.label", "label", positional="videos"),
-    "representation": Stage(settings.RepresentationConfig, "training.stages.representation", "train"),
-    "dynamics": Stage(settings.DynamicsConfig, "training.stages.dynamics", "train"),
-    "decoder": Stage(settings.DecoderConfig, "training.stages.decoder", "train"),
+    "representation": Stage(settings.RepresentationConfig, "training.stages.representation", "train", ranks=True),
+    "dynamics": Stage(settings.DynamicsConfig, "training.stages.dynamics", "train", ranks=True),
+    "decoder": Stage(settings.DecoderConfig, "training.stages.decoder", "train", ranks=True),
     "agents": Stage(settings.AgentsConfig, "training.stages.agents", "train"),
     "distil": Stage(settings.DistilConfig, "training.stages.distil", "train"),
     "clone": Stage(settings.CloneConfig, "training.stages.clone", "train"),
@@ -81,9 +83,9 @@ def launch(config: Any) -> None:
     folder = run_folder(config)
     who = f"training {name}" if ranks == 1 else f"training {name}, rank {rank} of {ranks}"
     with in_one_line(who), sole_writer(folder) if main and folder is not None else nullcontext():
-        if ranks > 1 and not isinstance(config, TrainingConfig):
-            trained = [other for other, kind in STAGES.items() if issubclass(kind.config, TrainingConfig)]
-            raise ValueError(f"{name} has no use for torchrun; the stages that have are {', '.join(trained)}")
+        if ranks > 1 and not stage.ranks:
+            made_for_it = ", ".join(other for other, kind in STAGES.items() if kind.ranks)
+            raise ValueError(f"{name} has no use for torchrun; the stages that have are {made_for_it}")
         if main and isinstance(config, TrainingConfig):
             record_config(config, config.out / f"{name}.config.json")
         getattr(importlib.import_module(stage.module), stage.function)(config)

@@ -45,11 +45,9 @@ def train(config: CloneConfig) -> None:
     """Run the stage, or go on with it.
 
     Raises:
-        ValueError: if the weights do not know a scenario, nobody plays one well, or several processes are to train.
+        ValueError: if the weights do not know a scenario, or nobody plays one well.
     """
     compute = compute_init(config.device, config.threads)
-    if compute.ranks > 1:
-        raise ValueError(f"the stage clone runs in one process, not in {compute.ranks}: start it without torchrun")
     model = WorldModel.from_pretrained(config.weights, compute.device)
     scenarios = [get_scenario(name) for name in config.scenarios]
     model.scenario_index([s.name for s in scenarios], len(scenarios))  # refuses what the weights do not know
