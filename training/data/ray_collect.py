@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from doom_dream_env.mistakes import install_command
 from training.data.collect import Job, collect_shard
 
 ATTEMPTS = ".attempts"  # in a scenario's folder: shards that are being written, each attempt in a folder of its own
+PATIENCE = 5.0  # seconds in which a cluster must answer; Ray itself would ask for minutes
 RETRIES = 20  # of a shard whose node or process was lost; what the collector itself raises is not tried again
 
 
@@ -46,8 +48,9 @@ def shards_on_ray(jobs: Sequence[Job], address: str) -> Iterator[int]:
     environment = {"env_vars": {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}}
     ours = not ray.is_initialized()
     try:
+        _knock(address)
         ray.init(address, runtime_env=environment, log_to_driver=False, ignore_reinit_error=True)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ConnectionError(
             f"there is no Ray cluster at {address!r} ({error}); begin one with `ray start --head`, and give its address"
         ) from error
@@ -58,6 +61,13 @@ def shards_on_ray(jobs: Sequence[Job], address: str) -> Iterator[int]:
             shutil.rmtree(folder / ATTEMPTS, ignore_errors=True)
         if ours:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Does anybody listen at HOST:PORT? Raises OSError if not; other addresses are left to Ray."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
 
 
 def _finished(ray: Any, jobs: Sequence[Job]) -> Iterator[int]:
