@@ -5,7 +5,7 @@
 | `agent` | the agent that ships for the scenario |
 | a scenario's name | the agent that ships for it |
 | a folder | the agent or the action policy that was saved there |
-| `noop`, `random`, `blind` | nothing, random play, the best routine known that sees nothing |
+| `noop`, `random`, `blind` | nothing, random play, a routine that sees nothing |
 | `planner` | plans in the dream, by the kind of search that suits the scenario |
 | `planner:switch`, `planner:cem`, `planner:mppi`, `planner:gradient` | plans by that kind |
 """
