@@ -14,6 +14,7 @@ MOST_SEED = 2**31 - 1  # ViZDoom and numpy take no more
 # Who can play without a file of their own; `doom_dream_env.agents.minds` makes them.
 MINDS = (
     "agent",
+    "clone",
     "noop",
     "random",
     "blind",

@@ -11,7 +11,7 @@ from playroom import RIGHT
 from test_action_policy import make_policy
 
 from doom_dream_env import options
-from doom_dream_env.agents import Agent, AgentCard
+from doom_dream_env.agents import Agent, AgentCard, agent
 from doom_dream_env.agents.agent import make_network
 from doom_dream_env.agents.minds import load_mind
 from doom_dream_env.agents.planning import KINDS, RECIPES
@@ -29,6 +29,7 @@ def dreams(model: WorldModel) -> DreamBatch:
 @pytest.mark.parametrize("name", [*MINDS, "take_cover"])
 def test_every_name_plays(name: str, immortal: WorldModel, shipped: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RECIPES, "take_cover", {"horizon": 2, "rounds": 1})
+    make_policy(immortal).save(agent.SHIPPED / "clone")
     batch = dreams(immortal)
     pressed = batch.buttons(load_mind(name, "take_cover", immortal, seed=0)(batch))
     assert pressed.shape == (2, 9) and not bool(pressed[:, [0, 1, 4, 5, 6, 7, 8]].any())
@@ -55,8 +56,9 @@ def test_equal_seeds_play_equally(immortal: WorldModel, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "scenario", "message"),
     [
-        ("plannner", "take_cover", "'plannner' is nobody who can play: choose from agent, noop, random"),
+        ("plannner", "take_cover", "'plannner' is nobody who can play: choose from agent, clone, noop, random"),
         ("planner:cme", "take_cover", "choose from switch, cem, mppi, gradient"),
+        ("clone", "take_cover", "no clone ships for these weights; make one"),
         ("agent", "basic", "no agent ships for basic and these weights; one does for take_cover"),
         ("take_cover", "basic", "was trained for take_cover, not for basic"),
     ],

@@ -3,6 +3,7 @@
 | name | who |
 |---|---|
 | `agent` | the agent that ships for the scenario |
+| `clone` | the action policy that ships, one for all scenarios; it learned from the scripted teachers |
 | a scenario's name | the agent that ships for it |
 | a folder | the agent or the action policy that was saved there |
 | `noop`, `random`, `blind` | nothing, random play, a routine that sees nothing |
@@ -17,13 +18,14 @@ from pathlib import Path
 
 import torch
 
-from doom_dream_env.agents import action_policy
+from doom_dream_env.agents import action_policy, agent
 from doom_dream_env.agents.agent import Agent, shipped_agents
 from doom_dream_env.envs.weights import shared_world_model
 from doom_dream_env.options import MINDS, MOST_SEED
 from doom_dream_env.policies import NoopPolicy, Policy, RandomPolicy, routine
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.world_model import WorldModel
+from doom_dream_env.world_model.files import read_json
 
 
 def load_mind(
@@ -61,13 +63,25 @@ def load_mind(
 
         return make_planner(model, scenario, variant or None, seed=seed)
     generator = torch.Generator().manual_seed(seed)
+    if name == "clone":
+        name = str(_shipped_clone(model))
     if (Path(name) / action_policy.CARD).is_file():
         policy = action_policy.ActionPolicy.load(name, model.fingerprint)
         policy.generator = generator
         return policy
-    agent = _load_agent(name, scenario, model)
-    agent.generator = generator
-    return agent
+    loaded = _load_agent(name, scenario, model)
+    loaded.generator = generator
+    return loaded
+
+
+def _shipped_clone(model: WorldModel) -> Path:
+    folder = agent.SHIPPED / "clone"
+    card = folder / action_policy.CARD
+    if not card.is_file() or read_json(card).get("fingerprint") != model.fingerprint:
+        raise ValueError(
+            "no clone ships for these weights; make one with `python -m training clone`, and give its folder"
+        )
+    return folder
 
 
 def _load_agent(name: str, scenario: Scenario, model: WorldModel) -> Agent:
@@ -80,7 +94,7 @@ def _load_agent(name: str, scenario: Scenario, model: WorldModel) -> Agent:
     elif name not in shipped_agents() and not Path(name).is_dir():
         kinds = ", ".join(MINDS)
         raise ValueError(f"{name!r} is nobody who can play: choose from {kinds}, or give the folder of an agent")
-    agent = Agent.load(name, model.fingerprint)
-    if agent.card.scenario != scenario.name:
-        raise ValueError(f"agent {name} was trained for {agent.card.scenario}, not for {scenario.name}")
-    return agent
+    loaded = Agent.load(name, model.fingerprint)
+    if loaded.card.scenario != scenario.name:
+        raise ValueError(f"agent {name} was trained for {loaded.card.scenario}, not for {scenario.name}")
+    return loaded
