@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -12,11 +14,16 @@ import doom_dream_env  # noqa: F401
 from doom_dream_env import WorldModel
 from doom_dream_env.envs import DreamBatch
 from doom_dream_env.envs.game import Game
+from doom_dream_env.idm import InverseDynamics
 from doom_dream_env.policies import HeldRandomPolicy
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.seeds import SHIPPED_TESTS
 from doom_dream_env.world_model import files
 from doom_dream_env.world_model.files import shipped
+from training.config import CollectConfig
+from training.data.collect import collect
+from training.data.dataset import Dataset
+from training.evaluation.key_events import key_scores, persistence
 
 pytestmark = pytest.mark.skipif(not shipped(), reason="no weights in this checkout")
 
@@ -130,3 +137,24 @@ def test_episodes_of_the_dream_end_as_in_the_game(model: WorldModel) -> None:
         lengths.append(step)
         assert terminated and info["HEALTH"] <= 0
     assert 80 <= np.mean(lengths) <= 112
+
+
+def test_keys_are_read_off_pictures_of_a_map_never_seen(tmp_path: Path) -> None:
+    collect(
+        CollectConfig(
+            out=tmp_path,
+            scenarios=("freedoom",),
+            split="test",
+            steps=400,
+            mix={"scripted": 1.0},
+            maps=("E1M4",),
+            workers=1,
+        )
+    )
+    data = Dataset(tmp_path, ("freedoom",), "test", None)
+    episodes = [np.arange(first, data.last[first] + 1) for first in np.unique(data.first)]
+    true = [data.actions[rows] for rows in episodes]
+    model = InverseDynamics.from_pretrained()
+    scores = key_scores(true, [model.label(data.frames(rows)).actions for rows in episodes])
+    held = key_scores(true, persistence(true))
+    assert scores.mean_f1 >= 0.5 and scores.mean_f1 >= 2 * held.mean_f1
