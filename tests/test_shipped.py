@@ -12,8 +12,10 @@ from gymnasium.utils.env_checker import check_env
 
 import doom_dream_env  # noqa: F401
 from doom_dream_env import WorldModel
-from doom_dream_env.envs import DreamBatch
+from doom_dream_env.agents.minds import load_mind
+from doom_dream_env.envs import DreamBatch, RealBatch
 from doom_dream_env.envs.game import Game
+from doom_dream_env.evaluation import evaluate_policy
 from doom_dream_env.idm import InverseDynamics
 from doom_dream_env.policies import HeldRandomPolicy
 from doom_dream_env.scenarios import get_scenario
@@ -158,3 +160,17 @@ def test_keys_are_read_off_pictures_of_a_map_never_seen(tmp_path: Path) -> None:
     scores = key_scores(true, [model.label(data.frames(rows)).actions for rows in episodes])
     held = key_scores(true, persistence(true))
     assert scores.mean_f1 >= 0.5 and scores.mean_f1 >= 2 * held.mean_f1
+
+
+def test_the_clone_finds_the_goal_of_the_maze_in_the_real_game(model: WorldModel) -> None:
+    clone = load_mind("clone", "my_way_home", model, seed=0)
+    played = evaluate_policy(RealBatch(2, "my_way_home", weights=model), clone, 4, SHIPPED_TESTS)
+    assert (played.returns > 0.5).all()
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_clone_plays_every_scenario(model: WorldModel, name: str) -> None:
+    batch = DreamBatch(3, name, weights=model)
+    batch.reset(seed=0)
+    batch.step(load_mind("clone", name, model, seed=0)(batch))
+    assert bool(batch.features.isfinite().all())
