@@ -111,7 +111,7 @@ def test_a_film_of_dream_and_real_game_shows_both(shipped: Agent, immortal: Worl
         (["play", "--out", "broken.png/films"], "cannot write to broken.png/films"),
         (["play", "--real", "--save", "broken.png/data"], "cannot write to broken.png/data"),
         (["play", "--agent"], "no agent ships for take_cover"),
-        (["play", "--agent", "plannner"], "'plannner' is nobody who can play: choose from agent, noop"),
+        (["play", "--agent", "plannner"], "'plannner' is nobody who can play: choose from agent, clone, noop"),
         (["play", "--save", "data"], "only real play is recorded"),
         (["play", "--temperature", "3"], "--temperature: must be a number from 0 to 2"),
         (["autoplay", "--map", "MAP01"], "no agent ships for freedoom"),
