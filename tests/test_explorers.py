@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from doom_dream_env.envs.game import Game
-from doom_dream_env.scenarios import get_scenario
+from doom_dream_env.scenarios import BUTTONS, get_scenario
 from training.players.base import Player, RandomPlayer
 from training.players.explorers import Explorer
 from training.players.maps import MapGeometry
@@ -106,6 +106,25 @@ def test_explorer_sees_more_than_random_play() -> None:
         seen[kind] = [play(game, kind(game.scenario, np.random.default_rng(seed)), seed, 500)[1] for seed in (0, 1)]
     game.close()
     assert np.mean(seen[Explorer]) > 1.5 * np.mean(seen[RandomPlayer])
+
+
+def test_a_cautious_explorer_backs_away_from_monsters() -> None:
+    game = Game(get_scenario("freedoom", map="MAP01"), privileged=True)
+    backwards = {}
+    for caution in (0.0, 700.0):
+        player = Explorer(game.scenario, np.random.default_rng(0))
+        player.caution = caution
+        player.wander = 0.0
+        game.reset(0)
+        while player.nearest_monster(game)[1] > 400:
+            assert not any(game.step(player(game))[1:])
+        backwards[caution] = 0
+        for _ in range(12):
+            action = player(game)
+            backwards[caution] += int(action[BUTTONS.index("MOVE_BACKWARD")])
+            game.step(action)
+    game.close()
+    assert backwards[0.0] == 0 < backwards[700.0]
 
 
 @pytest.mark.slow

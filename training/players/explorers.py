@@ -48,6 +48,9 @@ class Explorer(Walker):
     RESPITE = 150  # steps that it is left alone after that
     WEAK = 45.0  # health below which it rather flees
     LOYALTY = 200.0  # units by which the monster that it aims at seems nearer than others
+    CORNERED = 15  # steps for which it does not back away again once something behind it was in the way
+
+    SIDESTEP = (2, 12)  # steps; the shortest and the longest that it walks aslant
 
     WIGGLE = (0.5, 0.3, 0.3, 0.3, 0.35, 0.35, 0.0, 0.1, 0.5)  # odds of the nine buttons in a burst of random play
 
@@ -62,6 +65,8 @@ class Explorer(Walker):
         self.greed = rng.uniform(0.0, 200.0)  # units it goes further for a thing
         self.reach = rng.uniform(350.0, 1200.0)  # units: whom to fight
         self.wander = rng.choice([0.0, 0.002, 0.008])  # odds per step of some random play
+        self.caution = rng.choice([0.0, 1.0, 1.0]) * rng.uniform(100.0, 700.0)  # units: from whom to back away
+        self.sway = rng.choice([0.0, 0.05, 0.2])  # odds per step of walking aslant for a while
         self.leave = int(rng.integers(600, 2400))  # step from which on it wants to leave
 
         # What it remembers of the map.
@@ -83,11 +88,13 @@ class Explorer(Walker):
         self.still = 0  # steps since then
         self.burst = 0  # steps of random play that are still to come
         self.moves = press()  # of that random play
+        self.aslant = 0  # steps aside that are still to come on its way; left positive
 
         # Whom it fights.
         self.target = -1
         self.shots = 0  # steps of aiming at it
-        self.dodge = 0  # steps aside that are still to come; left positive
+        self.dodge = 0  # the same in a fight
+        self.cornered = 0  # steps for which it does not back away
         self.ignored: dict[int, int] = {}  # monsters that it cannot hit, until when
 
     def __call__(self, game: Game) -> Buttons:
@@ -97,14 +104,14 @@ class Explorer(Walker):
         if self.burst > 0:
             self.burst -= 1
             return self.moves
-        if (action := self.combat(game)) is not None:
+        if (action := self.combat(game, halted)) is not None:
             self.still = 0
             return action
         if self.rng.random() < self.wander:
             return self.wiggle(int(self.rng.integers(5, 25)))
         if self.still > self.STUCK:
             self.give_up()
-            return self.wiggle(int(self.rng.integers(3, 9)))
+            return self.get_clear()
         if self.arrived():
             if isinstance(self.goal, tuple) and (action := self.push(game, self.goal)) is not None:
                 return action
@@ -208,6 +215,14 @@ class Explorer(Walker):
         self.moves = (self.rng.random(len(self.WIGGLE)) < self.WIGGLE).astype(np.uint8)
         return self.moves
 
+    def get_clear(self) -> Buttons:
+        """Come away from what is in the way: backwards, or by random buttons."""
+        self.wiggle(int(self.rng.integers(3, 9)))
+        if self.rng.random() < 0.5:
+            turns = ((), ("TURN_LEFT",), ("TURN_RIGHT",))
+            self.moves = press("MOVE_BACKWARD", *turns[int(self.rng.integers(len(turns)))])
+        return self.moves
+
     def push(self, game: Game, switch: Switch) -> Buttons | None:
         """Face the switch and use it; None when that is done."""
         _, x, y = switch
@@ -235,19 +250,29 @@ class Explorer(Walker):
         return press("TURN_LEFT" if angle > 0 else "TURN_RIGHT", *fast)
 
     def steer(self, game: Game, x: float, y: float) -> Buttons:
-        """Walk to a point and turn on the way, slowly where it is near and aside."""
+        """Walk to a point and turn on the way, slowly where it is near and aside; now and then aslant."""
         angle = turn_to(game, x, y)
         distance = np.hypot(x - self.here[0], y - self.here[1])
         action = self.turn(angle)
         if abs(angle) < (60 if distance > 150 else 25):
             run = self.fast and abs(angle) < 20 and distance > 80
             action |= press("MOVE_FORWARD", *(["SPEED"] if run else []))
+            if self.aslant:
+                action |= press("MOVE_LEFT" if self.aslant > 0 else "MOVE_RIGHT")
+        self.aslant -= int(np.sign(self.aslant))
+        if self.aslant == 0 and self.rng.random() < self.sway:
+            self.aslant = int(self.rng.integers(*self.SIDESTEP, endpoint=True)) * int(self.rng.choice([-1, 1]))
         return action
 
     # ---- fights ------------------------------------------------------------------------------------------------------
 
-    def combat(self, game: Game) -> Buttons | None:
-        """Turn to a monster in sight, step aside and shoot; None: nobody to fight."""
+    def combat(self, game: Game, halted: bool) -> Buttons | None:
+        """Turn to a monster in sight, step aside or back and shoot; None: nobody to fight.
+
+        Args:
+            game: what it plays.
+            halted: it has stood still since the last step, so if it was backing away it cannot.
+        """
         label, distance = self.nearest_monster(game)
         if label is None:
             return None
@@ -266,6 +291,7 @@ class Explorer(Walker):
         action = self.turn(0.0 if aimed else aside)
         if aimed:
             action |= press("ATTACK")
+        self.cornered = max(0, self.cornered - 1)
         self.dodge -= int(np.sign(self.dodge))
         if self.dodge == 0:
             self.dodge = int(self.rng.integers(2, 9)) * int(self.rng.choice([-1, 1]))
@@ -275,6 +301,10 @@ class Explorer(Walker):
             action |= press("MOVE_LEFT" if self.dodge > 0 else "MOVE_RIGHT")
         if distance > self.FAR or (unarmed and abs(aside) < 30):
             action |= press("MOVE_FORWARD")
+        elif distance < self.caution and not self.cornered:
+            action |= press("MOVE_BACKWARD")
+            if halted:
+                self.cornered = self.CORNERED
         return action
 
     def nearest_monster(self, game: Game) -> tuple[Any, float]:
