@@ -104,10 +104,21 @@ def test_the_best_of_several_seeds_is_kept(weights: Path, tmp_path: Path) -> Non
 
 def test_agents_learn_in_imagination_when_asked(weights: Path, tmp_path: Path) -> None:
     config = AgentsConfig(
-        weights=str(weights), scenarios=(SCENARIO,), learner="dreamer", seeds=1, steps=2048, episodes=2, work=tmp_path
+        weights=str(weights),
+        scenarios=(SCENARIO,),
+        learner=("ppo", "dreamer"),
+        seeds=1,
+        steps=2048,
+        episodes=2,
+        work=tmp_path,
     )
     agents.train(config)
-    (folder,) = tmp_path.glob(f"*/{SCENARIO}/dreamer-0")
-    assert Agent.load(folder).card.hyper_parameters["algorithm"] == "imagination, reinforce"
+    scores = {}
+    for folder in tmp_path.glob(f"*/{SCENARIO}/*-0"):
+        algorithm = Agent.load(folder).card.hyper_parameters["algorithm"]
+        scores[algorithm] = json.loads((folder / "gap.json").read_text())["real"]
+    assert scores.keys() == {"PPO", "imagination, reinforce"}
+    (best,) = tmp_path.glob(f"*/best/{SCENARIO}")
+    assert scores[Agent.load(best).card.hyper_parameters["algorithm"]] == max(scores.values())
     with pytest.raises(ValueError, match="only --learner dreamer is kept near a --prior"):
         agents.train(AgentsConfig(weights=str(weights), prior=tmp_path))

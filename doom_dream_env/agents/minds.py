@@ -5,7 +5,7 @@
 | `agent` | the agent that ships for the scenario |
 | `clone` | the action policy that ships, one for all scenarios; it learned from the scripted teachers |
 | a scenario's name | the agent that ships for it |
-| a folder | the agent or the action policy that was saved there |
+| a folder | the agent or the action policy that was saved there, or the scenario's of the agents in folders below |
 | `noop`, `random`, `blind` | nothing, random play, a routine that sees nothing |
 | `planner` | plans in the dream, by the kind of search that suits the scenario |
 | `planner:switch`, `planner:cem`, `planner:mppi`, `planner:gradient` | plans by that kind |
@@ -69,6 +69,8 @@ def load_mind(
         policy = action_policy.ActionPolicy.load(name, model.fingerprint)
         policy.generator = generator
         return policy
+    if (Path(name) / scenario.name / agent.CARD).is_file():
+        name = str(Path(name) / scenario.name)
     loaded = _load_agent(name, scenario, model)
     loaded.generator = generator
     return loaded

@@ -16,9 +16,10 @@ class AgentsConfig:
     Attributes:
         weights: name or folder of the world model's weights; None: the best that ship.
         scenarios: None: all of the weights that have an action table.
-        learner: ppo, or dreamer: actor and critic that learn in imagination (`doom_dream_env.agents.imagination`).
+        learner: ppo, or dreamer: actor and critic that learn in imagination (`doom_dream_env.agents.imagination`); of
+            both, the best agent of either.
         prior: of dreamer: the folder of a cloned action policy that it is kept near; None: nobody.
-        seeds: agents of each scenario, of which one is kept.
+        seeds: agents of each scenario and learner, of which one is kept.
         steps: dreamed steps of each; None: those of the scenario's recipe (`doom_dream_env.agents.ppo`).
         episodes: real and dreamed, by which they are compared.
         workers: processes; None: one per core.
@@ -28,7 +29,7 @@ class AgentsConfig:
 
     weights: str | None = None
     scenarios: tuple[str, ...] | None = None
-    learner: Learner = "ppo"
+    learner: tuple[Learner, ...] = ("ppo",)
     prior: Path | None = None
     seeds: int = 3
     steps: int | None = None

@@ -2,9 +2,11 @@
 
     python -m training planning                     # three scenarios; two hours of one idle core
     python -m training planning --scenarios take_cover --minds planner:switch planner:cem --episodes 100
+    python -m training planning --minds random blind agent clone runs/mine      # any minds, a planner among them or not
 
 Plays real ViZDoom on seeds from 60,000 up, on one thread. Writes a file of returns for each scenario and mind below
---out, to which a run that is given again only adds what is missing, and planning.json and planning.md with all of them.
+--out, to which a run that is given again only adds what is missing, and planning.json, planning.md and planning.png
+with all of them.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,7 @@ from doom_dream_env.threads import at_most
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import read_json, write_atomically
 from training.config import PlanningConfig, record_config
+from training.evaluation.figures import panels, save_figure
 from training.evaluation.tables import markdown_table, mean_and_margin
 
 CALIBRATION_STEPS = 2  # decisions that are timed, after one that warms up
@@ -119,6 +123,22 @@ def planning_table(about: dict[str, dict[str, Any]]) -> str:
     return markdown_table(header, rows)
 
 
+def plot_minds(about: dict[str, dict[str, Any]], path: Path) -> None:
+    """Mean returns of all minds, a panel for each scenario."""
+    names = list(dict.fromkeys(mind for minds in about.values() for mind in minds))
+    height = 0.6 + 0.25 * len(names)
+    figure, axes = panels(len(about), (3.0, height), x="return in the real game, 95 % interval")
+    for axis, (scenario, minds) in zip(axes, about.items(), strict=True):
+        for place, mind in enumerate(names):
+            if mind in minds:
+                row = minds[mind]
+                axis.barh(-place, row["mean"], xerr=row["margin_95"], capsize=2, color=f"C{place}")
+        axis.set_title(scenario, fontsize=8)
+        axis.axvline(0, color="black", lw=0.8)
+        axis.set_yticks([-place for place in range(len(names))], [Path(name).name for name in names])
+    save_figure(figure, path)
+
+
 def run(config: PlanningConfig) -> dict[str, dict[str, Any]]:
     """Play all of it and write the report."""
     model = shared_world_model(config.weights)
@@ -144,5 +164,6 @@ def run(config: PlanningConfig) -> dict[str, dict[str, Any]]:
                 print(f"{scenario}, {mind}: {played}", flush=True)
     write_atomically(config.out / "planning.json", (json.dumps(about, indent=2) + "\n").encode())
     write_atomically(config.out / "planning.md", planning_table(about).encode())
+    plot_minds(about, config.out / "planning.png")
     print(planning_table(about))
     return about

@@ -1,7 +1,7 @@
 """Train the agents that ship: several of each scenario in the dream, of which the one that plays best for real is kept.
 
     python -m training agents --weights nano --scenarios take_cover basic --seeds 3 --out doom_dream_env/agents
-    python -m training agents --learner dreamer --prior runs/clone/policy --scenarios take_cover
+    python -m training agents --learner ppo dreamer --prior runs/clone/policy --scenarios take_cover
 
 Nothing is learned in the real game; it only chooses among the seeds, in games of its own, so that reports on other
 games are not flattered. What is finished is kept below `work`: a killed run goes on when the same command is given
@@ -25,6 +25,7 @@ from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import find_weights
 from training.config import AgentsConfig, record_config
+from training.config.agents import Learner
 from training.evaluation.agent_scores import trained_agent
 from training.processes import end_with_parent
 
@@ -35,11 +36,13 @@ class Job:
 
     Attributes:
         scenario: what it plays.
+        learner: how it learns.
         seed: of its training.
         folder: where it is kept.
     """
 
     scenario: str
+    learner: Learner
     seed: int
     folder: Path
 
@@ -50,21 +53,35 @@ def train(config: AgentsConfig) -> None:
     Raises:
         ValueError: if there is a prior for a learner that takes none.
     """
-    if config.prior is not None and config.learner != "dreamer":
+    if config.prior is not None and "dreamer" not in config.learner:
         raise ValueError("only --learner dreamer is kept near a --prior; leave it out, or choose that learner")
     model = WorldModel.from_pretrained(config.weights)
     weights = find_weights(config.weights)
     names = config.scenarios or tuple(name for name in model.config.scenarios if get_scenario(name).discrete)
     work = config.work / model.fingerprint
     record_config(config, work / "agents.config.json")
-    kind = "seed" if config.learner == "ppo" else config.learner if config.prior is None else f"{config.learner}-prior"
-    jobs = [Job(name, seed, work / name / f"{kind}-{seed}") for name in names for seed in range(config.seeds)]
-    settings = (config.episodes, config.learner, config.prior)
+    kinds = {"ppo": "seed", "dreamer": "dreamer" if config.prior is None else "dreamer-prior"}
+    jobs = [
+        Job(name, learner, seed, work / name / f"{kinds[learner]}-{seed}")
+        for name in names
+        for learner in config.learner
+        for seed in range(config.seeds)
+    ]
     workers = config.workers or usable_cores()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker) as pool:
         futures = [
-            pool.submit(trained_agent, weights, job.scenario, job.folder, config.steps, job.seed, *settings)
+            pool.submit(
+                trained_agent,
+                weights,
+                job.scenario,
+                job.folder,
+                config.steps,
+                job.seed,
+                config.episodes,
+                job.learner,
+                config.prior if job.learner == "dreamer" else None,
+            )
             for job in jobs
         ]
         scores = [future.result() for future in progress(futures, desc="agents", unit="agent")]
