@@ -1,5 +1,7 @@
 """Train the agents that ship: several of each scenario in the dream, of which the one that plays best for real is kept.
 
+The mean of all seeds of a learner (`Agent.mean`) is one more agent to choose.
+
     python -m training agents --weights nano --scenarios take_cover basic --seeds 3 --out doom_dream_env/agents
     python -m training agents --learner ppo dreamer --prior runs/clone/policy --scenarios take_cover
 
@@ -10,9 +12,9 @@ again.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +27,8 @@ from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import find_weights
 from training.config import AgentsConfig, record_config
-from training.config.agents import Learner
-from training.evaluation.agent_scores import trained_agent
+from training.evaluation.agent_scores import mean_agent, trained_agent
 from training.processes import end_with_parent
-
-
-@dataclass(frozen=True)
-class Job:
-    """One agent to train.
-
-    Attributes:
-        scenario: what it plays.
-        learner: how it learns.
-        seed: of its training.
-        folder: where it is kept.
-    """
-
-    scenario: str
-    learner: Learner
-    seed: int
-    folder: Path
 
 
 def train(config: AgentsConfig) -> None:
@@ -61,33 +45,34 @@ def train(config: AgentsConfig) -> None:
     work = config.work / model.fingerprint
     record_config(config, work / "agents.config.json")
     kinds = {"ppo": "seed", "dreamer": "dreamer" if config.prior is None else "dreamer-prior"}
-    jobs = [
-        Job(name, learner, seed, work / name / f"{kinds[learner]}-{seed}")
-        for name in names
-        for learner in config.learner
-        for seed in range(config.seeds)
-    ]
-    workers = config.workers or usable_cores()
+    priors = {"ppo": None, "dreamer": config.prior}
     context = multiprocessing.get_context("spawn")
+    workers = config.workers or usable_cores()
     with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker) as pool:
-        futures = [
-            pool.submit(
-                trained_agent,
-                weights,
-                job.scenario,
-                job.folder,
-                config.steps,
-                job.seed,
-                config.episodes,
-                job.learner,
-                config.prior if job.learner == "dreamer" else None,
-            )
-            for job in jobs
-        ]
-        scores = [future.result() for future in progress(futures, desc="agents", unit="agent")]
+
+        def finish(futures: dict[Path, Future[dict[str, Any]]], label: str) -> dict[Path, dict[str, Any]]:
+            shown = progress(futures.items(), desc=label, unit="agent")
+            return {folder: future.result() for folder, future in shown}
+
+        futures = {}
+        teams: dict[Path, list[Path]] = {}  # folder of a mean of agents: their folders
+        for name, learner in itertools.product(names, config.learner):
+            kind = work / name / kinds[learner]
+            members = [kind.with_name(f"{kind.name}-{seed}") for seed in range(config.seeds)]
+            if len(members) > 1:
+                teams[kind.with_name(f"{kind.name}-mean-of-{config.seeds}")] = members
+            for seed, folder in enumerate(members):
+                settings = (config.steps, seed, config.episodes, learner, priors[learner])
+                futures[folder] = pool.submit(trained_agent, weights, name, folder, *settings)
+        scores = finish(futures, "agents")
+        futures = {
+            folder: pool.submit(mean_agent, weights, folder.parent.name, members, folder, config.episodes)
+            for folder, members in teams.items()
+        }
+        scores |= finish(futures, "means of agents")
     for name in names:
-        played = [(job, found) for job, found in zip(jobs, scores, strict=True) if job.scenario == name]
-        keep_best(played, config.out or work / "best", model.fingerprint)
+        played = {folder: found for folder, found in scores.items() if folder.parent.name == name}
+        keep_best(name, played, config.out or work / "best", model.fingerprint)
 
 
 def begin_worker() -> None:
@@ -96,18 +81,19 @@ def begin_worker() -> None:
     torch.set_num_threads(1)
 
 
-def keep_best(played: list[tuple[Job, dict[str, Any]]], out: Path, fingerprint: str) -> None:
+def keep_best(scenario: str, played: dict[Path, dict[str, Any]], out: Path, fingerprint: str) -> None:
     """Copy the agent of one scenario that plays the real game best.
 
     Args:
-        played: agents of one scenario and their scores.
+        scenario: its name.
+        played: folders of agents, and their scores.
         out: it goes into a folder of the scenario's name below.
         fingerprint: of the weights that all of them were trained in.
     """
-    job, best = max(played, key=lambda pair: pair[1]["real"])
-    Agent.load(job.folder, fingerprint).save(out / job.scenario)
-    others = ", ".join(f"{found['real']:.1f}" for _, found in played)
+    folder, best = max(played.items(), key=lambda pair: pair[1]["real"])
+    Agent.load(folder, fingerprint).save(out / scenario)
+    everyone = ", ".join(f"{folder.name} {found['real']:.4g}" for folder, found in played.items())
     print(
-        f"{job.scenario}: real {best['real']:.1f} ± {best['real_margin_95']:.1f} (all seeds: {others}), "
-        f"dream {best['dream']:.1f}"
+        f"{scenario}: {folder.name} plays best, real {best['real']:.4g} ± {best['real_margin_95']:.2g}, "
+        f"dream {best['dream']:.4g} (all: {everyone})"
     )
