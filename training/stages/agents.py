@@ -51,7 +51,7 @@ def train(config: AgentsConfig) -> None:
     with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker) as pool:
 
         def finish(futures: dict[Path, Future[dict[str, Any]]], label: str) -> dict[Path, dict[str, Any]]:
-            shown = progress(futures.items(), desc=label, unit="agent")
+            shown = progress(futures.items(), desc=label, unit="agent", disable=not futures)
             return {folder: future.result() for folder, future in shown}
 
         futures = {}
