@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from doom_dream_env.agents import Agent, AgentCard, shipped_agents
-from doom_dream_env.agents.agent import make_network
+from doom_dream_env.agents import Agent, shipped_agents
 from doom_dream_env.agents.ppo import train_in_dream
 from doom_dream_env.demo import rivals
 from doom_dream_env.envs import DreamBatch
@@ -98,20 +97,3 @@ def test_one_seed_one_agent(trained: tuple[Agent, Path, WorldModel]) -> None:
     features = torch.randn(5, model.config.feature_width)
     assert torch.equal(again.logits(features), agent.logits(features))
     assert all(0 < mean < 4 * 525 for _, mean in curve), "mean returns are not those of episodes"
-
-
-@pytest.mark.parametrize("hidden", [(), (5,), (5, 7)])
-def test_a_mean_has_the_mean_of_the_logits(hidden: tuple[int, ...], model: WorldModel, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    width = model.config.feature_width
-    card = AgentCard(SCENARIO, model.fingerprint, model.source, "Tanh", {"seed": 0})
-    agents = [Agent(card, make_network([width, *hidden, 3], "Tanh")) for _ in range(3)]
-    Agent.mean(agents).save(tmp_path)
-    features = torch.randn(4, width)
-    expected = torch.stack([agent.logits(features) for agent in agents]).mean(0)
-    torch.testing.assert_close(Agent.load(tmp_path).logits(features), expected)
-    other = Agent(
-        AgentCard("basic", model.fingerprint, model.source, "Tanh"), make_network([width, *hidden, 3], "Tanh")
-    )
-    with pytest.raises(ValueError, match="a mean needs agents of one scenario"):
-        Agent.mean([*agents, other])

@@ -92,11 +92,10 @@ def test_the_best_of_several_seeds_is_kept(weights: Path, tmp_path: Path) -> Non
     )
     agents.train(config)
     seeds = sorted((tmp_path / "work").glob(f"*/{SCENARIO}/seed-*"))
-    assert [folder.name for folder in seeds] == ["seed-0", "seed-1", "seed-mean-of-2"]
-    cards = [Agent.load(folder).card.hyper_parameters for folder in seeds]
-    assert [cards[0]["seed"], cards[1]["seed"], cards[2]["members"]] == [0, 1, cards[:2]]
     real = [json.loads((folder / "gap.json").read_text())["real"] for folder in seeds]
-    assert Agent.load(tmp_path / "best" / SCENARIO).card.hyper_parameters == cards[int(np.argmax(real))]
+    assert len(seeds) == 2 and [Agent.load(folder).card.hyper_parameters["seed"] for folder in seeds] == [0, 1]
+    best = Agent.load(tmp_path / "best" / SCENARIO)
+    assert best.card.hyper_parameters["seed"] == int(np.argmax(real))
     written = [(folder / "agent.safetensors").stat().st_mtime_ns for folder in seeds]
     agents.train(config)
     again = [(folder / "agent.safetensors").stat().st_mtime_ns for folder in seeds]

@@ -178,48 +178,6 @@ class Agent:
         )
         return cls(card, network, limits)
 
-    @classmethod
-    def mean(cls, agents: Sequence[Agent]) -> Agent:
-        """One agent whose logits are the mean of several agents' logits.
-
-        What each of them has learned of a dream's mistakes differs, and what they have learned of the game does not: so
-        together they play the game better than any one of them.
-
-        Args:
-            agents: of one scenario, trained in the same weights, with networks of the same sizes.
-
-        Raises:
-            ValueError: if they are not.
-        """
-        first = agents[0].card
-        layers = [agent._linear_layers() for agent in agents]
-        kinds = {(a.card.scenario, a.card.fingerprint, a.card.activation, a.card.buttons) for a in agents}
-        shapes = {(len(own), own[0].in_features, own[-1].out_features) for own in layers}
-        if len(kinds) > 1 or len(shapes) > 1 or any(agent.limits is not None for agent in agents):
-            raise ValueError("a mean needs agents of one scenario, weights, activation and depth, without limits")
-        count = len(agents)
-        depth, features, actions = shapes.pop()
-        hidden = [sum(layer.out_features for layer in row) for row in zip(*layers, strict=True)][:-1]
-        network = make_network([features, *hidden, actions], first.activation)
-        known = {"algorithm": f"mean of {count}", "members": [agent.card.hyper_parameters for agent in agents]}
-        card = AgentCard(
-            first.scenario, first.fingerprint, first.weights, first.activation, known, buttons=first.buttons
-        )
-        merged = cls(card, network)
-        for number, target in enumerate(merged._linear_layers()):
-            weights = [own[number].weight for own in layers]
-            biases = torch.stack([own[number].bias for own in layers])
-            if number == 0 and depth > 1:  # all see the same features
-                target.weight.copy_(torch.cat(weights))
-                target.bias.copy_(biases.flatten())
-            elif number < depth - 1:  # each has hidden features of its own
-                target.weight.copy_(torch.block_diag(*weights))
-                target.bias.copy_(biases.flatten())
-            else:
-                target.weight.copy_((torch.cat(weights, 1) if depth > 1 else torch.stack(weights).sum(0)) / count)
-                target.bias.copy_(biases.mean(0))
-        return merged
-
     def _linear_layers(self) -> list[nn.Linear]:
         return [layer for layer in self.network if isinstance(layer, nn.Linear)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,48 +64,14 @@ def trained_agent(
     Returns:
         means of "dream" and "real", "real_margin_95", "gap", and the "scenario".
     """
-
-    def train(model: WorldModel) -> Agent:
-        wanted = RECIPES.get(scenario, PPORecipe()).steps if steps is None else steps
-        dreams = make_dreams(model, scenario, N_ENVS if learner == "ppo" else IMAGINATION_ENVS)
-        return learn(dreams, learner, wanted, seed, prior)
-
-    return _kept(weights, scenario, folder, train, f"{scenario}, seed {seed}", episodes)
-
-
-def mean_agent(
-    weights: str | Path | None, scenario: str, members: list[Path], folder: Path, episodes: int
-) -> dict[str, Any]:
-    """The mean of several agents (`Agent.mean`), made and scored as in `trained_agent`.
-
-    Args:
-        weights: of the dream.
-        scenario: what they play.
-        members: their folders.
-        folder: where the mean and its scores are kept.
-        episodes: in dream and game.
-    """
-
-    def mean(model: WorldModel) -> Agent:
-        return Agent.mean([Agent.load(member, model.fingerprint) for member in members])
-
-    return _kept(weights, scenario, folder, mean, f"{scenario}, mean of {len(members)}", episodes)
-
-
-def _kept(
-    weights: str | Path | None,
-    scenario: str,
-    folder: Path,
-    make: Callable[[WorldModel], Agent],
-    label: str,
-    episodes: int,
-) -> dict[str, Any]:
-    """Make an agent and its scores, if its folder does not have them."""
     path = folder / SCORES
     if not path.exists():
         model = WorldModel.from_pretrained(weights)
-        agent = make(model)
+        wanted = RECIPES.get(scenario, PPORecipe()).steps if steps is None else steps
+        dreams = make_dreams(model, scenario, N_ENVS if learner == "ppo" else IMAGINATION_ENVS)
+        agent = learn(dreams, learner, wanted, seed, prior)
         agent.save(folder)
+        label = f"{scenario}, seed {seed}"
         played = compare_dream_and_game(model, scenario, {label: agent}, episodes, AGENT_SELECTION)[label]
         scores = {
             "scenario": scenario,

@@ -1,7 +1,5 @@
 """Train the agents that ship: several of each scenario in the dream, of which the one that plays best for real is kept.
 
-The mean of all seeds of a learner (`Agent.mean`) is one more agent to choose.
-
     python -m training agents --weights nano --scenarios take_cover basic --seeds 3 --out doom_dream_env/agents
     python -m training agents --learner ppo dreamer --prior runs/clone/policy --scenarios take_cover
 
@@ -14,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import find_weights
 from training.config import AgentsConfig, record_config
-from training.evaluation.agent_scores import mean_agent, trained_agent
+from training.evaluation.agent_scores import trained_agent
 from training.processes import end_with_parent
 
 
@@ -49,27 +47,13 @@ def train(config: AgentsConfig) -> None:
     context = multiprocessing.get_context("spawn")
     workers = config.workers or usable_cores()
     with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker) as pool:
-
-        def finish(futures: dict[Path, Future[dict[str, Any]]], label: str) -> dict[Path, dict[str, Any]]:
-            shown = progress(futures.items(), desc=label, unit="agent", disable=not futures)
-            return {folder: future.result() for folder, future in shown}
-
         futures = {}
-        teams: dict[Path, list[Path]] = {}  # folder of a mean of agents: their folders
-        for name, learner in itertools.product(names, config.learner):
-            kind = work / name / kinds[learner]
-            members = [kind.with_name(f"{kind.name}-{seed}") for seed in range(config.seeds)]
-            if len(members) > 1:
-                teams[kind.with_name(f"{kind.name}-mean-of-{config.seeds}")] = members
-            for seed, folder in enumerate(members):
-                settings = (config.steps, seed, config.episodes, learner, priors[learner])
-                futures[folder] = pool.submit(trained_agent, weights, name, folder, *settings)
-        scores = finish(futures, "agents")
-        futures = {
-            folder: pool.submit(mean_agent, weights, folder.parent.name, members, folder, config.episodes)
-            for folder, members in teams.items()
-        }
-        scores |= finish(futures, "means of agents")
+        for name, learner, seed in itertools.product(names, config.learner, range(config.seeds)):
+            folder = work / name / f"{kinds[learner]}-{seed}"
+            settings = (config.steps, seed, config.episodes, learner, priors[learner])
+            futures[folder] = pool.submit(trained_agent, weights, name, folder, *settings)
+        shown = progress(futures.items(), desc="agents", unit="agent")
+        scores = {folder: future.result() for folder, future in shown}
     for name in names:
         played = {folder: found for folder, found in scores.items() if folder.parent.name == name}
         keep_best(name, played, config.out or work / "best", model.fingerprint)
