@@ -134,6 +134,23 @@ def test_the_autoencoder_trains_an_encoder_and_leaves_the_weights_alone(toy: Pat
     assert learned and not (out / "weights").exists() and not (out / DECODER_CHECKPOINT).exists()
 
 
+def test_finished_weights_get_another_decoder_and_stay_the_same_world(toy: Path, out: Path, tmp_path: Path) -> None:
+    paint(toy, out, 1)
+    again = tmp_path / "again"
+    paint(toy, again, 2, weights=str(out / "weights"))
+    one, two = (WorldModel.from_pretrained(folder / "weights") for folder in (out, again))
+    assert one.fingerprint == two.fingerprint and one.config == two.config
+    assert torch.equal(one.initial_states[TOY_SCENARIOS[0]][0], two.initial_states[TOY_SCENARIOS[0]][0])
+    z = torch.randn(2, one.config.state_width)
+    assert not torch.equal(one.decoder(z), two.decoder(z))
+
+
+def test_finished_weights_of_other_scenarios_are_refused(toy: Path, out: Path, tmp_path: Path) -> None:
+    paint(toy, out, 1)
+    with pytest.raises(ValueError, match="give these as --scenarios"):
+        paint(toy, tmp_path / "again", 2, weights=str(out / "weights"), scenarios=TOY_SCENARIOS[:1])
+
+
 def test_rounding_to_8_bit_passes_the_gradient_on() -> None:
     picture = torch.tensor([-0.2, 0.1234, 0.5, 1.3], requires_grad=True)
     shown = decoder.quantised(picture)

@@ -148,7 +148,7 @@ def test_a_transition_told_what_happened_is_the_one_in_which_it_happened(model: 
     """Training (`observed`) and dreams (`sampled`, `most_likely`) share one computation."""
     state = model.observe(random_frames(B, 1), scenario="defend_the_center")
     action = torch.eye(A)[:B]
-    for choose in (most_likely, sampled(torch.rand(B, len(VARIABLE_SCALES), generator=generator()))):
+    for choose in (most_likely, sampled(torch.rand(B, len(VARIABLE_SCALES), generator=generator()), torch.zeros(1))):
         dreamed = model.dynamics.transition(state.h, action, state.scenario, choose)
         taught = model.dynamics.transition(state.h, action, state.scenario, observed(dreamed.outcome))
         assert torch.equal(taught.condition, dreamed.condition)
@@ -187,7 +187,7 @@ def test_a_window_with_a_scenario_that_does_not_broadcast_over_time_is_refused(m
 
 def test_outcomes_are_drawn_at_their_probabilities_in_windows_too() -> None:
     logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(40, 100, 3)
-    (drawn,) = sampled(torch.rand(40, 100, 1, generator=generator()))([logits])
+    (drawn,) = sampled(torch.rand(40, 100, 1, generator=generator()), torch.zeros(1))([logits])
     assert drawn.shape == (40, 100)
     torch.testing.assert_close(drawn.flatten().bincount() / 4000, logits[0, 0].exp(), atol=0.03, rtol=0)
 

@@ -35,6 +35,7 @@ FITTING = {  # what a key may well be
     ("name", "no text"),
     ("limits", "no list"),
     ("temperatures", "no list"),
+    ("harm", "no list"),
     ("dropout", "zero"),
     ("rewards", "list"),
 }

@@ -9,7 +9,7 @@ from typing import Any
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLES
 from doom_dream_env.world_model.validation import check_config, wrong_version
 
-FORMAT_VERSION = 9
+FORMAT_VERSION = 10
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class WorldModelConfig:
         code_width: hidden width of its prior.
         dropout: share of its inputs that the dynamics does without, in training and in dreams: see
             `Dynamics.draw_dropout`.
-        decoder_width, decoder_depth, decoder_heads: the decoder.
+        decoder_width, decoder_depth: channels of its cells, and its residual blocks.
         scenarios: names in the order of their embeddings.
         known: per scenario, which of the variables it has.
         variables: game variables in order.
@@ -58,6 +58,8 @@ class WorldModelConfig:
         limits: per scenario, what the game can do there; empty: nothing is known, and everything possible.
         temperatures: per scenario, what a dream's temperature is multiplied by, so that at 1 dreams hold as many
             objects as the game; empty: 1 in all.
+        harm: per scenario, what the odds of losing health are multiplied by in sampled dreams, so that they hurt as
+            much as the game; empty: 1 in all.
     """
 
     name: str = "nano"
@@ -80,7 +82,6 @@ class WorldModelConfig:
     dropout: float = 0.1
     decoder_width: int = 128
     decoder_depth: int = 2
-    decoder_heads: int = 4
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
     known: tuple[tuple[bool, ...], ...] = tuple(tuple(map(bool, s.variable_mask())) for s in SCENARIOS.values())
     variables: tuple[str, ...] = VARIABLES
@@ -88,6 +89,7 @@ class WorldModelConfig:
     rewards: tuple[float, ...] = (-1.0, 0.0, 1.0, 4.0)
     limits: tuple[ScenarioLimits, ...] = ()
     temperatures: tuple[float, ...] = ()
+    harm: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.known) != len(self.scenarios):
@@ -97,11 +99,11 @@ class WorldModelConfig:
             )
         if self.limits and len(self.limits) != len(self.scenarios):
             raise ValueError(f"limits are of {len(self.limits)} scenarios, but there are {len(self.scenarios)}")
-        if self.temperatures and (len(self.temperatures) != len(self.scenarios) or min(self.temperatures) <= 0):
-            raise ValueError(
-                f"temperatures must be {len(self.scenarios)} numbers above 0, one for each scenario, "
-                f"got {self.temperatures}"
-            )
+        for name, dial in (("temperatures", self.temperatures), ("harm", self.harm)):
+            if dial and (len(dial) != len(self.scenarios) or min(dial) <= 0):
+                raise ValueError(
+                    f"{name} must be {len(self.scenarios)} numbers above 0, one for each scenario, got {dial}"
+                )
         for name, limits in zip(self.scenarios, self.limits, strict=False):
             if not limits.rewards or not set(limits.rewards) <= set(self.rewards):
                 raise ValueError(f"limits of {name}: its rewards must be some of those in rewards")
@@ -160,7 +162,6 @@ PRESETS: dict[str, WorldModelConfig] = {
         code_width=32,
         decoder_width=32,
         decoder_depth=1,
-        decoder_heads=2,
     ),
     "nano": WorldModelConfig(),
     "base": WorldModelConfig(
@@ -181,6 +182,5 @@ PRESETS: dict[str, WorldModelConfig] = {
         code_width=384,
         decoder_width=256,
         decoder_depth=4,
-        decoder_heads=4,
     ),
 }

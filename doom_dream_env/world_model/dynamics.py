@@ -38,9 +38,20 @@ def most_likely(logits: list[Tensor]) -> list[Tensor]:
     return [part.argmax(-1) for part in logits]
 
 
-def sampled(noise: Tensor) -> OutcomeRule:
-    """Changes drawn at their learned probabilities: dreams. The noise (..., V) is uniform in 0…1, see `draw`."""
-    return lambda logits: [draw(part.softmax(-1), noise[..., index]) for index, part in enumerate(logits)]
+def sampled(noise: Tensor, harm: Tensor) -> OutcomeRule:
+    """Changes drawn at their learned probabilities: dreams.
+
+    Args:
+        noise: uniform in 0…1, (..., V), see `draw`.
+        harm: added to the log probabilities of the first variable's changes (health), (..., S).
+    """
+
+    def choose(logits: list[Tensor]) -> list[Tensor]:
+        first, *others = logits
+        parts = [first + harm, *others]
+        return [draw(part.softmax(-1), noise[..., index]) for index, part in enumerate(parts)]
+
+    return choose
 
 
 def observed(outcome: list[Tensor]) -> OutcomeRule:
@@ -121,7 +132,8 @@ class Dynamics(nn.Module):
     possible_rewards: Tensor  # bool (scenarios + 1, R): see `ScenarioLimits`, as the next two
     least_variables: Tensor  # float32 (scenarios + 1, V)
     greatest_variables: Tensor
-    temperatures: Tensor  # float32 (scenarios + 1,): see `WorldModelConfig`
+    temperatures: Tensor  # float32 (scenarios + 1,): see `WorldModelConfig`, as the next one
+    harm: Tensor
 
     def _register_constants(self, config: WorldModelConfig) -> None:
         """Constants that follow from the configuration and the scenarios; they are not saved with the weights."""
@@ -149,8 +161,9 @@ class Dynamics(nn.Module):
         variables = torch.tensor([limit.variables for limit in limits])
         constant("least_variables", variables[..., 0])
         constant("greatest_variables", variables[..., 1])
-        temperatures = torch.tensor(config.temperatures or (1.0,) * len(config.scenarios))
-        constant("temperatures", torch.cat([temperatures, temperatures.mean()[None]]))
+        for name, dial in (("temperatures", config.temperatures), ("harm", config.harm)):
+            settings = torch.tensor(dial or (1.0,) * len(config.scenarios))
+            constant(name, torch.cat([settings, settings.mean()[None]]))
         for index, values in enumerate(config.deltas):
             changes = torch.tensor(values, dtype=torch.float32)
             still = changes.abs() == changes.abs().min()
@@ -167,6 +180,10 @@ class Dynamics(nn.Module):
     def possible(self, index: int) -> Tensor:
         """Which of these changes each scenario can make, bool (scenarios + 1, S)."""
         return getattr(self, f"possible_{index}")
+
+    def log_harm(self, scenario: Tensor) -> Tensor:
+        """What sampled dreams add to the log probabilities of the changes of health, (..., S)."""
+        return self.harm[scenario].log()[..., None] * (self.deltas(0) < 0)
 
     # ---- the transition --------------------------------------------------------------------------------------------
 
@@ -206,7 +223,7 @@ class Dynamics(nn.Module):
             h: the trunk's feature, (..., E).
             action: buttons, (..., 9).
             scenario: index, (...).
-            choose: how the outcome is chosen: `most_likely`, `sampled(noise)`, `observed(outcome)` or `expected`.
+            choose: how the outcome is chosen: `most_likely`, `sampled(noise, harm)`, `observed(outcome)` or `expected`.
             dropout: masks that broadcast to (..., 2, E), see `draw_dropout`; None: the mean network.
 
         Raises:

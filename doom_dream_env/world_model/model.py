@@ -19,7 +19,7 @@ from doom_dream_env.world_model import files
 from doom_dream_env.world_model.checks import checked_buttons, checked_frames
 from doom_dream_env.world_model.config import WorldModelConfig
 from doom_dream_env.world_model.decoder import Decoder
-from doom_dream_env.world_model.dynamics import Dynamics, most_likely, sampled
+from doom_dream_env.world_model.dynamics import Dynamics, OutcomeRule, most_likely, sampled
 from doom_dream_env.world_model.encoder import Encoder
 from doom_dream_env.world_model.manifold import Manifold
 from doom_dream_env.world_model.state import DreamState, advance_elapsed
@@ -280,7 +280,7 @@ class WorldModel(nn.Module):
             action: (B, 9) buttons.
             temperature: divides the log probabilities of the codes, in units of `WorldModelConfig.temperatures`; 0: the
                 mean network's mean next state; 1: as many objects as in the game. The game's own chances (hits,
-                terminations) keep their learned probabilities above 0.
+                terminations) keep their learned probabilities above 0, hits multiplied by `WorldModelConfig.harm`.
             generator: on the model's device; None: torch's own.
             noise: the step's chance itself, uniform in 0…1, (B, V + G), as `Dynamics.draw_noise` draws it; then no
                 generator is asked. Dreams with equal noise have equal luck, whatever their actions are.
@@ -295,7 +295,9 @@ class WorldModel(nn.Module):
         if noise is None and temperature > 0:
             noise = dynamics.draw_noise(len(state), generator)
         chances = len(self.config.variables)
-        choose = sampled(noise[:, :chances]) if noise is not None and temperature > 0 else most_likely
+        choose: OutcomeRule = most_likely
+        if noise is not None and temperature > 0:
+            choose = sampled(noise[:, :chances], dynamics.log_harm(state.scenario))
         step = dynamics.transition(state.h, buttons, state.scenario, choose, state.dropout if temperature > 0 else None)
         variables = dynamics.changed_variables(state.variables, step.outcome, state.scenario)
         continues, reward = dynamics.continue_and_reward(step.condition, variables, state.scenario)

@@ -13,6 +13,7 @@ class DecoderLossWeights:
 
     Attributes:
         squared: squared error of the pixels.
+        objects: cross entropy of the objects that are read off the decoder's cells.
         perceptual: LPIPS distance.
         read_back: squared error of the state that the encoder reads from the picture.
         motion: how differently two successive pictures move from the real frames.
@@ -20,6 +21,7 @@ class DecoderLossWeights:
     """
 
     squared: float = 2.0
+    objects: float = 0.2
     perceptual: float = 0.15
     read_back: float = 0.03
     motion: float = 0.01
@@ -31,6 +33,8 @@ class DecoderConfig(TrainingConfig):
     """Train the decoder on states of the finished world model, and pack the weights.
 
     Attributes:
+        weights: name or folder of finished weights, whose decoder goes on learning; None: the model that the stage
+            dynamics left in `out`.
         autoencoder: train an encoder along, end to end: a yardstick of how good pictures can be at this size. Nothing
             is packed.
         noise: greatest standard deviation of the noise on real states.
@@ -55,6 +59,7 @@ class DecoderConfig(TrainingConfig):
     steps: int = 24_000
     batch: int = 24
     lr: float = 1.5e-3
+    weights: str | None = None
     autoencoder: bool = False
     noise: float = 0.2
     dream_share: float = 0.5

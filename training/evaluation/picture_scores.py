@@ -165,7 +165,7 @@ def autoencoder_scores(autoencoder: PictureModel, data: Dataset, scenario: int, 
     """
     rows = reconstructed_rows(data, scenario, np.random.default_rng(0))
     real = frames_of(data, rows)
-    made = torch.cat([autoencoder(part) for part in real.split(AT_ONCE)]).clamp(0, 1)
+    made = torch.cat([autoencoder(part)[0] for part in real.split(AT_ONCE)]).clamp(0, 1)
     made = made.permute(0, 2, 3, 1)  # B, 120, 160, 3
     scores: Scores = {"autoencoder_psnr": psnr((made - real / 255).square().mean())}
     if distance:

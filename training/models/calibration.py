@@ -1,9 +1,9 @@
-"""At which temperature do dreams hold as many objects as the game, and do as much harm?
+"""At which temperature do dreams hold as many objects as the game, and at which odds do they hurt as much?
 
 A prior that is a little too wide makes fireballs from nothing, step after step; one that is too sure forgets those that
 fly, and nobody is hit any more. Likelihood does not notice: cells with objects are few. So the temperature of each
 scenario is set by counting, under the actions that were recorded: objects after some steps, health lost, episodes that
-ended.
+ended. What is then still too harmless, because what flies goes astray in dreams, is made up for by the odds of a hit.
 
 Legend: B dreams, D state width.
 """
@@ -26,6 +26,7 @@ from training.data.dataset import SCRIPTED, Dataset
 from training.models.training_model import TrainingModel
 
 TEMPERATURES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
+HARMS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0)
 CONTEXT = 12  # real steps before a dream
 COUNTED_AFTER = (4, 8, 16, 26)  # dreamed steps
 DREAMS = 600
@@ -50,9 +51,17 @@ class Counts:
     lost: float
 
 
+@dataclass(frozen=True)
+class Dials:
+    """What a scenario's dreams are set to, as in `WorldModelConfig`."""
+
+    temperature: float = 1.0
+    harm: float = 1.0
+
+
 @torch.inference_mode()
-def calibrated_temperatures(model: TrainingModel, data: Dataset, states: Tensor, seed: int) -> tuple[float, ...]:
-    """The temperature of each scenario at which dreams are most like the game.
+def calibrated_dials(model: TrainingModel, data: Dataset, states: Tensor, seed: int) -> list[Dials]:
+    """The dials of each scenario with which dreams are most like the game.
 
     Args:
         model: who dreams, and the head that reads object maps off states.
@@ -68,20 +77,24 @@ def calibrated_temperatures(model: TrainingModel, data: Dataset, states: Tensor,
     for scenario in range(len(data.names)):
         rows = begins[data.scenario[begins] == scenario]
         if not len(rows):
-            found.append(1.0)
+            found.append(Dials())
             continue
         some = np.random.default_rng((seed, scenario)).permutation(rows)[:DREAMS]
         batch = make_batch(data, some, CONTEXT + COUNTED_AFTER[-1], torch.device("cpu"), frames=False)
-        found.append(best_temperature(model, batch, states[batch.rows].float(), seed))
-    return tuple(found)
+        found.append(best_dials(model, batch, states[batch.rows].float(), seed))
+    return found
 
 
-def best_temperature(model: TrainingModel, batch: Batch, z: Tensor, seed: int) -> float:
-    """The temperature at which dreams hold what the windows (B, T, D) hold from which they begin."""
+def best_dials(model: TrainingModel, batch: Batch, z: Tensor, seed: int) -> Dials:
+    """The temperature at which dreams hold what the windows (B, T, D) hold that they begin from, and then the harm."""
     real = recorded(model, batch, z)
-    errors = [miscount(dreamed(model, batch, z, each, seed), real) for each in TEMPERATURES]
+    errors = [miscount(dreamed(model, batch, z, Dials(each), seed), real) for each in TEMPERATURES]
     best = int(np.argmin(errors))
-    return TEMPERATURES[best] if math.isfinite(errors[best]) else 1.0
+    temperature = TEMPERATURES[best] if math.isfinite(errors[best]) else 1.0
+    if real.lost < LEAST_LOST:
+        return Dials(temperature)
+    lost = [dreamed(model, batch, z, Dials(temperature, each), seed).lost for each in HARMS]
+    return Dials(temperature, HARMS[int(np.argmin([log_ratio(each, real.lost) for each in lost]))])
 
 
 def recorded(model: TrainingModel, batch: Batch, z: Tensor) -> Counts:
@@ -97,8 +110,8 @@ def recorded(model: TrainingModel, batch: Batch, z: Tensor) -> Counts:
     )
 
 
-def dreamed(model: TrainingModel, batch: Batch, z: Tensor, temperature: float, seed: int) -> Counts:
-    """What dreams hold that begin from windows (B, T, D), with equal chances at every temperature.
+def dreamed(model: TrainingModel, batch: Batch, z: Tensor, dials: Dials, seed: int) -> Counts:
+    """What dreams hold that begin from windows (B, T, D), with equal chances whatever the dials.
 
     Counted is where the window has steps: both then see the same actions.
     """
@@ -106,7 +119,7 @@ def dreamed(model: TrainingModel, batch: Batch, z: Tensor, temperature: float, s
     ends = lost = 0.0
     alive = torch.ones(len(z))
     health = batch.variables[:, CONTEXT - 1, HEALTH]
-    for step, (state, continues) in enumerate(dreams(model, batch, z, temperature, seed), 1):
+    for step, (state, continues) in enumerate(dreams(model, batch, z, dials, seed), 1):
         here = CONTEXT - 1 + step
         counts = alive * batch.valid[:, here - 1]
         ends += float((counts * (1 - continues)).sum())
@@ -119,20 +132,22 @@ def dreamed(model: TrainingModel, batch: Batch, z: Tensor, temperature: float, s
 
 
 def dreams(
-    model: TrainingModel, batch: Batch, z: Tensor, temperature: float, seed: int
+    model: TrainingModel, batch: Batch, z: Tensor, dials: Dials, seed: int
 ) -> Iterator[tuple[DreamState, Tensor]]:
     """Dreams after each of their steps, and the probabilities (B,) that they go on."""
     world_model = model.world_model
+    dynamics = world_model.dynamics
+    # Dials are those of the model itself, whatever its configuration says so far.
+    dynamics.temperatures.fill_(dials.temperature)
+    dynamics.harm.fill_(dials.harm)
     generator = torch.Generator().manual_seed(seed)
     state = world_model.prefill(
         z[:, :CONTEXT], batch.actions[:, : CONTEXT - 1], batch.variables[:, :CONTEXT], batch.scenario, batch.elapsed
     )
     state = world_model.with_dropout(state, generator)
-    # The temperature is that of the codes themselves, whatever the configuration says so far.
-    unit = world_model.dynamics.temperatures[batch.scenario[0]].item()
     for step in range(1, COUNTED_AFTER[-1] + 1):
         action = batch.actions[:, CONTEXT + step - 2]
-        state, _, continues = world_model.imagine(state, action, temperature / unit, generator)
+        state, _, continues = world_model.imagine(state, action, generator=generator)
         yield state, continues
 
 

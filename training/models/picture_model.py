@@ -13,28 +13,45 @@ from typing import cast
 
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from doom_dream_env.world_model import WorldModelConfig
 from doom_dream_env.world_model.decoder import Decoder
 from doom_dream_env.world_model.encoder import Encoder
 from doom_dream_env.world_model.files import read_checked
+from training.data.annotations import OBJECT_MAP_SHAPE
 from training.models.critic import Critic
 
 AVERAGE = "module.average.module."  # of the names of the averaged tensors in a checkpoint
 
 
 class PictureModel(nn.Module):
-    """The decoder, and for the autoencoder an encoder that is trained along."""
+    """The decoder, for the autoencoder an encoder that is trained along, and a head that exists in training only.
+
+    The head reads off the decoder's cells where objects stand. Few pixels show a fireball, and a pixel loss places it
+    after all else; a cell that has to know of it can paint it.
+    """
 
     def __init__(self, decoder: Decoder, encoder: Encoder | None = None) -> None:
         """Take parts, which are trained as they are and not copied."""
         super().__init__()
         self.decoder = decoder
         self.encoder = encoder
+        classes, rows, columns = OBJECT_MAP_SHAPE
+        self.finer = rows // decoder.rows
+        if (decoder.rows * self.finer, decoder.columns * self.finer) != (rows, columns):
+            raise ValueError(f"a decoder of {decoder.rows}x{decoder.columns} cells does not fit {rows}x{columns} maps")
+        self.objects = nn.Conv2d(decoder.cells.in_channels, classes * self.finer**2, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Pictures (N, 3, 120, 160), about 0…1, of states (N, D); with an encoder, of uint8 frames (N, 120, 160, 3)."""
-        return self.decoder(x if self.encoder is None else self.encoder(x))
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures (N, 3, 120, 160), about 0…1, and logits of objects (N, 3, 12, 16).
+
+        Args:
+            x: states (N, D); with an encoder, uint8 frames (N, 120, 160, 3).
+        """
+        z = x if self.encoder is None else self.encoder(x)
+        cells = self.decoder.place(z)
+        return self.decoder.paint(cells, z), F.pixel_shuffle(self.objects(cells), self.finer)
 
 
 class DecoderModules(nn.Module):

@@ -2,6 +2,7 @@
 
     python -m training decoder --data data --out runs/nano --steps 24000
     python -m training decoder --data data --out runs/nano --steps 7000 --autoencoder    # the yardstick
+    python -m training decoder --data data --out runs/pictures --weights nano            # pictures of finished weights
 
 State in, picture out; no real frame leaks in. The recipe is that of RAE (arXiv 2510.11690), in three parts:
 
@@ -16,7 +17,8 @@ State in, picture out; no real frame leaks in. The recipe is that of RAE (arXiv 
    (EXPERIMENTS.md). It learns for a while before its scores count for the decoder.
 
 What ships is a moving average of the decoder. With `--autoencoder` an encoder of the same size learns along, end to
-end, beginning as the world model's, and nothing is packed. The states are those that the stage dynamics cached.
+end, beginning as the world model's, and nothing is packed. The states are those that the stage dynamics cached. With
+`--weights` the decoder of finished weights goes on learning, and all else of them stays as it is, so agents stay valid.
 Resumes like every other stage.
 
 Legend: N pictures of a step, D state width, H, W a picture's size.
@@ -46,9 +48,9 @@ from training.engine.logging import RunLog
 from training.engine.optim import JointOptimiser, Optimiser
 from training.metrics import psnr
 from training.models.batch_norm import normalise_over_ranks
-from training.models.calibration import calibrated_temperatures
+from training.models.calibration import calibrated_dials
 from training.models.critic import Critic, hinge
-from training.models.losses import object_mask, outcome_targets, weighted_sum
+from training.models.losses import object_map_loss, object_mask, outcome_targets, weighted_sum
 from training.models.motion import motion_mismatch
 from training.models.packing import SURE, store_initial_states
 from training.models.perceptual import crops, level_channels, magnified, perceptual_network
@@ -73,7 +75,7 @@ def train(config: DecoderConfig) -> None:
     path = config.out / (AUTOENCODER_CHECKPOINT if config.autoencoder else DECODER_CHECKPOINT)
     unfinished = finished_steps(path) < config.steps
     data = Dataset(config.data, config.scenarios, "train", config.limit, keep_frames=unfinished)
-    model = load_training_model(config.out / DYNAMICS_CHECKPOINT).to(compute.device).requires_grad_(False)
+    model = finished_model(config, data).to(compute.device).requires_grad_(False)
     if compute.main:
         record_config(config, config.out / f"{name}.config.json")
     states = cached_states(model.world_model, data, config.out / STATES, autocast=compute.autocast)
@@ -103,16 +105,42 @@ def train(config: DecoderConfig) -> None:
         pack(model, step_loss.modules, data, states, config)
 
 
+def finished_model(config: DecoderConfig, data: Dataset) -> TrainingModel:
+    """The model whose states are painted. Of finished weights, what exists in training only is random.
+
+    Raises:
+        ValueError: if the weights know other scenarios than the data.
+    """
+    if config.weights is None:
+        return load_training_model(config.out / DYNAMICS_CHECKPOINT)
+    world_model = WorldModel.from_pretrained(config.weights)
+    known = world_model.config.scenarios
+    if known != tuple(data.names):
+        raise ValueError(f"weights {config.weights} know {', '.join(known)}: give these as --scenarios, in this order")
+    model = TrainingModel(world_model.config, data.places)
+    model.world_model = world_model
+    return model.eval()
+
+
 def pack(model: TrainingModel, modules: DecoderModules, data: Dataset, states: Tensor, config: DecoderConfig) -> None:
-    """Write the weights, with the averaged decoder, calibrated, and with states that dreams can begin from."""
-    temperatures = calibrated_temperatures(model, data, states, config.seed)
-    print("temperatures " + ", ".join(f"{name} {t}" for name, t in zip(data.names, temperatures, strict=True)))
-    packed = WorldModel(dataclasses.replace(model.world_model.config, temperatures=temperatures))
-    packed.load_state_dict(model.world_model.state_dict())
+    """Write the weights with the averaged decoder; new ones also calibrated, and with states that dreams begin from."""
+    packed = model.world_model if config.weights else calibrated(model, data, states, config)
     packed.decoder.load_state_dict(modules.averaged.decoder.state_dict())
-    store_initial_states(packed, data, states)
     fingerprint = packed.save_pretrained(config.out / WEIGHTS)
     print(f"weights {fingerprint} in {config.out / WEIGHTS}")
+
+
+def calibrated(model: TrainingModel, data: Dataset, states: Tensor, config: DecoderConfig) -> WorldModel:
+    """The world model with its dials set, and with states that dreams can begin from."""
+    dials = calibrated_dials(model, data, states, config.seed)
+    for name, each in zip(data.names, dials, strict=True):
+        print(f"{name}: temperature {each.temperature}, harm {each.harm}")
+    temperatures = tuple(each.temperature for each in dials)
+    harm = tuple(each.harm for each in dials)
+    dialled = WorldModel(dataclasses.replace(model.world_model.config, temperatures=temperatures, harm=harm))
+    dialled.load_state_dict(model.world_model.state_dict())
+    store_initial_states(dialled, data, states)
+    return dialled
 
 
 # ---- dreams beside a real game ---------------------------------------------------------------------------------------
@@ -124,9 +152,10 @@ def dreamed_pairs(
 ) -> DreamedPairs | None:
     """Dreams beside a real game, under its actions: half from the middle of episodes, half from their first frame.
 
-    Half of each go where the posterior's codes lead, the way the game went, the others to the mean next state. None:
-    the actions were read off videos and are too unsure.
+    Half of each go where the posterior's codes lead, the way the game went, the others to the mean next state; with
+    finished weights, which have no posterior, all do that. None: the actions were read off videos and are too unsure.
     """
+    posterior_share = 0.0 if config.weights else 0.5
     rng = np.random.default_rng((config.seed, DREAM_STREAM))
     each = (config.dreams + 1) // 2
     pairs = data.windows(2)
@@ -140,7 +169,7 @@ def dreamed_pairs(
             generator = SampleGenerator.alone(len(first), config.seed, DREAM_STREAM, context, done)
             batch = make_batch(data, first, context + config.dream_steps, compute.device, frames=False)
             z = states[batch.rows.cpu()].to(compute.device).float()
-            follow_posterior = torch.from_numpy(rng.random((len(first), 1)) < 0.5).to(compute.device)
+            follow_posterior = torch.from_numpy(rng.random((len(first), 1)) < posterior_share).to(compute.device)
             outcome = outcome_targets(model.world_model, batch)
             dropout = model.world_model.dynamics.dropout_masks(generator.uniform)
             dream = open_loop_rollout(
@@ -213,9 +242,12 @@ class DecoderLoss:
         generator = SampleGenerator(self.pairs, self.config.seed, STEP_STREAM, step)
         batch = batch.to(self.compute.device)
         target = batch.frames.permute(0, 3, 1, 2).float() / 255
-        picture = self.paint(batch, generator)
+        picture, objects = self.paint(batch, generator)
         self.shown = torch.cat([target[:SHOWN], picture[:SHOWN].detach()])
-        terms = {"reconstruction": reconstruction_loss(picture, target, batch.object_maps, self.config)}
+        terms = {
+            "reconstruction": reconstruction_loss(picture, target, batch.object_maps, self.config),
+            "objects": self.pairs.weight * cells_loss(objects, batch.object_maps),
+        }
         numbers: dict[str, float | Tensor] = {}
         if step % LOG_EVERY == 0:
             numbers["psnr"] = psnr(F.mse_loss(picture.detach().clamp(0, 1), target))
@@ -240,8 +272,10 @@ class DecoderLoss:
             loss = loss + self.adversarial_loss(self.network, loss, decoded_crop, generator)
         return loss, terms | numbers
 
-    def paint(self, batch: PictureBatch, generator: SampleGenerator) -> Tensor:
+    def paint(self, batch: PictureBatch, generator: SampleGenerator) -> tuple[Tensor, Tensor]:
         """Pictures (N, 3, 120, 160) of the states, real ones through noise; with an autoencoder, of the frames.
+
+        Also what their cells know of objects, logits (N, 3, 12, 16).
 
         Both states of a pair get noise of the same strength, because their pictures are compared.
         """
@@ -306,6 +340,11 @@ def reconstruction_loss(picture: Tensor, target: Tensor, object_maps: Tensor, co
     error = picture - target
     both = error.abs() + config.loss_weights.squared * error.square()
     return (both * weight).sum() / (3 * mean_over_ranks(weight.sum()))
+
+
+def cells_loss(logits: Tensor, object_maps: Tensor) -> Tensor:
+    """What the decoder's cells know of objects; logits and maps (N, 3, 12, 16)."""
+    return object_map_loss(logits.flatten(1)[None], object_maps[None], logits.new_ones(1, len(logits)))
 
 
 def motion_loss(picture: Tensor, target: Tensor) -> Tensor:
