@@ -69,8 +69,6 @@ def load_mind(
         policy = action_policy.ActionPolicy.load(name, model.fingerprint)
         policy.generator = generator
         return policy
-    if (Path(name) / scenario.name / agent.CARD).is_file():
-        name = str(Path(name) / scenario.name)
     loaded = _load_agent(name, scenario, model)
     loaded.generator = generator
     return loaded
@@ -96,6 +94,8 @@ def _load_agent(name: str, scenario: Scenario, model: WorldModel) -> Agent:
     elif name not in shipped_agents() and not Path(name).is_dir():
         kinds = ", ".join(MINDS)
         raise ValueError(f"{name!r} is nobody who can play: choose from {kinds}, or give the folder of an agent")
+    elif (Path(name) / scenario.name / agent.CARD).is_file():
+        name = str(Path(name) / scenario.name)
     loaded = Agent.load(name, model.fingerprint)
     if loaded.card.scenario != scenario.name:
         raise ValueError(f"agent {name} was trained for {loaded.card.scenario}, not for {scenario.name}")

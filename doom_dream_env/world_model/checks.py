@@ -42,3 +42,28 @@ def checked_buttons(action: Tensor | np.ndarray, batch: int, device: torch.devic
     if not torch.compiler.is_exporting() and not bool(((buttons >= 0) & (buttons <= 1)).all()):
         raise ValueError("action must be 0 (released) or 1 (pressed) for each of the nine buttons")
     return buttons
+
+
+def checked_history(actions: Tensor | np.ndarray | None, batch: int, count: int, frames: int) -> Tensor:
+    """What was pressed around so many frames, (B, count, 9), as a tensor; None: nothing, which fits a count of 0.
+
+    Raises:
+        ValueError: on another shape.
+    """
+    pressed = torch.zeros(batch, 0, len(BUTTONS)) if actions is None else torch.as_tensor(actions)
+    expected = (batch, count, len(BUTTONS))
+    if tuple(pressed.shape) != expected:
+        raise ValueError(f"{frames} frames need actions of shape {expected}, got {tuple(pressed.shape)}")
+    return pressed
+
+
+def checked_variables(variables: Tensor | np.ndarray, expected: tuple[int, int, int], device: torch.device) -> Tensor:
+    """Game variables (B, T, V) as float32 on a device.
+
+    Raises:
+        ValueError: on another shape.
+    """
+    values = torch.as_tensor(variables, dtype=torch.float32, device=device)
+    if tuple(values.shape) != expected:
+        raise ValueError(f"variables must have shape {expected}, got {tuple(values.shape)}")
+    return values

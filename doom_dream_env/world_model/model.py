@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import files
-from doom_dream_env.world_model.checks import checked_buttons, checked_frames
+from doom_dream_env.world_model.checks import checked_buttons, checked_frames, checked_history, checked_variables
 from doom_dream_env.world_model.config import WorldModelConfig
 from doom_dream_env.world_model.decoder import Decoder
 from doom_dream_env.world_model.dynamics import Dynamics, OutcomeRule, most_likely, sampled
@@ -173,17 +173,11 @@ class WorldModel(nn.Module):
                 f"with a state, give one frame and one action for each of its {len(state)} dreams, "
                 f"got {tuple(z.shape[:2])}"
             )
-        pressed = torch.zeros(batch, 0, len(BUTTONS)) if actions is None else torch.as_tensor(actions)
-        expected = (batch, steps if state is not None else steps - 1, len(BUTTONS))
-        if tuple(pressed.shape) != expected:
-            raise ValueError(f"{steps} frames need actions of shape {expected}, got {tuple(pressed.shape)}")
+        pressed = checked_history(actions, batch, steps if state is not None else steps - 1, steps)
         if variables is None:
             values = state.variables[:, None] if state is not None else self.scales.expand(batch, steps, -1)
         else:
-            values = torch.as_tensor(variables, dtype=torch.float32, device=self.device)
-            expected = (batch, steps, len(self.config.variables))
-            if tuple(values.shape) != expected:
-                raise ValueError(f"variables must have shape {expected}, got {tuple(values.shape)}")
+            values = checked_variables(variables, (batch, steps, len(self.config.variables)), self.device)
         index = self.scenario_index(scenario, batch) if state is None else state.scenario
         values = values * self.dynamics.variable_mask[index][:, None]
         begun = 0  # frames that are in the state already
@@ -292,19 +286,21 @@ class WorldModel(nn.Module):
         # Not `len(state)`, which would fix the batch of an exported graph.
         buttons = checked_buttons(action, state.z.shape[0], self.device)
         dynamics = self.dynamics
-        if noise is None and temperature > 0:
-            noise = dynamics.draw_noise(len(state), generator)
-        chances = len(self.config.variables)
         choose: OutcomeRule = most_likely
-        if noise is not None and temperature > 0:
+        dropout = luck = None
+        if temperature > 0:
+            noise = dynamics.draw_noise(len(state), generator) if noise is None else noise
+            chances = len(self.config.variables)
             choose = sampled(noise[:, :chances], dynamics.log_harm(state.scenario))
-        step = dynamics.transition(state.h, buttons, state.scenario, choose, state.dropout if temperature > 0 else None)
+            luck = noise[:, chances:]
+            dropout = state.dropout
+        step = dynamics.transition(state.h, buttons, state.scenario, choose, dropout)
         variables = dynamics.changed_variables(state.variables, step.outcome, state.scenario)
         continues, reward = dynamics.continue_and_reward(step.condition, variables, state.scenario)
         code = None
-        if noise is not None and temperature > 0:
+        if luck is not None:
             spread = temperature * dynamics.temperatures[state.scenario]
-            code = dynamics.codes.sample(step.condition, spread, noise[:, chances:])
+            code = dynamics.codes.sample(step.condition, spread, luck)
         else:
             continues = 1 - dynamics.termination_probability(state.h, buttons, state.variables, state.scenario)
         z = self.manifold(dynamics.next_state(state.z, step.condition, code), state.scenario)

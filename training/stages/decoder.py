@@ -27,7 +27,6 @@ Legend: N pictures of a step, D state width, H, W a picture's size.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from dataclasses import asdict
 
 import numpy as np
@@ -48,11 +47,10 @@ from training.engine.logging import RunLog
 from training.engine.optim import JointOptimiser, Optimiser
 from training.metrics import psnr
 from training.models.batch_norm import normalise_over_ranks
-from training.models.calibration import calibrated_dials
 from training.models.critic import Critic, hinge
 from training.models.losses import object_map_loss, object_mask, outcome_targets, weighted_sum
 from training.models.motion import motion_mismatch
-from training.models.packing import SURE, store_initial_states
+from training.models.packing import SURE, calibrated
 from training.models.perceptual import crops, level_channels, magnified, perceptual_network
 from training.models.picture_model import DecoderModules, PictureModel
 from training.models.rollout import Windows, open_loop_rollout
@@ -124,23 +122,10 @@ def finished_model(config: DecoderConfig, data: Dataset) -> TrainingModel:
 
 def pack(model: TrainingModel, modules: DecoderModules, data: Dataset, states: Tensor, config: DecoderConfig) -> None:
     """Write the weights with the averaged decoder; new ones also calibrated, and with states that dreams begin from."""
-    packed = model.world_model if config.weights else calibrated(model, data, states, config)
+    packed = model.world_model if config.weights else calibrated(model, data, states, config.seed)
     packed.decoder.load_state_dict(modules.averaged.decoder.state_dict())
     fingerprint = packed.save_pretrained(config.out / WEIGHTS)
     print(f"weights {fingerprint} in {config.out / WEIGHTS}")
-
-
-def calibrated(model: TrainingModel, data: Dataset, states: Tensor, config: DecoderConfig) -> WorldModel:
-    """The world model with its dials set, and with states that dreams can begin from."""
-    dials = calibrated_dials(model, data, states, config.seed)
-    for name, each in zip(data.names, dials, strict=True):
-        print(f"{name}: temperature {each.temperature}, harm {each.harm}")
-    temperatures = tuple(each.temperature for each in dials)
-    harm = tuple(each.harm for each in dials)
-    dialled = WorldModel(dataclasses.replace(model.world_model.config, temperatures=temperatures, harm=harm))
-    dialled.load_state_dict(model.world_model.state_dict())
-    store_initial_states(dialled, data, states)
-    return dialled
 
 
 # ---- dreams beside a real game ---------------------------------------------------------------------------------------
