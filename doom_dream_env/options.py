@@ -23,6 +23,7 @@ MINDS = (
     "planner:cem",
     "planner:mppi",
     "planner:gradient",
+    "planner:improve",
 )
 
 

@@ -36,6 +36,7 @@ FITTING = {  # what a key may well be
     ("limits", "no list"),
     ("temperatures", "no list"),
     ("harm", "no list"),
+    ("healing", "no list"),
     ("dropout", "zero"),
     ("rewards", "list"),
 }

@@ -9,6 +9,7 @@
 | `noop`, `random`, `blind` | nothing, random play, a routine that sees nothing |
 | `planner` | plans in the dream, by the kind of search that suits the scenario |
 | `planner:switch`, `planner:cem`, `planner:mppi`, `planner:gradient` | plans by that kind |
+| `planner:improve` | the agent that ships, and what dreams show to be better |
 """
 
 from __future__ import annotations

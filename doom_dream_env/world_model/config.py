@@ -9,7 +9,7 @@ from typing import Any
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLES
 from doom_dream_env.world_model.validation import check_config, wrong_version
 
-FORMAT_VERSION = 10
+FORMAT_VERSION = 11
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class WorldModelConfig:
         limits: per scenario, what the game can do there; empty: nothing is known, and everything possible.
         temperatures: per scenario, what a dream's temperature is multiplied by, so that at 1 dreams hold as many
             objects as the game; empty: 1 in all.
-        harm: per scenario, what the odds of losing health are multiplied by in sampled dreams, so that they hurt as
-            much as the game; empty: 1 in all.
+        harm, healing: per scenario, what the odds of losing and of gaining health are multiplied by in sampled dreams,
+            so that nobody lives longer or shorter there than in the game; empty: 1 in all.
     """
 
     name: str = "nano"
@@ -90,6 +90,7 @@ class WorldModelConfig:
     limits: tuple[ScenarioLimits, ...] = ()
     temperatures: tuple[float, ...] = ()
     harm: tuple[float, ...] = ()
+    healing: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.known) != len(self.scenarios):
@@ -99,7 +100,7 @@ class WorldModelConfig:
             )
         if self.limits and len(self.limits) != len(self.scenarios):
             raise ValueError(f"limits are of {len(self.limits)} scenarios, but there are {len(self.scenarios)}")
-        for name, dial in (("temperatures", self.temperatures), ("harm", self.harm)):
+        for name, dial in (("temperatures", self.temperatures), ("harm", self.harm), ("healing", self.healing)):
             if dial and (len(dial) != len(self.scenarios) or min(dial) <= 0):
                 raise ValueError(
                     f"{name} must be {len(self.scenarios)} numbers above 0, one for each scenario, got {dial}"

@@ -38,17 +38,17 @@ def most_likely(logits: list[Tensor]) -> list[Tensor]:
     return [part.argmax(-1) for part in logits]
 
 
-def sampled(noise: Tensor, harm: Tensor) -> OutcomeRule:
+def sampled(noise: Tensor, health_odds: Tensor) -> OutcomeRule:
     """Changes drawn at their learned probabilities: dreams.
 
     Args:
         noise: uniform in 0…1, (..., V), see `draw`.
-        harm: added to the log probabilities of the first variable's changes (health), (..., S).
+        health_odds: added to the log probabilities of the first variable's changes (health), (..., S).
     """
 
     def choose(logits: list[Tensor]) -> list[Tensor]:
         first, *others = logits
-        parts = [first + harm, *others]
+        parts = [first + health_odds, *others]
         return [draw(part.softmax(-1), noise[..., index]) for index, part in enumerate(parts)]
 
     return choose
@@ -132,8 +132,8 @@ class Dynamics(nn.Module):
     possible_rewards: Tensor  # bool (scenarios + 1, R): see `ScenarioLimits`, as the next two
     least_variables: Tensor  # float32 (scenarios + 1, V)
     greatest_variables: Tensor
-    temperatures: Tensor  # float32 (scenarios + 1,): see `WorldModelConfig`, as the next one
-    harm: Tensor
+    temperatures: Tensor  # float32 (scenarios + 1,): see `WorldModelConfig`
+    health_odds: Tensor  # float32 (scenarios + 1, S): what harm and healing add to the log probabilities of health
 
     def _register_constants(self, config: WorldModelConfig) -> None:
         """Constants that follow from the configuration and the scenarios; they are not saved with the weights."""
@@ -161,9 +161,6 @@ class Dynamics(nn.Module):
         variables = torch.tensor([limit.variables for limit in limits])
         constant("least_variables", variables[..., 0])
         constant("greatest_variables", variables[..., 1])
-        for name, dial in (("temperatures", config.temperatures), ("harm", config.harm)):
-            settings = torch.tensor(dial or (1.0,) * len(config.scenarios))
-            constant(name, torch.cat([settings, settings.mean()[None]]))
         for index, values in enumerate(config.deltas):
             changes = torch.tensor(values, dtype=torch.float32)
             still = changes.abs() == changes.abs().min()
@@ -172,6 +169,21 @@ class Dynamics(nn.Module):
             constant(f"deltas_{index}", changes)
             # A variable that a scenario lacks does not change; nothing teaches the logits to say so.
             constant(f"possible_{index}", ((self.variable_mask[:, index, None] > 0) & within) | still)
+        constant("temperatures", torch.ones(len(limits)))
+        constant("health_odds", torch.zeros(len(limits), self.sizes[0]))
+        self.set_dials(
+            *(
+                torch.tensor([*dial, sum(dial) / len(dial)]) if dial else torch.ones(len(limits))
+                for dial in (config.temperatures, config.harm, config.healing)
+            )
+        )
+
+    def set_dials(self, temperatures: Tensor, harm: Tensor, healing: Tensor) -> None:
+        """Set what `WorldModelConfig` says of these three, each (scenarios + 1,) or one number for all."""
+        changes = self.deltas(0)
+        odds = torch.where(changes < 0, harm.log()[..., None], healing.log()[..., None])
+        self.temperatures.copy_(temperatures)
+        self.health_odds.copy_(odds * (changes != 0))
 
     def deltas(self, index: int) -> Tensor:
         """The changes per step that variable `index` can make, in the game's units, (S,)."""
@@ -180,10 +192,6 @@ class Dynamics(nn.Module):
     def possible(self, index: int) -> Tensor:
         """Which of these changes each scenario can make, bool (scenarios + 1, S)."""
         return getattr(self, f"possible_{index}")
-
-    def log_harm(self, scenario: Tensor) -> Tensor:
-        """What sampled dreams add to the log probabilities of the changes of health, (..., S)."""
-        return self.harm[scenario].log()[..., None] * (self.deltas(0) < 0)
 
     # ---- the transition --------------------------------------------------------------------------------------------
 
@@ -223,7 +231,7 @@ class Dynamics(nn.Module):
             h: the trunk's feature, (..., E).
             action: buttons, (..., 9).
             scenario: index, (...).
-            choose: how the outcome is chosen: `most_likely`, `sampled(noise, harm)`, `observed(outcome)` or `expected`.
+            choose: how the outcome is chosen: `most_likely`, `sampled(…)`, `observed(…)` or `expected`.
             dropout: masks that broadcast to (..., 2, E), see `draw_dropout`; None: the mean network.
 
         Raises:

@@ -274,7 +274,7 @@ class WorldModel(nn.Module):
             action: (B, 9) buttons.
             temperature: divides the log probabilities of the codes, in units of `WorldModelConfig.temperatures`; 0: the
                 mean network's mean next state; 1: as many objects as in the game. The game's own chances (hits,
-                terminations) keep their learned probabilities above 0, hits multiplied by `WorldModelConfig.harm`.
+                terminations) keep their learned probabilities above 0, but for the dials `harm` and `healing`.
             generator: on the model's device; None: torch's own.
             noise: the step's chance itself, uniform in 0…1, (B, V + G), as `Dynamics.draw_noise` draws it; then no
                 generator is asked. Dreams with equal noise have equal luck, whatever their actions are.
@@ -291,7 +291,7 @@ class WorldModel(nn.Module):
         if temperature > 0:
             noise = dynamics.draw_noise(len(state), generator) if noise is None else noise
             chances = len(self.config.variables)
-            choose = sampled(noise[:, :chances], dynamics.log_harm(state.scenario))
+            choose = sampled(noise[:, :chances], dynamics.health_odds[state.scenario])
             luck = noise[:, chances:]
             dropout = state.dropout
         step = dynamics.transition(state.h, buttons, state.scenario, choose, dropout)

@@ -4,7 +4,7 @@
 (`STAGE.config.json`), and tests and pipelines make the same objects in code. Nothing heavy is imported here.
 """
 
-from training.config.agents import AgentsConfig, IterateConfig, Learner
+from training.config.agents import AgentsConfig, DialsConfig, IterateConfig, Learner
 from training.config.base import Preset, TrainingConfig
 from training.config.clone import CloneConfig
 from training.config.collect import CollectConfig, Split
@@ -26,6 +26,7 @@ __all__ = [
     "CollectConfig",
     "DecoderConfig",
     "DecoderLossWeights",
+    "DialsConfig",
     "DistilConfig",
     "DynamicsConfig",
     "DynamicsLossWeights",

@@ -39,6 +39,30 @@ class AgentsConfig:
     out: Path | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class DialsConfig:
+    """Set how much dreams hurt and heal, so that nobody fares better in them than in the game.
+
+    Attributes:
+        weights: name or folder; None: the best that ship.
+        scenarios: None: all of the weights in which there is health to lose.
+        agents: folders of agents, one of each scenario in each, who play beside those who see nothing; empty: those
+            that ship.
+        healed: scenarios in which the odds of gaining health are set, not those of losing it.
+        episodes: of each player in the game, and in the dream at each setting; fewer where they last long.
+        rounds: settings that are tried; each halves the doubt.
+        out: folder of what was found, and of the weights.
+    """
+
+    weights: str | None = None
+    scenarios: tuple[str, ...] | None = None
+    agents: tuple[Path, ...] = ()
+    healed: tuple[str, ...] = ("health_gathering", "health_gathering_supreme")
+    episodes: int = 100
+    rounds: int = 6
+    out: Path = Path("runs/dials")
+
+
 # Who plays in a round of `iterate` beside its agent.
 OTHER_PLAYERS = {"random": 0.1, "alternating": 0.1, "handover": 0.5}
 

@@ -46,6 +46,7 @@ STAGES = {
     "dynamics": Stage(settings.DynamicsConfig, "training.stages.dynamics", "train", ranks=True),
     "decoder": Stage(settings.DecoderConfig, "training.stages.decoder", "train", ranks=True),
     "agents": Stage(settings.AgentsConfig, "training.stages.agents", "train"),
+    "dials": Stage(settings.DialsConfig, "training.stages.dials", "train"),
     "distil": Stage(settings.DistilConfig, "training.stages.distil", "train"),
     "clone": Stage(settings.CloneConfig, "training.stages.clone", "train"),
     "idm": Stage(settings.IDMTrainingConfig, "training.stages.idm", "train"),
@@ -101,7 +102,16 @@ def run_folder(config: Any) -> Path | None:
         return config.folder
     if isinstance(config, settings.AgentsConfig):
         return config.work
-    if isinstance(config, (TrainingConfig, settings.IterateConfig, settings.DistilConfig, settings.EfficiencyConfig)):
+    if isinstance(
+        config,
+        (
+            TrainingConfig,
+            settings.IterateConfig,
+            settings.DialsConfig,
+            settings.DistilConfig,
+            settings.EfficiencyConfig,
+        ),
+    ):
         return config.out
     return None
 

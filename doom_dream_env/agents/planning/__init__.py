@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from doom_dream_env.agents.agent import Agent, shipped_agents
 from doom_dream_env.agents.planning.config import (
     RECIPES,
     CEMConfig,
     GradientConfig,
+    ImprovementConfig,
     MPPIConfig,
     PlannerConfig,
     SwitchOnceConfig,
 )
 from doom_dream_env.agents.planning.gradient import GradientPlanner
+from doom_dream_env.agents.planning.improvement import ImprovementPlanner
 from doom_dream_env.agents.planning.objectives import ValueFunction
 from doom_dream_env.agents.planning.plan import Plan
 from doom_dream_env.agents.planning.planner import Planner
@@ -35,6 +38,7 @@ KINDS: dict[str, type[Planner]] = {
     "cem": CEMPlanner,
     "mppi": MPPIPlanner,
     "gradient": GradientPlanner,
+    "improve": ImprovementPlanner,
 }
 LARGEST_EXHAUSTIVE = 5  # actions; with more, going through all plans takes too long
 
@@ -45,6 +49,8 @@ __all__ = [
     "CEMPlanner",
     "GradientConfig",
     "GradientPlanner",
+    "ImprovementConfig",
+    "ImprovementPlanner",
     "MPPIConfig",
     "MPPIPlanner",
     "Plan",
@@ -80,7 +86,8 @@ def make_planner(
         scenario: name of the scenario.
         kind: one of `KINDS`; None: "switch" where the action table is small, else "cem".
         goal: a frame to get near to, as for `Planner`.
-        proposal: a policy that makes some of the plans, likewise.
+        proposal: a policy that makes some of the plans, likewise; of "improve" the agent that is followed, None: the
+            one that ships for the scenario.
         value: a critic, likewise.
         **settings: fields of the kind's configuration that are to be other than usual.
 
@@ -91,6 +98,10 @@ def make_planner(
     kind = kind or default_kind(scenario)
     if kind not in KINDS:
         raise ValueError(f"planner kind {kind!r} is unknown; choose from {', '.join(KINDS)}")
+    if kind == "improve" and proposal is None:
+        if scenario.name not in shipped_agents(model.fingerprint):
+            raise ValueError(f"no agent ships for {scenario.name} and these weights: give one as proposal")
+        proposal = Agent.load(scenario.name, model.fingerprint)
     planner = KINDS[kind]
     known = [field.name for field in fields(planner.settings)]
     if unknown := sorted(settings.keys() - set(known)):

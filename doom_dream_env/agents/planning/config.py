@@ -172,6 +172,21 @@ class GradientConfig(PlannerConfig):
     first_logit: float = 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImprovementConfig(PlannerConfig):
+    """Follow an agent, unless dreams agree that another action now is better. Each round dreams everything anew.
+
+    Attributes:
+        hold: for how many steps an action that is tried is held before the agent plays on.
+        confidence: so many standard errors must an action be ahead of the agent's own play to be taken in its place.
+    """
+
+    horizon: int = 20
+    dreams: int = 8
+    hold: tuple[int, ...] = (1, 4)
+    confidence: float = 2.0
+
+
 # What full health is worth in the rewards of a scenario, about: in take_cover 25 steps of life; in health_gathering,
 # where the floor burns a point of it in a step, 100 steps; elsewhere what dying costs, or the kills of a life.
 RECIPES: dict[str, dict[str, float]] = {

@@ -1,0 +1,151 @@
+"""Set how much dreams hurt and heal, so that nobody fares better in them than in the game.
+
+    python -m training dials --weights nano --agents runs/agents/best     # 3 minutes a scenario; writes runs/dials
+
+The model learns its odds of a hit from recorded play. Under other play, an agent's above all, what flies goes astray in
+dreams and misses, or medkits stand where none are: dreams are too kind, and agents learn to live off that. So players
+who see nothing and agents play both, and the odds of losing health (of gaining it, where medkits keep one alive) are
+multiplied by what makes dreams kind to nobody, nor cruel, on the mean. The tensors stay as they are, and with them the
+fingerprint: agents stay valid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from doom_dream_env.agents import Agent, shipped_agents
+from doom_dream_env.envs.base import EnvBatch
+from doom_dream_env.envs.batch import DreamBatch
+from doom_dream_env.envs.games import GameBatch
+from doom_dream_env.envs.real import RealBatch
+from doom_dream_env.evaluation import REAL_ENVS, EpisodeStatistics, evaluate_policy
+from doom_dream_env.policies import Policy, fixed_policies
+from doom_dream_env.scenarios import get_scenario
+from doom_dream_env.seeds import AGENT_SELECTION
+from doom_dream_env.world_model import WorldModel, files
+from training.config import DialsConfig, record_config
+from training.stages import WEIGHTS
+
+MOST_OCTAVES = 4.0  # a dial is at most 16, at least a sixteenth
+USUAL_LIMIT = 525  # steps; scenarios with longer episodes play fewer of them
+FAIR = 0.05  # |log ratio| up to which a dial stays as it is
+
+Played = Mapping[str, EpisodeStatistics]  # who played → episodes
+
+
+def train(config: DialsConfig) -> None:
+    """Set the dial of each scenario and write the weights with them.
+
+    Raises:
+        ValueError: if a scenario is unknown to the weights or has no health.
+    """
+    model = WorldModel.from_pretrained(config.weights)
+    known = model.config.scenarios
+    possible = tuple(name for name in known if "HEALTH" in get_scenario(name).variables)
+    names = config.scenarios or possible
+    if wrong := [name for name in names if name not in possible]:
+        raise ValueError(f"{', '.join(wrong)}: no dial to set; the scenarios with health are {', '.join(possible)}")
+    record_config(config, config.out / "dials.config.json")
+    dials = {
+        "harm": dict(zip(known, model.config.harm or (1.0,) * len(known), strict=True)),
+        "healing": dict(zip(known, model.config.healing or (1.0,) * len(known), strict=True)),
+    }
+    for name in names:
+        dials["healing" if name in config.healed else "harm"][name] = dial_of(config, model, name)
+    harm, healing = (tuple(of.values()) for of in dials.values())
+    model.config = dataclasses.replace(model.config, harm=harm, healing=healing)
+    card = files.find_weights(config.weights) / files.CARD
+    model.save_pretrained(config.out / WEIGHTS, card.read_text() if card.exists() else "")
+    print(f"weights with these dials are in {config.out / WEIGHTS}")
+
+
+def dial_of(config: DialsConfig, model: WorldModel, name: str) -> float:
+    """The dial of a scenario, from its file if it was found before."""
+    path = config.out / model.fingerprint / f"{name}.json"
+    if path.exists():
+        return float(files.read_json(path)["dial"])
+    agents = agents_of(config, model, name)
+    scenario = get_scenario(name)
+    episodes = max(1, min(config.episodes, config.episodes * USUAL_LIMIT // scenario.time_limit))
+    real = play(fixed_policies(scenario), GameBatch(min(episodes, REAL_ENVS), name), episodes)
+    real |= play(agents, RealBatch(min(episodes, REAL_ENVS), name, weights=model), episodes) if agents else {}
+    # More is crueller where it hurts and kinder where it heals.
+    sign = -1.0 if name in config.healed else 1.0
+    tried: dict[float, float] = {}
+    dreamed: Played = {}
+    octave = 0.0
+    reach = MOST_OCTAVES / 2
+    for _ in range(config.rounds):
+        turn(model, name, 2.0**octave, healing=name in config.healed)
+        dreamed = play(fixed_policies(scenario) | agents, DreamBatch(episodes, name, weights=model), episodes)
+        tried[octave] = kindness(dreamed, real, agents)
+        print(f"{name}: {2.0**octave:.3g} makes {told(dreamed, real, agents)}", flush=True)
+        if abs(tried[octave]) < FAIR:
+            break
+        octave += sign * math.copysign(reach, tried[octave])
+        reach /= 2
+    best = min(tried, key=lambda each: abs(tried[each]))
+    found = {
+        "dial": round(2.0**best, 3),
+        "tried": {f"{2.0**each:.3g}": round(log, 3) for each, log in sorted(tried.items())},
+        "real": {who: [own.mean, float(own.lengths.mean())] for who, own in real.items()},
+    }
+    files.write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())
+    print(f"{name}: set to {found['dial']}", flush=True)
+    return float(found["dial"])
+
+
+def agents_of(config: DialsConfig, model: WorldModel, name: str) -> dict[str, Policy]:
+    """Who plays a scenario beside those who see nothing: its agents in the given folders, or the one that ships."""
+    if not config.agents:
+        return {"agent": Agent.load(name, model.fingerprint)} if name in shipped_agents(model.fingerprint) else {}
+    folders = [folder / name for folder in config.agents if (folder / name).is_dir()]
+    return {str(folder): Agent.load(folder, model.fingerprint) for folder in folders}
+
+
+def play(policies: Mapping[str, Policy], batch: EnvBatch, episodes: int) -> dict[str, EpisodeStatistics]:
+    """Episodes of each; the batch is closed then."""
+    try:
+        return {who: evaluate_policy(batch, policy, episodes, AGENT_SELECTION) for who, policy in policies.items()}
+    finally:
+        batch.close()
+
+
+def turn(model: WorldModel, name: str, dial: float, *, healing: bool) -> None:
+    """Turn the dial of one scenario in the model at hand."""
+    dynamics = model.dynamics
+    changes = dynamics.deltas(0)
+    moved: Tensor = changes > 0 if healing else changes < 0
+    dynamics.health_odds[model.config.scenarios.index(name), moved] = math.log(dial)
+
+
+def log_ratios(dreamed: Played, real: Played, agents: Mapping[str, Policy]) -> dict[str, float]:
+    """How much better each player fares in the dream: log ratio of how long it lasts, of an agent of what it earns."""
+
+    def worth(who: str, played: EpisodeStatistics) -> float:
+        return played.mean if who in agents and real[who].mean > 0 else float(played.lengths.mean())
+
+    return {who: math.log(max(worth(who, dreamed[who]), 0.1) / worth(who, real[who])) for who in real}
+
+
+def kindness(dreamed: Played, real: Played, agents: Mapping[str, Policy]) -> float:
+    """Mean of those log ratios; agents together count as much as all others together."""
+    ratios = log_ratios(dreamed, real, agents)
+    kinds = [[log for who, log in ratios.items() if (who in agents) is seeing] for seeing in (True, False)]
+    return float(np.mean([np.mean(kind) for kind in kinds if kind]))
+
+
+def told(dreamed: Played, real: Played, agents: Mapping[str, Policy]) -> str:
+    """The same for people."""
+    ratios = log_ratios(dreamed, real, agents)
+    return (
+        ", ".join(f"{Path(who).parent.name or who} {math.exp(log):.2f}" for who, log in ratios.items())
+        + " of the game's"
+    )
