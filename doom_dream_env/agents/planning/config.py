@@ -154,22 +154,22 @@ class MPPIConfig(PlannerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class GradientConfig(PlannerConfig):
-    """Adam on relaxed buttons, through the expected future (arXiv 2512.09929). Each round is one step of Adam.
+    """Random plans, the best improved by the gradient of the expected future. A round after the first is one step.
 
     Attributes:
-        restarts: P, plans that are improved side by side.
-        learning_rate: of Adam, on the logits of every choice.
-        logit_noise: standard deviation of the initial logits.
-        first_logit: what the option that a plan begins with has more than the others. The first plans hold one option
-            each, as far as there are restarts.
+        plans: drawn at first.
+        hold: as for `CEMConfig`.
+        restarts: R, the best of them, which are improved side by side.
+        sureness: what the logit of a plan's own choice has more than the others while buttons are relaxed.
+        step: what a plan's steepest logit is moved by.
     """
 
-    rounds: int = 4
-    dreams: int = 1
+    rounds: int = 3
+    plans: int = 24
+    hold: float = 0.7
     restarts: int = 3
-    learning_rate: float = 0.2
-    logit_noise: float = 0.1
-    first_logit: float = 1.0
+    sureness: float = 2.0
+    step: float = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
-"""Plans improved by the gradient of the expected future.
+"""Plans drawn at random, the best of which are improved by the gradient of the expected future.
 
-Legend: n environments, R restarts of each, H steps, G groups of options, M options of the largest group.
+Legend: n environments, P plans of each, R restarts, H steps, G groups of options, M options of the largest group.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from doom_dream_env.world_model import DreamState
 
 
 class GradientPlanner(Planner):
-    """Adam on the logits of every choice; the buttons in between are relaxed to probabilities.
+    """Random shooting, then steps up the slope of the score from the best plans (as CEM-GD does, arXiv 2112.07746).
 
-    The plan that is carried out takes the most likely options. Arguments as for `Planner`, with a `GradientConfig`.
+    For the gradient the buttons in between are relaxed to probabilities, and every step moves the logits of a plan so
+    that its steepest choice flips. That says where a plan can be bettered, not that it is better there: half-pressed
+    buttons do not exist. So what comes out is dreamed again as buttons, beside the plan that it came from, and the best
+    plans go on. Arguments as for `Planner`, with a `GradientConfig`.
     """
 
     settings = GradientConfig
@@ -28,43 +31,37 @@ class GradientPlanner(Planner):
 
     @property
     def _dreams_at_once(self) -> int:
-        return 8 * self.config.restarts  # gradients keep every step's activations
+        # Gradients keep every step's activations.
+        return max(self.config.plans * self.config.dreams, 8 * self.config.restarts)
 
     def _search(self, state: DreamState, last: Plan | None) -> Iterator[Plan]:
         config = self.config
-        n = len(state)
-        restarts = config.restarts
+        known = self._candidates(state, last)
+        uniform = self.groups.uniform(len(state), config.horizon)
+        drawn = self.groups.sample(uniform, max(1, config.plans - known.shape[1]), config.hold, self.generator)
+        plans = torch.cat([known, drawn], 1)
+        while True:
+            scores = self._scores(state, plans)
+            best = scores.topk(min(config.restarts, plans.shape[1]), 1)
+            plans = plans.gather(1, best.indices[..., None, None].expand(-1, -1, *plans.shape[2:]))
+            yield Plan(plans[:, 0], best.values[:, 0], self._logits(plans[:, 0]).softmax(-1))
+            plans = torch.cat([plans, self._improved(state, plans)], 1)
+
+    def _improved(self, state: DreamState, plans: Tensor) -> Tensor:
+        """Plans (n, R, H, G) after a step up the slope of each."""
+        count = plans.shape[1]
         # Autograd refuses tensors that were made in inference mode, in which a window plays.
         with torch.inference_mode(False), torch.enable_grad():
-            copies = follow_mean_network(state).map(lambda x: x.clone().repeat_interleave(restarts, 0))
-            logits = self._first_logits(n, last).requires_grad_()
-            adam = torch.optim.Adam([logits], config.learning_rate)
-        while True:
-            with torch.inference_mode(False), torch.enable_grad():
-                probabilities = self._probabilities(logits)
-                buttons = self.groups.expected_buttons(probabilities)
-                scores = score_relaxed(self.model, copies, buttons.flatten(0, 1), self.objective).unflatten(0, (n, -1))
-                (gradient,) = torch.autograd.grad(-scores.sum(), logits)
-            with torch.inference_mode(False):
-                logits.grad = gradient
-                adam.step()
-            # The answer is the plan that scored best, one step of Adam on.
-            best = scores.detach().max(1)
-            improved = self._probabilities(logits.detach())[torch.arange(n, device=self.device), best.indices]
-            yield Plan(improved.argmax(-1), best.values, improved)
+            copies = follow_mean_network(state).map(lambda x: x.clone().repeat_interleave(count, 0))
+            logits = self._logits(plans).requires_grad_()
+            buttons = self.groups.expected_buttons(logits.softmax(-1)).flatten(0, 1)
+            scores = score_relaxed(self.model, copies, buttons, self.objective)
+            (slope,) = torch.autograd.grad(scores.sum(), logits)
+        steepest = slope.abs().amax((-3, -2, -1), keepdim=True).clamp(min=1e-12)
+        moved = logits.detach() + self.config.step * slope / steepest
+        return moved.masked_fill(~self.groups.exists, -torch.inf).argmax(-1)
 
-    def _probabilities(self, logits: Tensor) -> Tensor:
-        return logits.masked_fill(~self.groups.exists, -torch.inf).softmax(-1)
-
-    def _first_logits(self, n: int, last: Plan | None) -> Tensor:
-        """Logits (n, R, H, G, M) to begin with: the last plan's if there is one, then holding one option each."""
-        config = self.config
-        size = self.groups.exists.shape[1]
-        shape = (n, config.restarts, config.horizon, self.groups.count, size)
-        logits = config.logit_noise * torch.randn(shape, generator=self.generator, device=self.device)
-        for restart in range(config.restarts):
-            option = restart % size
-            logits[:, restart, :, :, option] += config.first_logit * self.groups.exists[:, option]
-        if last is not None:
-            logits[:, 0] = last.probabilities.clamp(min=1e-3).log()
-        return logits
+    def _logits(self, plans: Tensor) -> Tensor:
+        """Plans (..., H, G) as logits (..., H, G, M)."""
+        chosen = self.config.sureness * self.groups.one_hot(plans)
+        return chosen.masked_fill(~self.groups.exists, -torch.inf)
