@@ -20,14 +20,13 @@ from doom_dream_env.idm.network import correlation
 from doom_dream_env.recording import ShardWriter, compress_frame
 from doom_dream_env.scenarios import BUTTONS, press
 from training.config import Augmentation, IDMScoreConfig, IDMTrainingConfig
-from training.data import key_windows
-from training.data.augment import augment, mirrored, reversed_in_time
+from training.data.augment import augment, mirrored
 from training.data.dataset import Dataset
 from training.data.key_windows import KeyWindow, KeyWindows
 from training.data.own_motion import MotionWindows, own_motion
 from training.engine.launch import launch
 from training.evaluation.key_events import key_scores, match_events, persistence
-from training.models.idm_losses import IDMTrainingModel, KeyBatch, near_events
+from training.models.idm_losses import near_events
 
 LENGTH = 60  # steps of the toy episodes
 
@@ -245,7 +244,7 @@ def a_window(length: int = 6) -> KeyWindow:
     frames = random_frames(length)
     actions = np.tile(press("TURN_LEFT", "MOVE_RIGHT"), (length, 1))
     ones = np.ones(length, np.float32)
-    return KeyWindow(frames, actions, np.ones((length, 3), np.float32), ones, 0 * ones, ones, ones)
+    return KeyWindow(frames, actions, np.ones((length, 3), np.float32), ones, 0 * ones, ones)
 
 
 def test_a_mirrored_window_turns_the_other_way_and_twice_mirrored_is_itself() -> None:
@@ -256,39 +255,12 @@ def test_a_mirrored_window_turns_the_other_way_and_twice_mirrored_is_itself() ->
     assert (mirrored(other).frames == window.frames).all()
 
 
-def test_a_window_played_backwards_moves_the_other_way_and_says_nothing_of_keys() -> None:
-    window = a_window()
-    window.motion[:, 1] = np.arange(6)
-    window.motion[-1] = np.nan  # behind the last frame nobody knows
-    back = reversed_in_time(window)
-    assert (back.frames == window.frames[::-1]).all()
-    # Between the last two frames there were 4 units ahead; played backwards these are the first, and lead back.
-    assert back.motion[:, 1].tolist()[:5] == [-4, -3, -2, -1, 0] and np.isnan(back.motion[-1]).all()
-    assert not back.keyed.any() and window.keyed.all()
-    training = IDMTrainingModel(InverseDynamics(IDM_PRESETS["tiny"]))
-    batch = KeyBatch.of([back], torch.device("cpu"))
-    terms = training.losses(batch, 2.0)
-    assert terms["keys"].item() == terms["keys_pair"].item() == 0 < terms["motion"].item()
-
-
-def test_steps_backwards_and_aside_can_be_drawn_more_often(play: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = Dataset(play, ["freedoom"])
-    motion = np.zeros((len(data), 3), np.float32)
-    motion[20:22, 1] = -1.0
-    monkeypatch.setattr(key_windows, "own_motion", lambda data: motion)
-    often = KeyWindows(data, 8, aslant_share=1.0)
-    assert set(often.aslant) == set(often.starts) & set(range(14, 21)), "two of its eight steps go back"
-    assert all(window.motion.min() == -1 for window in often.draw(20, np.random.default_rng(0)))
-    seldom = KeyWindows(data, 8).draw(20, np.random.default_rng(0))
-    assert not all(window.motion.min() == -1 for window in seldom)
-
-
 def test_every_look_keeps_shape_and_keys_and_menus_are_no_play() -> None:
     window = a_window()
     names = [name.name for name in dataclasses.fields(Augmentation) if name.name.endswith("_share")]
     never = Augmentation(**dict.fromkeys(names, 0.0))
     assert (augment(window, never, np.random.default_rng(0)).frames == window.frames).all()
-    for name in set(names) - {"mirror_share", "between_share", "aslant_share"}:
+    for name in set(names) - {"mirror_share", "between_share"}:
         settings = dataclasses.replace(never, **{name: 1.0})
         looks = [augment(window, settings, np.random.default_rng(seed)) for seed in range(6)]
         assert all(look.frames.shape == window.frames.shape and look.frames.dtype == np.uint8 for look in looks)

@@ -150,11 +150,6 @@ def test_an_agents_mistake_is_mended(immortal: WorldModel) -> None:
     assert shorter.newest.choices[:, :, 0].tolist() == [[RIGHT, RIGHT, 2, 2]] * 3
 
 
-def test_an_agent_of_another_scenario_is_not_followed(immortal: WorldModel) -> None:
-    with pytest.raises(ValueError, match="was trained for take_cover in weights .* not for basic"):
-        quick(immortal, "improve", "basic", proposal=agent_that_plays(immortal, 2))
-
-
 def test_what_chance_explains_does_not_turn_an_agent(immortal: WorldModel) -> None:
     batch = dreams(immortal, count=16)
     plays = agent_that_plays(immortal, 2)

@@ -39,7 +39,6 @@ class Augmentation:
 
     Attributes:
         mirror_share: left and right swapped, above the HUD, and in the labels.
-        reverse_share: played backwards, to learn motion from; nobody knows which keys would do that.
         colour_share: other brightness, contrast, gamma and tint.
         geometry_share: cut at the edges, left with rests of black bars, squeezed through another resolution.
         jpeg_share: compressed at a low quality.
@@ -48,14 +47,12 @@ class Augmentation:
         menu_share: a part of the window is no play: a still, darkened, with text, or one colour.
         between_share: frames from between the steps, at one phase and with the jitter of other frame rates, where
             the recording has them (`collect --tics`).
-        aslant_share: drawn from those in which the player goes backwards or aside for a while.
         jpeg_quality: least and greatest quality.
         crop: greatest share of width or height that is cut or black.
         narrow: fewest columns that a frame is squeezed through.
     """
 
     mirror_share: float = 0.5
-    reverse_share: float = 0.3
     colour_share: float = 0.3
     geometry_share: float = 0.2
     jpeg_share: float = 0.08
@@ -63,7 +60,6 @@ class Augmentation:
     no_hud_share: float = 0.1
     menu_share: float = 0.08
     between_share: float = 0.7
-    aslant_share: float = 0.4
     jpeg_quality: tuple[int, int] = (8, 60)
     crop: float = 0.08
     narrow: int = 80

@@ -26,7 +26,6 @@ from training.data.own_motion import Floats, barred, own_motion
 TICS = 4  # of a step
 HEALTH = VARIABLES.index("HEALTH")
 HEALTH_UNIT = 100.0
-CLEARLY = 0.2  # of a step of walking
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,6 @@ class KeyWindow:
         health: at each frame, in units of 100, (T,).
         died: did the player die in this step? 0/1, (T,).
         play: is the frame play? 0/1, (T,).
-        keyed: are the keys of this step known? 0/1, (T,).
     """
 
     frames: npt.NDArray[np.uint8]
@@ -50,7 +48,6 @@ class KeyWindow:
     health: Floats
     died: Floats
     play: Floats
-    keyed: Floats
 
 
 class KeyWindows:
@@ -60,41 +57,26 @@ class KeyWindows:
         data: recorded steps.
         length: T.
         between_share: of the windows of recordings with all tics that are cut at another phase.
-        aslant_share: of the windows that are drawn from those in which the player goes backwards or aside in a quarter
-            of the steps. Elsewhere he hardly does, and a network that takes every step for one ahead is seldom wrong.
         without: maps and players that are left out; a star stands for anything: "MAP*".
 
     Raises:
         ValueError: if nothing is left.
     """
 
-    def __init__(
-        self,
-        data: Dataset,
-        length: int,
-        between_share: float = 0.0,
-        aslant_share: float = 0.0,
-        without: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, data: Dataset, length: int, between_share: float = 0.0, without: Sequence[str] = ()) -> None:
         self.data = data
         self.length = length
         self.between_share = between_share
-        self.aslant_share = aslant_share
         self.motion = own_motion(data)
         starts = data.windows(length)
         self.starts = starts[~barred(data, without)[starts]]
         if not len(self.starts):
             raise ValueError(f"no episode of {length} steps is left without {', '.join(without) or 'anything'}")
-        _, ahead, aside = self.motion.T
-        steps = np.cumsum([False, *((ahead < -CLEARLY) | (np.abs(aside) > CLEARLY))])  # NaN is neither
-        self.aslant = self.starts[steps[self.starts + length] - steps[self.starts] >= length // 4]
         self._tics = [_tics(file) for file in data.files] if between_share else [None] * len(data.shards)
 
     def draw(self, count: int, rng: np.random.Generator) -> list[KeyWindow]:
         """Draw windows."""
-        aslant = rng.binomial(count, self.aslant_share) if len(self.aslant) else 0
-        rows = [*rng.choice(self.starts, count - aslant), *rng.choice(self.aslant, aslant)]
-        return [self.window(int(row), rng) for row in rows]
+        return [self.window(int(row), rng) for row in rng.choice(self.starts, count)]
 
     def window(self, row: int, rng: np.random.Generator | None = None) -> KeyWindow:
         """The window that begins at a row; with random numbers, maybe at another phase."""
@@ -120,7 +102,6 @@ class KeyWindows:
             health=data.variables[rows, HEALTH] / HEALTH_UNIT,
             died=(data.terminated[rows] & (data.next_variables[rows, HEALTH] <= 0)).astype(np.float32),
             play=np.ones(self.length, np.float32),
-            keyed=np.ones(self.length, np.float32),
         )
 
     def _between(self, tics: pa.ListArray, first: int, row: int, phase: int) -> npt.NDArray[np.uint8]:

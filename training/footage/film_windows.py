@@ -49,7 +49,6 @@ class KnownFilm:
             health=truth.health[begin:end] / HEALTH_UNIT,
             died=truth.died[begin:end].astype(np.float32),
             play=truth.play[begin:end].astype(np.float32),
-            keyed=np.ones(end - begin, np.float32),
         )
 
 

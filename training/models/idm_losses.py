@@ -35,7 +35,6 @@ class KeyBatch:
     health: Tensor
     died: Tensor
     play: Tensor
-    keyed: Tensor
 
     @staticmethod
     def of(windows: list[KeyWindow], device: torch.device) -> KeyBatch:
@@ -45,7 +44,7 @@ class KeyBatch:
             return torch.from_numpy(np.stack([getattr(window, name) for window in windows])).to(device)
 
         chains = torch.from_numpy(to_chains(np.stack([window.actions for window in windows]))).to(device)
-        names = ("frames", "motion", "health", "died", "play", "keyed")
+        names = ("frames", "motion", "health", "died", "play")
         return KeyBatch(chains=chains, **{name: stacked(name) for name in names})
 
 
@@ -76,7 +75,7 @@ class IDMTrainingModel(nn.Module):
         seen = network.pictures(batch.frames)
         tokens, motion = network.tokens_of(seen)
         output = network.heads(network.temporal(tokens))
-        weight = near_events(batch.chains, event_weight) * (batch.play * batch.keyed)[..., None]
+        weight = near_events(batch.chains, event_weight) * batch.play[..., None]
         return {
             "keys": key_loss(output, batch.chains, weight),
             "keys_pair": key_loss(self.pair_heads(seen), batch.chains, weight),

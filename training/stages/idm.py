@@ -56,8 +56,7 @@ def train(config: IDMTrainingConfig) -> None:
     data = Dataset(config.data, config.scenarios, "train", config.limit)
     data.require_annotations("the stage idm")
     held_out = Dataset(config.data, config.scenarios, "val", config.held_out_steps)
-    look = config.augmentation
-    windows = KeyWindows(data, config.window, look.between_share, look.aslant_share, config.without)
+    windows = KeyWindows(data, config.window, config.augmentation.between_share, config.without)
     films = read_films(config)
     motions = MotionWindows(data, config.motion_window, config.motion_noise, config.without)
     loss_weights = asdict(config.loss_weights)

@@ -29,7 +29,7 @@ class ImprovementPlanner(Planner):
     with. Arguments as for `Planner`, with an `ImprovementConfig`; the proposal is the agent that is followed.
 
     Raises:
-        ValueError: as `Planner`, or if the scenario has no action table, or there is no agent of it to follow.
+        ValueError: as `Planner`, or if the scenario has no action table, or nobody is there to follow.
     """
 
     settings = ImprovementConfig
@@ -41,12 +41,6 @@ class ImprovementPlanner(Planner):
             raise ValueError(f"{self.scenario.name} has no action table to go through: use another kind of planner")
         if not isinstance(self.proposal, Agent):
             raise ValueError("this planner improves an agent: give one as its proposal (Agent.load)")
-        card = self.proposal.card
-        if (card.scenario, card.fingerprint) != (self.scenario.name, self.model.fingerprint):
-            raise ValueError(
-                f"the agent to be improved was trained for {card.scenario} in weights {card.fingerprint}, "
-                f"not for {self.scenario.name} in {self.model.fingerprint}"
-            )
         actions = len(self.scenario.action_table())
         tried = [(action, hold) for hold in sorted(set(self.config.hold)) for action in range(actions)]
         # The first one is the agent alone, who is not held to anything.
