@@ -50,7 +50,7 @@ class DialsConfig:
             that ship.
         healed: scenarios in which the odds of gaining health are set, not those of losing it.
         episodes: of each player in the game, and in the dream at each setting; fewer where they last long.
-        rounds: settings that are tried; each halves the doubt.
+        rounds: settings that are tried at most.
         out: folder of what was found, and of the weights.
     """
 

@@ -35,6 +35,7 @@ from training.stages import WEIGHTS
 
 MOST_OCTAVES = 4.0  # a dial is at most 16, at least a sixteenth
 USUAL_LIMIT = 525  # steps; scenarios with longer episodes play fewer of them
+AGENTS = 2.0  # what agents count, where all who see nothing count 1
 FAIR = 0.05  # |log ratio| up to which a dial stays as it is
 
 Played = Mapping[str, EpisodeStatistics]  # who played → episodes
@@ -76,30 +77,44 @@ def dial_of(config: DialsConfig, model: WorldModel, name: str) -> float:
     episodes = max(1, min(config.episodes, config.episodes * USUAL_LIMIT // scenario.time_limit))
     real = play(fixed_policies(scenario), GameBatch(min(episodes, REAL_ENVS), name), episodes)
     real |= play(agents, RealBatch(min(episodes, REAL_ENVS), name, weights=model), episodes) if agents else {}
-    # More is crueller where it hurts and kinder where it heals.
-    sign = -1.0 if name in config.healed else 1.0
+    healing = name in config.healed
+    sign = -1 if healing else 1  # More healing is kinder, so it is searched the other way round.
     tried: dict[float, float] = {}
-    dreamed: Played = {}
-    octave = 0.0
-    reach = MOST_OCTAVES / 2
+    octave = sign * math.log2(dial_at_first(model, name, healing))
     for _ in range(config.rounds):
-        turn(model, name, 2.0**octave, healing=name in config.healed)
+        dial = 2.0 ** (sign * octave)
+        turn(model, name, dial, healing=healing)
         dreamed = play(fixed_policies(scenario) | agents, DreamBatch(episodes, name, weights=model), episodes)
         tried[octave] = kindness(dreamed, real, agents)
-        print(f"{name}: {2.0**octave:.3g} makes {told(dreamed, real, agents)}", flush=True)
+        print(f"{name}: {dial:.3g} makes {told(dreamed, real, agents)}", flush=True)
         if abs(tried[octave]) < FAIR:
             break
-        octave += sign * math.copysign(reach, tried[octave])
-        reach /= 2
+        octave = next_octave(tried)
     best = min(tried, key=lambda each: abs(tried[each]))
     found = {
-        "dial": round(2.0**best, 3),
-        "tried": {f"{2.0**each:.3g}": round(log, 3) for each, log in sorted(tried.items())},
+        "dial": round(2.0 ** (sign * best), 3),
+        "tried": {f"{2.0 ** (sign * each):.3g}": round(log, 3) for each, log in sorted(tried.items())},
         "real": {who: [own.mean, float(own.lengths.mean())] for who, own in real.items()},
     }
     files.write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())
     print(f"{name}: set to {found['dial']}", flush=True)
     return float(found["dial"])
+
+
+def dial_at_first(model: WorldModel, name: str, healing: bool) -> float:
+    """What the weights say of a scenario's dial."""
+    dials = model.config.healing if healing else model.config.harm
+    return dials[model.config.scenarios.index(name)] if dials else 1.0
+
+
+def next_octave(tried: Mapping[float, float]) -> float:
+    """Where to look next for the octave at which dreams are neither kind nor cruel; `tried` falls."""
+    kind = max((each for each, log in tried.items() if log > 0), default=None)
+    cruel = min((each for each, log in tried.items() if log <= 0), default=None)
+    if kind is not None and cruel is not None:
+        return kind + (cruel - kind) * tried[kind] / (tried[kind] - tried[cruel])
+    beyond = kind + len(tried) if kind is not None else cruel - len(tried) if cruel is not None else 0.0
+    return max(-MOST_OCTAVES, min(MOST_OCTAVES, beyond))
 
 
 def agents_of(config: DialsConfig, model: WorldModel, name: str) -> dict[str, Policy]:
@@ -136,10 +151,10 @@ def log_ratios(dreamed: Played, real: Played, agents: Mapping[str, Policy]) -> d
 
 
 def kindness(dreamed: Played, real: Played, agents: Mapping[str, Policy]) -> float:
-    """Mean of those log ratios; agents together count as much as all others together."""
+    """Mean of those log ratios. Agents together count `AGENTS` times as much as all others."""
     ratios = log_ratios(dreamed, real, agents)
-    kinds = [[log for who, log in ratios.items() if (who in agents) is seeing] for seeing in (True, False)]
-    return float(np.mean([np.mean(kind) for kind in kinds if kind]))
+    weights = [AGENTS / len(agents) if who in agents else 1 / (len(ratios) - len(agents)) for who in ratios]
+    return float(np.average(list(ratios.values()), weights=weights))
 
 
 def told(dreamed: Played, real: Played, agents: Mapping[str, Policy]) -> str:

@@ -181,9 +181,9 @@ class ImprovementConfig(PlannerConfig):
         confidence: so many standard errors must an action be ahead of the agent's own play to be taken in its place.
     """
 
-    horizon: int = 20
-    dreams: int = 8
-    hold: tuple[int, ...] = (1, 4)
+    horizon: int = 16
+    dreams: int = 6
+    hold: tuple[int, ...] = (2,)
     confidence: float = 2.0
 
 
