@@ -138,7 +138,7 @@ class Worth:
 
 def test_an_agents_mistake_is_mended(immortal: WorldModel) -> None:
     batch = dreams(immortal)
-    improved = quick(immortal, "improve", proposal=agent_that_plays(immortal, 2))
+    improved = quick(immortal, "improve", proposal=agent_that_plays(immortal, 2), hold=(1, 4))
     improved.objective = Worth({RIGHT: 1.0})
     pressed = improved(batch)
     assert torch.equal(pressed, batch.action_table[torch.full((3,), RIGHT)])
