@@ -115,7 +115,8 @@ def test_harm_and_healing_turn_the_odds_of_health_and_nothing_else(healing: Path
     changes = dynamics.deltas(0)
     logits = dynamics.outcome_logits(torch.zeros(1, model.config.trunk_width), torch.zeros(1, dtype=torch.long))[0][0]
     before = logits.softmax(-1)
-    dynamics.set_dials(torch.tensor(1.0), torch.tensor(2.0), torch.tensor(0.5))
+    known = len(model.config.scenarios)
+    dynamics.set_dials((), (2.0,) * known, (0.5,) * known)
     after = (logits + dynamics.health_odds[0]).softmax(-1)
     still = changes == 0
     possible = before > 0

@@ -14,7 +14,7 @@ from conftest import make_model
 from torch import Tensor
 
 from doom_dream_env.scenarios import SCENARIOS, VARIABLES
-from doom_dream_env.world_model.dynamics import observed
+from doom_dream_env.world_model.outcomes import observed
 from training.models.losses import (
     OBJECT_WEIGHT,
     masked_mean,

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLE_SCALES
 from doom_dream_env.world_model import DreamState, WorldModel
 from doom_dream_env.world_model.codes import draw
-from doom_dream_env.world_model.dynamics import expected, most_likely, observed, sampled
+from doom_dream_env.world_model.outcomes import expected, most_likely, observed, sampled
 
 B, T, A = 3, 5, len(BUTTONS)
 

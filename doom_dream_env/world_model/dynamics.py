@@ -14,7 +14,7 @@ windows (B, T, E), give `scenario[:, None]`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,58 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLE_SCALES
-from doom_dream_env.world_model.codes import Codes, draw
+from doom_dream_env.world_model.codes import Codes
 from doom_dream_env.world_model.config import ScenarioLimits, WorldModelConfig
+from doom_dream_env.world_model.outcomes import OutcomeRule, every_change_of_the_first
 
 # Of the action's embedding at the start of training. Added to a layer-normed feature, a fresh embedding would drown:
 # with this gain, where a dream's answer to the buttons is small, it is learned about twice as fast (measured).
 ACTION_GAIN = 4.0
-
-OutcomeRule = Callable[[list[Tensor]], list[Tensor]]
-"""Chooses an outcome: per variable, logits (..., S) → index of its change (...), or a distribution (..., S)."""
-
-
-def most_likely(logits: list[Tensor]) -> list[Tensor]:
-    """The most likely change of every variable: dreams at temperature 0."""
-    return [part.argmax(-1) for part in logits]
-
-
-def sampled(noise: Tensor, health_odds: Tensor) -> OutcomeRule:
-    """Changes drawn at their learned probabilities: dreams.
-
-    Args:
-        noise: uniform in 0…1, (..., V), see `draw`.
-        health_odds: added to the log probabilities of the first variable's changes (health), (..., S).
-    """
-
-    def choose(logits: list[Tensor]) -> list[Tensor]:
-        first, *others = logits
-        parts = [first + health_odds, *others]
-        return [draw(part.softmax(-1), noise[..., index]) for index, part in enumerate(parts)]
-
-    return choose
-
-
-def observed(outcome: list[Tensor]) -> OutcomeRule:
-    """The changes that really happened, indices (...) per variable: teacher forcing in training."""
-    return lambda logits: outcome
-
-
-def expected(logits: list[Tensor]) -> list[Tensor]:
-    """All changes at once, each by its probability: distributions (..., S) instead of indices. Gradients pass it."""
-    return [part.softmax(-1) for part in logits]
-
-
-def _every_change_of_the_first(logits: list[Tensor]) -> list[Tensor]:
-    """All S changes of the first variable side by side, each with the most likely changes of the others.
-
-    The logits are (..., 1, S), the indices (..., S).
-    """
-    first, *others = logits
-    size = first.shape[-1]
-    shape = (*first.shape[:-2], size)
-    every = torch.arange(size, device=first.device).expand(shape)
-    return [every, *(part.argmax(-1).expand(shape) for part in others)]
 
 
 @dataclass(frozen=True)
@@ -171,18 +126,22 @@ class Dynamics(nn.Module):
             constant(f"possible_{index}", ((self.variable_mask[:, index, None] > 0) & within) | still)
         constant("temperatures", torch.ones(len(limits)))
         constant("health_odds", torch.zeros(len(limits), self.sizes[0]))
-        self.set_dials(
-            *(
-                torch.tensor([*dial, sum(dial) / len(dial)]) if dial else torch.ones(len(limits))
-                for dial in (config.temperatures, config.harm, config.healing)
-            )
-        )
+        self.set_dials(config.temperatures, config.harm, config.healing)
 
-    def set_dials(self, temperatures: Tensor, harm: Tensor, healing: Tensor) -> None:
-        """Set what `WorldModelConfig` says of these three, each (scenarios + 1,) or one number for all."""
+    def set_dials(self, temperatures: Sequence[float], harm: Sequence[float], healing: Sequence[float]) -> None:
+        """Set what `WorldModelConfig` says of these three: a number for each scenario, or none at all for 1 in all.
+
+        The unknown scenario has their mean.
+        """
+        known = len(self.temperatures) - 1
+
+        def dial(values: Sequence[float]) -> Tensor:
+            settings = torch.tensor(values or (1.0,) * known, device=self.temperatures.device)
+            return torch.cat([settings, settings.mean()[None]])
+
         changes = self.deltas(0)
-        odds = torch.where(changes < 0, harm.log()[..., None], healing.log()[..., None])
-        self.temperatures.copy_(temperatures)
+        odds = torch.where(changes < 0, dial(harm)[:, None].log(), dial(healing)[:, None].log())
+        self.temperatures.copy_(dial(temperatures))
         self.health_odds.copy_(odds * (changes != 0))
 
     def deltas(self, index: int) -> Tensor:
@@ -351,7 +310,7 @@ class Dynamics(nn.Module):
         """
         each = scenario[..., None]  # the changes are a dimension of their own, in front of the last one
         masks = None if dropout is None else dropout[..., None, :, :]
-        step = self.transition(h[..., None, :], action[..., None, :], each, _every_change_of_the_first, masks)
+        step = self.transition(h[..., None, :], action[..., None, :], each, every_change_of_the_first, masks)
         after = self.changed_variables(variables[..., None, :], step.outcome, each)
         continues, _ = self.continue_and_reward(step.condition, after, each)
         probabilities = step.outcome_logits[0].squeeze(-2).softmax(-1)

@@ -19,9 +19,10 @@ from doom_dream_env.world_model import files
 from doom_dream_env.world_model.checks import checked_buttons, checked_frames, checked_history, checked_variables
 from doom_dream_env.world_model.config import WorldModelConfig
 from doom_dream_env.world_model.decoder import Decoder
-from doom_dream_env.world_model.dynamics import Dynamics, OutcomeRule, most_likely, sampled
+from doom_dream_env.world_model.dynamics import Dynamics
 from doom_dream_env.world_model.encoder import Encoder
 from doom_dream_env.world_model.manifold import Manifold
+from doom_dream_env.world_model.outcomes import OutcomeRule, most_likely, sampled
 from doom_dream_env.world_model.state import DreamState, advance_elapsed
 from doom_dream_env.world_model.trunk import Trunk, step_flags
 

@@ -12,7 +12,7 @@ from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.evaluation import REAL_ENVS, EpisodeStatistics, evaluate_policies
 from doom_dream_env.policies import RandomPolicy, fixed_policies
 from doom_dream_env.progress import progress
-from doom_dream_env.scenarios import get_scenario
+from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import DreamState, WorldModel
 from training.evaluation.open_loop import Scores
@@ -22,6 +22,11 @@ USUAL_LIMIT = 525  # steps; scenarios with longer episodes play fewer of them
 DREAMS_AT_ONCE = 256
 
 Played = dict[str, dict[str, EpisodeStatistics]]  # policy → "dream", "real" → episodes
+
+
+def affordable_episodes(scenario: Scenario, episodes: int) -> int:
+    """How many of so many episodes are played: fewer where they last long."""
+    return max(1, min(episodes, episodes * USUAL_LIMIT // scenario.time_limit))
 
 
 def survival_scores(model: WorldModel, name: str, episodes: int) -> tuple[Scores, Played]:
@@ -39,7 +44,7 @@ def survival_scores(model: WorldModel, name: str, episodes: int) -> tuple[Scores
     """
     scenario = get_scenario(name)
     policies = fixed_policies(scenario)
-    count = max(1, min(episodes, episodes * USUAL_LIMIT // scenario.time_limit))
+    count = affordable_episodes(scenario, episodes)
     games = GameBatch(min(count, REAL_ENVS), name)  # no frame is encoded: whoever sees nothing needs none
     batches = {"dream": DreamBatch(min(count, DREAMS_AT_ONCE), name, weights=model), "real": games}
     try:

@@ -138,7 +138,8 @@ def dreams(
     world_model = model.world_model
     dynamics = world_model.dynamics
     # Dials are those of the model itself, whatever its configuration says so far.
-    dynamics.set_dials(torch.tensor(dials.temperature), torch.tensor(dials.harm), torch.tensor(1.0))
+    known = len(world_model.config.scenarios)
+    dynamics.set_dials((dials.temperature,) * known, (dials.harm,) * known, ())
     generator = torch.Generator().manual_seed(seed)
     state = world_model.prefill(
         z[:, :CONTEXT], batch.actions[:, : CONTEXT - 1], batch.variables[:, :CONTEXT], batch.scenario, batch.elapsed

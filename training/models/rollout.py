@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from doom_dream_env.world_model.codes import UNIMIX
-from doom_dream_env.world_model.dynamics import observed
+from doom_dream_env.world_model.outcomes import observed
 from training.data.batch import Batch
 from training.models.training_model import TrainingModel
 from training.ranks import SampleGenerator

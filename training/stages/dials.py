@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from doom_dream_env.agents import Agent, shipped_agents
 from doom_dream_env.envs.base import EnvBatch
@@ -31,10 +30,10 @@ from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.seeds import AGENT_SELECTION
 from doom_dream_env.world_model import WorldModel, files
 from training.config import DialsConfig, record_config
+from training.evaluation.survival import affordable_episodes
 from training.stages import WEIGHTS
 
 MOST_OCTAVES = 4.0  # a dial is at most 16, at least a sixteenth
-USUAL_LIMIT = 525  # steps; scenarios with longer episodes play fewer of them
 AGENTS = 2.0  # what agents count, where all who see nothing count 1
 FAIR = 0.05  # |log ratio| up to which a dial stays as it is
 
@@ -54,14 +53,8 @@ def train(config: DialsConfig) -> None:
     if wrong := [name for name in names if name not in possible]:
         raise ValueError(f"{', '.join(wrong)}: no dial to set; the scenarios with health are {', '.join(possible)}")
     record_config(config, config.out / "dials.config.json")
-    dials = {
-        "harm": dict(zip(known, model.config.harm or (1.0,) * len(known), strict=True)),
-        "healing": dict(zip(known, model.config.healing or (1.0,) * len(known), strict=True)),
-    }
     for name in names:
-        dials["healing" if name in config.healed else "harm"][name] = dial_of(config, model, name)
-    harm, healing = (tuple(of.values()) for of in dials.values())
-    model.config = dataclasses.replace(model.config, harm=harm, healing=healing)
+        turn(model, name, dial_of(config, model, name), healing=name in config.healed)
     card = files.find_weights(config.weights) / files.CARD
     model.save_pretrained(config.out / WEIGHTS, card.read_text() if card.exists() else "")
     print(f"weights with these dials are in {config.out / WEIGHTS}")
@@ -74,13 +67,13 @@ def dial_of(config: DialsConfig, model: WorldModel, name: str) -> float:
         return float(files.read_json(path)["dial"])
     agents = agents_of(config, model, name)
     scenario = get_scenario(name)
-    episodes = max(1, min(config.episodes, config.episodes * USUAL_LIMIT // scenario.time_limit))
+    episodes = affordable_episodes(scenario, config.episodes)
     real = play(fixed_policies(scenario), GameBatch(min(episodes, REAL_ENVS), name), episodes)
     real |= play(agents, RealBatch(min(episodes, REAL_ENVS), name, weights=model), episodes) if agents else {}
     healing = name in config.healed
     sign = -1 if healing else 1  # More healing is kinder, so it is searched the other way round.
     tried: dict[float, float] = {}
-    octave = sign * math.log2(dial_at_first(model, name, healing))
+    octave = sign * math.log2(dials(model, healing)[name])
     for _ in range(config.rounds):
         dial = 2.0 ** (sign * octave)
         turn(model, name, dial, healing=healing)
@@ -99,12 +92,6 @@ def dial_of(config: DialsConfig, model: WorldModel, name: str) -> float:
     files.write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())
     print(f"{name}: set to {found['dial']}", flush=True)
     return float(found["dial"])
-
-
-def dial_at_first(model: WorldModel, name: str, healing: bool) -> float:
-    """What the weights say of a scenario's dial."""
-    dials = model.config.healing if healing else model.config.harm
-    return dials[model.config.scenarios.index(name)] if dials else 1.0
 
 
 def next_octave(tried: Mapping[float, float]) -> float:
@@ -133,12 +120,19 @@ def play(policies: Mapping[str, Policy], batch: EnvBatch, episodes: int) -> dict
         batch.close()
 
 
+def dials(model: WorldModel, healing: bool) -> dict[str, float]:
+    """What the weights say of harm, or of healing, in each scenario."""
+    found = model.config.healing if healing else model.config.harm
+    return dict.fromkeys(model.config.scenarios, 1.0) | dict(zip(model.config.scenarios, found, strict=False))
+
+
 def turn(model: WorldModel, name: str, dial: float, *, healing: bool) -> None:
-    """Turn the dial of one scenario in the model at hand."""
-    dynamics = model.dynamics
-    changes = dynamics.deltas(0)
-    moved: Tensor = changes > 0 if healing else changes < 0
-    dynamics.health_odds[model.config.scenarios.index(name), moved] = math.log(dial)
+    """Turn the dial of one scenario, in the configuration and in the model at hand."""
+    harm, of_healing = (dials(model, each) for each in (False, True))
+    (of_healing if healing else harm)[name] = dial
+    config = dataclasses.replace(model.config, harm=tuple(harm.values()), healing=tuple(of_healing.values()))
+    model.config = config
+    model.dynamics.set_dials(config.temperatures, config.harm, config.healing)
 
 
 def log_ratios(dreamed: Played, real: Played, agents: Mapping[str, Policy]) -> dict[str, float]:

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.dynamics import OutcomeRule, Transition, most_likely, observed
+from doom_dream_env.world_model.dynamics import Transition
+from doom_dream_env.world_model.outcomes import OutcomeRule, most_likely, observed
 from training.config import RepresentationConfig, record_config
 from training.data.batch import Batch, make_batch, rows_by_scenario, sample_rows
 from training.data.dataset import Dataset

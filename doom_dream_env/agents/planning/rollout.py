@@ -13,7 +13,7 @@ from torch import Tensor
 from doom_dream_env.agents.planning.actions import ActionGroups
 from doom_dream_env.agents.planning.objectives import DreamedStep, Objective
 from doom_dream_env.world_model import DreamState, WorldModel
-from doom_dream_env.world_model.dynamics import expected
+from doom_dream_env.world_model.outcomes import expected
 
 
 @dataclass(frozen=True)
