@@ -15,6 +15,7 @@ from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import WorldModel
 from training.config import PlanningConfig
 from training.evaluation import planning
+from training.evaluation.free_play import SurveyedPolicy
 
 QUICK: dict[str, Any] = {"horizon": 2, "dreams": 1, "rounds": 1}
 
@@ -52,6 +53,38 @@ def test_a_report_is_finished_where_it_was_killed(
     assert again["planner"]["milliseconds"] > again["noop"]["milliseconds"]
     assert json.loads((tmp_path / "planning.json").read_text())["predict_position"] == again
     assert "| predict_position | planner |" in (tmp_path / "planning.md").read_text()
+
+
+def test_free_play_counts_kills_and_squares_on_every_map(weights: Path, tmp_path: Path) -> None:
+    def report(scenario: str, *maps: str) -> dict[str, Any]:
+        return planning.run(
+            PlanningConfig(
+                weights=str(weights),
+                scenarios=(scenario,),
+                maps=maps,
+                minds=("noop", "random"),
+                episodes=2,
+                games=2,
+                out=tmp_path,
+            )
+        )
+
+    # On both of these a player who does nothing is dead within seconds.
+    found = report("freedoom", "E1M5", "MAP11")
+    assert list(found) == ["freedoom E1M5", "freedoom MAP11"]
+    for minds in found.values():
+        assert minds["noop"]["squares"] == 1 < minds["random"]["squares"] and minds["noop"]["kills"] == 0
+    assert report("freedoom", "E1M5", "MAP11") == found, "finished games are not played again"
+    assert "squares walked over" in (tmp_path / "planning.md").read_text()
+    with pytest.raises(ValueError, match="maps are for free play"):
+        report("take_cover", "MAP07")
+
+
+def test_only_games_are_surveyed(mortal: WorldModel) -> None:
+    batch = DreamBatch(1, weights=mortal)
+    batch.reset(seed=0)
+    with pytest.raises(TypeError, match="only real games"):
+        SurveyedPolicy(NoopPolicy())(batch)
 
 
 def test_time_is_counted_for_what_has_not_ended(mortal: WorldModel) -> None:

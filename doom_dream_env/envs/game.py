@@ -141,6 +141,10 @@ class Game:
         wanted = (variable.POSITION_X, variable.POSITION_Y, variable.POSITION_Z, variable.ANGLE)
         return np.array([self._engine.call(self._game.get_game_variable, reader) for reader in wanted], np.float32)
 
+    def kills(self) -> int:
+        """Monsters that the player has killed in this episode."""
+        return int(self._engine.call(self._game.get_game_variable, self._vizdoom.GameVariable.KILLCOUNT))
+
     def close(self) -> None:
         """Stop the game."""
         self._closed = True

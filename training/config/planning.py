@@ -13,6 +13,7 @@ class PlanningConfig:
     Attributes:
         weights: name or folder; None: the best that ship.
         scenarios: what is played.
+        maps: of free play; none: the scenario's own.
         minds: who plays, as `doom_dream_env.agents.minds` names them. Where no agent ships, `agent` is left out.
         milliseconds: computing time of a planner's decision on one thread; rounds are set so that it is met about.
             Processor time, because on a busy machine the clock on the wall says how busy it is.
@@ -24,6 +25,7 @@ class PlanningConfig:
 
     weights: str | None = None
     scenarios: tuple[str, ...] = ("take_cover", "defend_the_center", "health_gathering")
+    maps: tuple[str, ...] = ()
     minds: tuple[str, ...] = ("random", "blind", "agent", "planner:switch", "planner:cem", "planner:gradient")
     milliseconds: float = 100.0
     episodes: int = 24

@@ -3,10 +3,11 @@
     python -m training planning                     # three scenarios; two hours of one idle core
     python -m training planning --scenarios take_cover --minds planner:switch planner:cem --episodes 100
     python -m training planning --minds random blind agent clone runs/mine      # any minds, a planner among them or not
+    python -m training planning --scenarios freedoom --maps MAP07 E1M5 --minds random clone     # free play
 
 Plays real ViZDoom on seeds from 60,000 up, on one thread. Writes a file of returns for each scenario and mind below
 --out, to which a run that is given again only adds what is missing, and planning.json, planning.md and planning.png
-with all of them.
+with all of them. In free play it also counts kills, and the squares of the map that were walked over.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.evaluation import EpisodeStatistics, evaluate_policy
 from doom_dream_env.policies import Policy
+from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.threads import at_most
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import read_json, write_atomically
 from training.config import PlanningConfig, record_config
 from training.evaluation.figures import panels, save_figure
+from training.evaluation.free_play import SurveyedPolicy
 from training.evaluation.tables import markdown_table, mean_and_margin
 
 CALIBRATION_STEPS = 2  # decisions that are timed, after one that warms up
@@ -75,21 +78,27 @@ def rounds_within(planner: Planner, milliseconds: float, games: int) -> int:
     return max(1, round(milliseconds / each))
 
 
-def planner_of(mind: str, scenario: str, model: WorldModel, config: PlanningConfig) -> Planner:
+def planner_of(mind: str, scenario: Scenario, model: WorldModel, config: PlanningConfig) -> Planner:
     """The planner of a name; of one round, if the settings do not say how many."""
     settings: dict[str, Any] = {"rounds": 1} | config.settings
     return make_planner(model, scenario, mind.partition(":")[2] or None, **settings)
 
 
-def play(mind: str, scenario: str, model: WorldModel, config: PlanningConfig) -> dict[str, Any]:
+def title(scenario: Scenario) -> str:
+    """Its name, in free play with that of the map."""
+    return scenario.name if scenario.map is None else f"{scenario.name} {scenario.map}"
+
+
+def play(mind: str, scenario: Scenario, model: WorldModel, config: PlanningConfig) -> dict[str, Any]:
     """Play the episodes of one mind that are not in its file yet, batch by batch, and return what the file holds."""
-    path = config.out / scenario / f"{mind.replace(':', '-').replace('/', '-')}.json"
+    name = title(scenario)
+    path = config.out / name.replace(" ", "-") / f"{mind.replace(':', '-').replace('/', '-')}.json"
     planner = planner_of(mind, scenario, model, config) if mind.partition(":")[0] == "planner" else None
     settings = {} if planner is None else json.loads(json.dumps(asdict(planner.config)))
     same = {"weights": model.fingerprint, "settings": settings, "milliseconds": config.milliseconds}
-    found: dict[str, Any] = same | {"returns": []}
+    found: dict[str, Any] = same | {"returns": [], "kills": [], "squares": []}
     if path.exists() and same.items() <= (before := read_json(path)).items():
-        found = before
+        found |= before
     if len(found["returns"]) >= config.episodes:
         return found
     if planner is not None and "rounds" not in config.settings and "rounds" not in found:
@@ -97,30 +106,58 @@ def play(mind: str, scenario: str, model: WorldModel, config: PlanningConfig) ->
     if planner is not None:
         rounds = found.setdefault("rounds", planner.config.rounds)
         planner = planner_of(mind, scenario, model, replace(config, settings=config.settings | {"rounds": rounds}))
-    policy = TimedPolicy(planner or load_mind(mind, scenario, model, seed=0))
-    real = RealBatch(config.games, scenario, weights=model)
+    timed = TimedPolicy(planner or load_mind(mind, scenario, model, seed=0))
+    policy = timed if scenario.map is None else SurveyedPolicy(timed)
+    real = RealBatch(config.games, scenario.name, weights=model, map=scenario.map)
     try:
         while len(found["returns"]) < config.episodes:
             begun = len(found["returns"])
             count = min(config.games, config.episodes - begun)
-            played = evaluate_policy(real, policy, count, EVALUATION + begun, f"{scenario}, {mind}")
+            played = evaluate_policy(real, policy, count, EVALUATION + begun, f"{name}, {mind}")
             found["returns"] += played.returns.tolist()
-            found["took"] = 1000 * policy.seconds / policy.decisions
+            if isinstance(policy, SurveyedPolicy):
+                seeds = range(EVALUATION + begun, EVALUATION + begun + count)
+                found["kills"] += [policy.kills[seed] for seed in seeds]
+                found["squares"] += [len(policy.squares[seed]) for seed in seeds]
+            found["took"] = 1000 * timed.seconds / timed.decisions
             write_atomically(path, (json.dumps(found) + "\n").encode())
     finally:
         real.close()
     return found
 
 
+def summary(found: dict[str, Any]) -> dict[str, Any]:
+    """Means and margins of what `play` returns."""
+    nothing = np.zeros(len(found["returns"]), np.int64)
+    played = EpisodeStatistics(np.array(found["returns"]), nothing)
+    about = {
+        "mean": played.mean,
+        "sd": played.sd,
+        "margin_95": played.margin,
+        "episodes": len(nothing),
+        "rounds": found.get("rounds", ""),
+        "milliseconds": found["took"],
+    }
+    for what in ("kills", "squares"):
+        if found[what]:
+            counted = EpisodeStatistics(np.array(found[what], float), nothing)
+            about |= {what: counted.mean, f"{what}_margin_95": counted.margin}
+    return about
+
+
 def planning_table(about: dict[str, dict[str, Any]]) -> str:
     """All scenarios in one Markdown table."""
+    header = ["scenario", "who plays", "real return ± 95 %", "episodes", "rounds", "ms of processor time a decision"]
+    free_play = any("kills" in row for minds in about.values() for row in minds.values())
     rows = []
     for scenario, minds in about.items():
         for mind, row in minds.items():
             score = mean_and_margin(row["mean"], row["margin_95"])
-            rows.append((scenario, mind, score, str(row["episodes"]), str(row["rounds"]), f"{row['milliseconds']:.1f}"))
-    header = ("scenario", "who plays", "real return ± 95 %", "episodes", "rounds", "ms of processor time a decision")
-    return markdown_table(header, rows)
+            cells = [scenario, mind, score, str(row["episodes"]), str(row["rounds"]), f"{row['milliseconds']:.1f}"]
+            for what in ("kills", "squares") if free_play else ():
+                cells.append(mean_and_margin(row[what], row[f"{what}_margin_95"], 1) if what in row else "")
+            rows.append(cells)
+    return markdown_table([*header, *(["kills", "squares walked over"] if free_play else [])], rows)
 
 
 def plot_minds(about: dict[str, dict[str, Any]], path: Path) -> None:
@@ -140,28 +177,28 @@ def plot_minds(about: dict[str, dict[str, Any]], path: Path) -> None:
 
 
 def run(config: PlanningConfig) -> dict[str, dict[str, Any]]:
-    """Play all of it and write the report."""
+    """Play all of it and write the report.
+
+    Raises:
+        ValueError: if maps are named and no free play.
+    """
     model = shared_world_model(config.weights)
     record_config(config, config.out / "planning.config.json")
     about: dict[str, dict[str, Any]] = {}
+    scenarios = [get_scenario(name) for name in config.scenarios]
+    if config.maps and all(scenario.map is None for scenario in scenarios):
+        raise ValueError("maps are for free play: add freedoom to --scenarios, or leave --maps out")
     with at_most(1):
-        for scenario in config.scenarios:
-            about[scenario] = {}
-            for mind in config.minds:
-                if mind == "agent" and scenario not in shipped_agents(model.fingerprint):
-                    continue
-                found = play(mind, scenario, model, config)
-                returns = np.array(found["returns"])
-                played = EpisodeStatistics(returns, np.zeros(len(returns), np.int64))
-                about[scenario][mind] = {
-                    "mean": played.mean,
-                    "sd": played.sd,
-                    "margin_95": played.margin,
-                    "episodes": len(returns),
-                    "rounds": found.get("rounds", ""),
-                    "milliseconds": found["took"],
-                }
-                print(f"{scenario}, {mind}: {played}", flush=True)
+        for scenario in scenarios:
+            on_maps = [get_scenario(scenario.name, name) for name in config.maps if scenario.map is not None]
+            for played in on_maps or [scenario]:
+                about[title(played)] = {}
+                for mind in config.minds:
+                    if mind == "agent" and played.name not in shipped_agents(model.fingerprint):
+                        continue
+                    row = about[title(played)][mind] = summary(play(mind, played, model, config))
+                    score = mean_and_margin(row["mean"], row["margin_95"], 1)
+                    print(f"{title(played)}, {mind}: {score} (n = {row['episodes']})", flush=True)
     write_atomically(config.out / "planning.json", (json.dumps(about, indent=2) + "\n").encode())
     write_atomically(config.out / "planning.md", planning_table(about).encode())
     plot_minds(about, config.out / "planning.png")
