@@ -17,12 +17,13 @@ from doom_dream_env.agents.choices import N_LOGITS
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from training.config import CloneConfig
+from training.config.clone import UNSEEN_MAPS
 from training.data.advice import Advice, edges, record_advice, recorded_advice
 from training.data.dataset import Dataset
 from training.data.latents import agent_features, encode_all, trunk_features
 from training.evaluation import cloning as scores
 from training.models.cloning import Rows, cloning_loss, disturbed, draw_windows
-from training.players.roster import TEACHERS
+from training.players.roster import ADVISERS
 from training.stages import clone
 
 WORLDS = ("take_cover", "freedoom")
@@ -49,7 +50,7 @@ def made_up_advice(scenario: str, rows: int = 120, length: int = 12) -> Advice:
 def test_advice_is_the_teachers_whoever_plays(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = get_scenario("take_cover")
     table = torch.from_numpy(scenario.action_table())
-    monkeypatch.setitem(TEACHERS, "take_cover", lambda scenario, rng: lambda game: table[2].numpy())
+    monkeypatch.setitem(ADVISERS, "take_cover", lambda scenario, rng: lambda game: table[2].numpy())
     config = ActionPolicyConfig(model.config.feature_width, WORLDS, "", "", **SIZES["tiny"])
     network = PolicyNetwork(config)
     torch.nn.init.zeros_(network.head[-1].weight)
@@ -171,6 +172,26 @@ def test_the_stage_goes_on_where_it_was_and_keeps_its_policy(
     assert policy.config.scenarios == ("take_cover",) and policy.config.training["rounds"] == 1
 
 
+def test_every_round_of_free_play_is_on_other_maps(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[tuple[str, int]] = []
+
+    def record(_: Any, scenario: Any, steps: int, *args: Any) -> Advice:
+        played.append((scenario.map, steps))
+        return made_up_advice("freedoom")
+
+    monkeypatch.setattr(clone, "record_advice", record)
+    world = get_scenario("freedoom")
+    clone.played_advice(CloneConfig(first_steps=120_000), model, world, 0)
+    names = [name for name, _ in played]
+    assert len(set(names)) == len(names) > 60 and not set(names) & set(UNSEEN_MAPS)
+    assert sum(steps for _, steps in played) == pytest.approx(120_000, rel=0.01)
+    policy = ActionPolicy(make_network())
+    played.clear()
+    for number in (1, 2):
+        clone.played_advice(CloneConfig(round_steps=2_500), model, world, number, policy)
+    assert len(set(played)) == 4 and {steps for _, steps in played} == {1250}
+
+
 # ---- scores ----------------------------------------------------------------------------------------------------------
 
 
@@ -211,7 +232,7 @@ def test_a_clone_is_scored_beside_its_teacher_and_chance(
     model: WorldModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = get_scenario("basic").action_table()
-    monkeypatch.setitem(TEACHERS, "basic", lambda scenario, rng: lambda game: table[1])  # shoots, mostly at nothing
+    monkeypatch.setitem(ADVISERS, "basic", lambda scenario, rng: lambda game: table[1])  # shoots, mostly at nothing
     policy = ActionPolicy(make_network(width=model.config.feature_width))
     about = scores.score_clone(policy, model, [get_scenario("basic")], 2, tmp_path)
     found = json.loads((tmp_path / "cloning.json").read_text())["scenarios"]["basic"]

@@ -12,6 +12,7 @@ from training.players.explorers import Explorer
 from training.players.maps import MapGeometry
 from training.players.navigation import CELL, REGION, Level, level
 from training.players.walkers import Gatherer, Homecomer
+from training.players.wanderers import Wanderer
 
 
 def room(wall: bool) -> Level:
@@ -99,13 +100,34 @@ def test_teachers_find_their_way(name: str, teacher: type[Gatherer], floor: floa
     assert np.mean(scores) > floor
 
 
-def test_explorer_sees_more_than_random_play() -> None:
+@pytest.mark.parametrize("kind", [Explorer, Wanderer])
+def test_players_of_free_play_see_more_than_random_play(kind: type[Explorer]) -> None:
     game = Game(get_scenario("freedoom", map="MAP01"), privileged=True)
     seen = {}
-    for kind in (Explorer, RandomPlayer):
-        seen[kind] = [play(game, kind(game.scenario, np.random.default_rng(seed)), seed, 500)[1] for seed in (0, 1)]
+    for player in (kind, RandomPlayer):
+        seen[player] = [play(game, player(game.scenario, np.random.default_rng(seed)), seed, 500)[1] for seed in (0, 1)]
     game.close()
-    assert np.mean(seen[Explorer]) > 1.5 * np.mean(seen[RandomPlayer])
+    assert np.mean(seen[kind]) > 1.5 * np.mean(seen[RandomPlayer])
+
+
+def test_a_wanderer_goes_by_what_is_in_sight() -> None:
+    """It sees no farther than walls are, and nothing behind it; what it has not seen draws it only where it sees it."""
+    game = Game(get_scenario("freedoom", map="MAP01"), privileged=True)
+    game.reset(0)
+    player = Wanderer(game.scenario, np.random.default_rng(0))
+    x, y, _, heading = game.pose().tolist()
+    length, bonus = player.look(game)
+    for ray, units in zip(player.RAYS, length, strict=True):
+        angle = np.radians(heading + ray)
+        inside = player.level.inside(x + (units - CELL) * np.cos(angle), y + (units - CELL) * np.sin(angle))
+        assert player.level.free[inside] or units <= 2 * CELL
+    assert length.max() > 2 * length.min() and bonus.any()
+    away = np.hypot(player.level.x - x, player.level.y - y) > player.NEAR + 2 * CELL
+    towards = np.cos(np.arctan2(player.level.y - y, player.level.x - x) - np.radians(heading))
+    player.unseen[:] = away | (towards < 0)
+    player.unseen[player.level.around(x, y, 2 * CELL)] = False
+    assert not player.look(game)[1].any()
+    game.close()
 
 
 def test_a_cautious_explorer_backs_away_from_monsters() -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from training.config.base import Preset, TrainingConfig
 
+# Maps of Freedoom on which nobody learns to play: what has learned is scored there.
+UNSEEN_MAPS = ("E1M5", "E2M3", "MAP07", "MAP08")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CloneConfig(TrainingConfig):
@@ -17,6 +20,8 @@ class CloneConfig(TrainingConfig):
         preset: sizes of the policy.
         behaviours: whose recorded episodes are cloned. Of `perturbed` players about half of what they press is chance,
             so the rounds below stand in for them.
+        maps: of free play; none: all of Freedoom but `UNSEEN_MAPS`.
+        first_steps: of an adviser that is not among the recorded players (free play), before the first round.
         rounds: how often the policy plays the real game while the teacher says what it would press (DAgger, arXiv
             1011.0686); in between it learns from all of that.
         round_steps: of each scenario in each round.
@@ -40,6 +45,8 @@ class CloneConfig(TrainingConfig):
     weights: str | None = None
     preset: Preset = "nano"
     behaviours: tuple[str, ...] = ("scripted",)
+    maps: tuple[str, ...] = ()
+    first_steps: int = 120_000
     rounds: int = 3
     round_steps: int = 4_000
     round_envs: int = 8

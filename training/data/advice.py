@@ -27,7 +27,7 @@ from training.data.batch import make_batch
 from training.data.dataset import Dataset
 from training.data.latents import AT_ONCE, embed_window
 from training.players.base import PlayerPolicy
-from training.players.roster import TEACHERS
+from training.players.roster import ADVISERS
 
 HOLD = 20.0  # steps; mean time after which it is drawn anew who plays
 
@@ -138,18 +138,18 @@ def record_advice(
     policy: ActionPolicy | None = None,
     teacher_share: float = 1.0,
 ) -> Advice:
-    """Play the real game and ask the scripted teacher, which sees the game's own objects, in every step.
+    """Play the real game and ask the scripted adviser, which sees the game's own objects, in every step.
 
     Args:
         model: whose features are recorded.
-        scenario: one with a teacher.
+        scenario: one with an adviser.
         steps: how many, all games together.
         num_envs: games at once.
         seeds: of the episodes.
         policy: who plays when the teacher does not; None: the teacher always plays.
         teacher_share: of the steps that the teacher plays, in turns of about `HOLD` steps.
     """
-    make = TEACHERS[scenario.name]
+    make = ADVISERS[scenario.name]
     teacher = PlayerPolicy(lambda rng: make(scenario, rng))
     rng = np.random.default_rng(next(seeds))
     real = RealBatch(num_envs, scenario.name, privileged=True, weights=model, map=scenario.map)

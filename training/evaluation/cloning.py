@@ -34,7 +34,7 @@ from training.data.latents import digest
 from training.evaluation.tables import markdown_table, mean_and_margin
 from training.metrics import event_f1
 from training.players.base import PlayerPolicy
-from training.players.roster import TEACHERS
+from training.players.roster import ADVISERS
 
 BATCH = 256
 WIDTH = 128  # of the teacher's clone's only hidden layer
@@ -156,7 +156,7 @@ def score_clone(
     Args:
         policy: the clone.
         model: the weights that it sees through.
-        scenarios: those with a teacher are scored.
+        scenarios: those with an adviser are scored beside it.
         episodes: of each player in each scenario; fewer where they last longer than a minute.
         out: folder of the report.
 
@@ -166,7 +166,7 @@ def score_clone(
     worlds = {
         scenario.name: kept_scores(policy, model, scenario, episodes, out / "scores" / f"{scenario.name}.json")
         for scenario in progress(scenarios, desc="scores", unit="scenario", leave=False)
-        if scenario.name in TEACHERS
+        if scenario.name in ADVISERS
     }
     about = {
         "fingerprint": model.fingerprint,
@@ -196,7 +196,7 @@ def kept_scores(
 def score_in(policy: ActionPolicy, model: WorldModel, scenario: Scenario, episodes: int) -> dict[str, Any]:
     """The scores of one scenario, on seeds from `EVALUATION` up."""
     wanted = max(1, episodes * min(scenario.time_limit, 525) // scenario.time_limit)
-    make = TEACHERS[scenario.name]
+    make = ADVISERS[scenario.name]
     watching = Watching(PlayerPolicy(lambda rng: make(scenario, rng)), policy)
     envs = min(wanted, REAL_ENVS)
     real = RealBatch(envs, scenario.name, privileged=True, weights=model, map=scenario.map)

@@ -14,6 +14,7 @@ from training.players.handover import AgentPlayer, HandoverPlayer
 from training.players.marksmen import Corridor, Gunner, Rocketeer
 from training.players.teachers import Dodger, Sniper
 from training.players.walkers import Gatherer, Homecomer
+from training.players.wanderers import Wanderer
 
 # The scripted player of each scenario: it looks at what ViZDoom knows.
 TEACHERS: dict[str, Callable[[Scenario, np.random.Generator], Player]] = {
@@ -28,6 +29,8 @@ TEACHERS: dict[str, Callable[[Scenario, np.random.Generator], Player]] = {
     "predict_position": Rocketeer,
     "freedoom": Explorer,
 }
+# Whom a policy asks what to press: in free play not the teacher, who goes by a map that no picture shows.
+ADVISERS: dict[str, Callable[[Scenario, np.random.Generator], Player]] = TEACHERS | {"freedoom": Wanderer}
 BEHAVIOURS = ("random", "alternating", "scripted", "perturbed", "handover")
 HANDOVER_TO = "handover:"  # with an agent's folder behind it
 

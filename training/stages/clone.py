@@ -11,7 +11,7 @@ What is recorded stays in `<out>/advice`: a killed run goes on when the same com
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
 
@@ -20,10 +20,12 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.agents.action_policy import SIZES, ActionPolicy, ActionPolicyConfig, PolicyNetwork
-from doom_dream_env.scenarios import TRAINED_MAPS, Scenario, get_scenario
+from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.seeds import CLONING
+from doom_dream_env.wads import maps_in, shipped_wad
 from doom_dream_env.world_model import WorldModel
 from training.config import CloneConfig
+from training.config.clone import UNSEEN_MAPS
 from training.data.advice import Advice, record_advice, recorded_advice
 from training.data.dataset import Dataset
 from training.engine.compute import compute_init, seeded
@@ -32,13 +34,14 @@ from training.engine.logging import RunLog
 from training.engine.optim import Optimiser
 from training.evaluation.cloning import score_clone
 from training.models.cloning import AdvisedWindows, Rows, cloning_loss, draw_windows
-from training.players.roster import TEACHERS
+from training.players.roster import ADVISERS, TEACHERS
 
 CHECKPOINT = "clone.safetensors"
 POLICY = "policy"
 ADVICE = "advice"
 RANDOM_STREAM = 23  # tells this stage's random numbers from those of others with the same seed
 SEEDS_OF_A_ROUND = 500
+STEPS_OF_A_MAP = 1000  # of free play in a round, at least: fewer steps are played on fewer maps, every round on others
 
 
 def train(config: CloneConfig) -> None:
@@ -110,42 +113,70 @@ def new_network(config: CloneConfig, model: WorldModel, scenarios: Sequence[Scen
 
 
 def first_advice(config: CloneConfig, model: WorldModel, scenario: Scenario) -> Advice:
-    """Recorded episodes of a scenario as the policy sees them; encoded once."""
-    path = config.out / ADVICE / f"{scenario.name}-recorded.safetensors"
-    about = {
-        "fingerprint": model.fingerprint,
-        "data": str(config.data),
-        "behaviours": " ".join(config.behaviours),
-        "limit": str(config.limit),
-    }
-    found = Advice.read(path, about)
-    if found is None:
+    """Recorded episodes of a scenario as the policy sees them; where its adviser was never recorded, it plays now."""
+    if ADVISERS.get(scenario.name) is not TEACHERS.get(scenario.name):
+        about = {"steps": str(config.first_steps), "maps": " ".join(config.maps)}
+        return kept_advice(
+            config, model, f"{scenario.name}-round-0", about, partial(played_advice, config, model, scenario, 0)
+        )
+
+    def encoded() -> Advice:
         data = Dataset(config.data, (scenario.name,), "train", config.limit, keep_frames=False)
-        found = recorded_advice(model, data, config.behaviours)
-        found.write(path, about)
-    return found
+        return recorded_advice(model, data, config.behaviours)
+
+    about = {"data": str(config.data), "behaviours": " ".join(config.behaviours), "limit": str(config.limit)}
+    return kept_advice(config, model, f"{scenario.name}-recorded", about, encoded)
 
 
 def next_advice(
     config: CloneConfig, model: WorldModel, scenario: Scenario, policy: ActionPolicy, number: int
 ) -> Advice:
-    """What the teacher says to the policy's play in round `number`; played once.
-
-    Free play is on another map in each round.
+    """What the adviser says to the policy's play in round `number`.
 
     Raises:
-        ValueError: if the scenario has no teacher.
+        ValueError: if the scenario has no adviser.
     """
-    if scenario.name not in TEACHERS:
+    if scenario.name not in ADVISERS:
         raise ValueError(f"nobody can teach {scenario.name}; use --rounds 0, or leave it out of --scenarios")
-    path = config.out / ADVICE / f"{scenario.name}-round-{number}.safetensors"
-    about = {"fingerprint": model.fingerprint, "steps": str(config.round_steps), "teacher": str(config.teacher_share)}
+    about = {"steps": str(config.round_steps), "teacher": str(config.teacher_share)}
+    if scenario.map is not None:
+        about["maps"] = " ".join(config.maps)
+    make = partial(played_advice, config, model, scenario, number, policy)
+    return kept_advice(config, model, f"{scenario.name}-round-{number}", about, make)
+
+
+def kept_advice(
+    config: CloneConfig, model: WorldModel, name: str, about: dict[str, str], make: Callable[[], Advice]
+) -> Advice:
+    """Advice of this name and kind from the stage's folder; if there is none, it is made and kept there."""
+    path = config.out / ADVICE / f"{name}.safetensors"
+    about = {"fingerprint": model.fingerprint} | about
     found = Advice.read(path, about)
     if found is None:
-        played = scenario
-        if scenario.map is not None:
-            played = get_scenario(scenario.name, TRAINED_MAPS[number % len(TRAINED_MAPS)])
-        seeds: Iterator[int] = count(CLONING + SEEDS_OF_A_ROUND * number)
-        found = record_advice(model, played, config.round_steps, config.round_envs, seeds, policy, config.teacher_share)
+        found = make()
         found.write(path, about)
     return found
+
+
+def played_advice(
+    config: CloneConfig, model: WorldModel, scenario: Scenario, number: int, policy: ActionPolicy | None = None
+) -> Advice:
+    """Advice to play of now; in free play on several maps, one after the other.
+
+    Args:
+        config: of the stage.
+        model: whose features are recorded.
+        scenario: what is played.
+        number: of the round, which says the seeds and the maps.
+        policy: who plays when the adviser does not; None: the adviser always plays.
+    """
+    steps, share = (config.first_steps, 1.0) if policy is None else (config.round_steps, config.teacher_share)
+    seeds: Iterator[int] = count(CLONING + SEEDS_OF_A_ROUND * number)
+    played = [scenario]
+    if scenario.map is not None:
+        shipped = [name for first in ("E1M1", "MAP01") for name in maps_in(shipped_wad(first))]
+        maps = config.maps or [name for name in shipped if name not in UNSEEN_MAPS]
+        several = min(max(steps // STEPS_OF_A_MAP, 1), len(maps))
+        played = [get_scenario(scenario.name, maps[(several * number + i) % len(maps)]) for i in range(several)]
+    each = -(-steps // len(played))
+    return Advice.cat([record_advice(model, one, each, config.round_envs, seeds, policy, share) for one in played])
