@@ -3,10 +3,12 @@
     python -m training clone --weights nano --data data --out runs/clone
     python -m training clone --weights nano --scenarios take_cover basic --steps 1500 --rounds 2
 
-It learns from recorded episodes of the scripted teachers first. Then, in each of `--rounds`, it plays the real game and
-the teacher, which sees more, says in every step what it would press: so the policy meets its own mistakes, and cannot
-take its own actions for evidence of what the teacher saw. `<out>/policy` is the policy, `<out>/cloning.md` its scores.
-What is recorded stays in `<out>/advice`: a killed run goes on when the same command is given again.
+It learns from recorded episodes of the scripted teachers first; in free play, where these go by a map that no picture
+shows, from episodes of a player who walks by sight, which are played now on all maps but a few. Then, in each of
+`--rounds`, it plays the real game and the teacher, which sees more, says in every step what it would press: so the
+policy meets its own mistakes, and cannot take its own actions for evidence of what the teacher saw. `<out>/policy` is
+the policy, `<out>/cloning.md` its scores. What is recorded stays in `<out>/advice`: a killed run goes on when the same
+command is given again.
 """
 
 from __future__ import annotations
@@ -103,7 +105,7 @@ def new_network(config: CloneConfig, model: WorldModel, scenarios: Sequence[Scen
         scenarios=tuple(scenario.name for scenario in scenarios),
         fingerprint=model.fingerprint,
         weights=model.source,
-        training={"steps": config.steps, "rounds": config.rounds, "round_steps": config.round_steps},
+        training={name: getattr(config, name) for name in ("steps", "first_steps", "rounds", "round_steps")},
         **SIZES[config.preset],
     )
     return PolicyNetwork(about)
