@@ -68,7 +68,7 @@ def test_held_actions_last_and_batches_are_held_apart(immortal: WorldModel) -> N
 def test_a_clone_presses_what_the_teacher_presses(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = get_scenario("take_cover")
     table = scenario.action_table()
-    monkeypatch.setitem(cloning.TEACHERS, "take_cover", lambda scenario, rng: lambda game: table[2])
+    monkeypatch.setitem(cloning.ADVISERS, "take_cover", lambda scenario, rng: lambda game: table[2])
     agent = cloning.clone_teacher(model, scenario, 60, num_envs=2, epochs=200)
     real = RealBatch(4, "take_cover", weights=model)
     features = real.reset(seed=1)
