@@ -107,6 +107,15 @@ class Explorer(Walker):
         if (action := self.combat(game, halted)) is not None:
             self.still = 0
             return action
+        return self.explore(game, halted)
+
+    def explore(self, game: Game, halted: bool) -> Buttons:
+        """Go on where there is nobody to fight.
+
+        Args:
+            game: what it plays.
+            halted: it has stood still since the last step.
+        """
         if self.rng.random() < self.wander:
             return self.wiggle(int(self.rng.integers(5, 25)))
         if self.still > self.STUCK:

@@ -41,29 +41,12 @@ class Wanderer(Explorer):
         self.turning = 0  # which way it turns round, left positive; 0: it walks
         self.turn_time = 0  # steps of turning round
 
-    def __call__(self, game: Game) -> Buttons:
-        """Choose an action."""
-        self.time += 1
-        halted = self.notice_place(game)
-        if self.burst > 0:
-            self.burst -= 1
-            return self.moves
-        if (action := self.combat(game, halted)) is not None:
-            self.still = 0
-            return action
+    def explore(self, game: Game, halted: bool) -> Buttons:
+        """Take the best way in sight, or turn round where there is none."""
         if self.still > self.STUCK:
             self.still = 0
             self.turning = int(self.rng.choice([-1, 1]))
             return self.get_clear()
-        return self.walk(game, halted)
-
-    def walk(self, game: Game, halted: bool) -> Buttons:
-        """Take the best way in sight, or turn round where there is none.
-
-        Args:
-            game: what it plays.
-            halted: it has stood still since the last step.
-        """
         length, bonus = self.look(game)
         width = np.minimum(np.minimum(length[:-2], length[2:]), length[1:-1])  # a way must have some width
         rays = self.RAYS[1:-1]
