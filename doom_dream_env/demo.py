@@ -88,7 +88,7 @@ def film(world_model: WorldModel, scenario: str, agent: Agent, steps: int = CLIP
         real.reset(seed=[FILM])
         dream.reset(seed=DREAM_SEED, options={"frames": real.frames(), "variables": real.variables.numpy()})
         for _ in range(steps):
-            pictures.append(np.concatenate([dream.pixels()[0].numpy(), gap, real.frames()[0]], 1))
+            pictures.append(np.concatenate([dream.drawn()[0].numpy(), gap, real.frames()[0]], 1))
             action = agent(real)
             real.step(action)
             dream.step(action, allow_ended=True)  # it goes on under the same keys, whatever it thinks of its health

@@ -66,7 +66,10 @@ def main() -> None:
             break
     variables = dict(zip(manifest["variables"], state["variables"][0].tolist(), strict=True))
     print(f"{number} steps, return {total:.1f}, {', '.join(f'{k} {v:g}' for k, v in variables.items())}")
-    Image.fromarray(run(decoder, state)["pixels"][0]).resize((640, 480)).save(args.picture)
+    drawing = manifest["drawing"]
+    chance["codes"] = np.full((1, *drawing["codes"]), -1)  # of the picture before, of which nothing is known here
+    chance["luck"] = rng.random((1, *drawing["luck"]), np.float32)
+    Image.fromarray(run(decoder, state | chance)["pixels"][0]).resize((640, 480)).save(args.picture)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ def make_model(seed: int = 0, survival: float = 2.0) -> WorldModel:
             *(block.attention.distance_bias for block in model.trunk.blocks),
         ):
             parameter.normal_(std=0.3)
+        model.decoder.painter.palette.uniform_()
         for head in model.dynamics.codes.logits:
             head.weight.normal_(std=3.0)
         model.dynamics.end[-1].weight[0] = 0

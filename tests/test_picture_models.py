@@ -1,89 +1,110 @@
-"""Promises of the networks beside the decoder: perceptual network, critic, moving average."""
+"""Promises of the decoder and its moving average: what is drawn is known, remembered and repeatable."""
 
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
 from conftest import make_model
-from torch import nn
 
-from training.models.critic import Critic, augmented, hinge
-from training.models.perceptual import level_channels, magnified, perceptual_network
-from training.models.picture_model import DecoderModules, PictureModel, load_picture_model
-from training.ranks import SampleGenerator
+from doom_dream_env.envs.drawing import Drawing
+from doom_dream_env.world_model import WorldModel
+from doom_dream_env.world_model.decoder import CODES, UNKNOWN, VALUES, digits_of, drawn, join_digits
+from training.models.picture_model import DecoderModules
 
-
-def test_a_critic_learns_to_tell_pictures_apart() -> None:
-    name, network = perceptual_network() or ("", None)
-    assert network is not None and "AlexNet" in name
-    torch.manual_seed(0)
-    critic = Critic(level_channels(network))
-    optimiser = torch.optim.Adam(critic.parameters(), 3e-3)
-    generator = SampleGenerator.alone(4, 0)
-    stripes = (torch.arange(48) // 4 % 2).float().expand(4, 3, 48, 48)
-    flat = torch.full((4, 3, 48, 48), 0.5)
-    losses = []
-    for _ in range(12):
-        loss = hinge(critic(network, stripes, generator), critic(network, flat, generator))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.7 * losses[0], losses
+N = 3
 
 
-def test_what_the_networks_look_at_is_magnified_pixel_by_pixel() -> None:
-    picture = torch.rand(2, 3, 5, 7, requires_grad=True)
-    large = magnified(picture, 2)
-    assert large.shape == (2, 3, 10, 14)
-    assert all(torch.equal(large[..., i::2, j::2], picture) for i in (0, 1) for j in (0, 1))
-    large.sum().backward()
-    assert picture.grad is not None and bool((picture.grad == 4).all())
+@pytest.fixture(scope="module")
+def model() -> WorldModel:
+    return make_model(seed=3)
 
 
-def test_pictures_are_changed_at_random_before_the_critic_looks() -> None:
-    picture = torch.rand(3, 3, 32, 40, requires_grad=True)
-    one, other, again = (augmented(picture, SampleGenerator.alone(3, number)) for number in (0, 1, 0))
-    assert one.shape == picture.shape and torch.equal(one, again) and not torch.allclose(one, other)
-    one.square().sum().backward()
-    assert picture.grad is not None and bool((picture.grad != 0).any(dim=1).float().mean() > 0.4)
+def states(model: WorldModel, seed: int = 0) -> torch.Tensor:
+    return torch.randn(N, model.config.state_width, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_moving_average_begins_fast_and_takes_all_numbers_along() -> None:
-    """Its decay after n steps is min(limit, n / (9 + n)); counters, which are no averages, are copied."""
+def test_digits_are_drawn_as_often_as_they_are_likely() -> None:
+    logits = torch.tensor([0.0, 1.0, -1.0, -30.0])[None, :, None].expand(1, 4, 20_000)
+    luck = torch.rand(1, 20_000, generator=torch.Generator().manual_seed(0))
+    counts = torch.bincount(drawn(logits, luck)[0], minlength=4) / 20_000
+    torch.testing.assert_close(counts, logits[0, :, 0].softmax(0), atol=0.01, rtol=0)
+    codes = torch.arange(VALUES**2)
+    assert torch.equal(join_digits(*digits_of(codes)), codes)
+
+
+def test_a_drawing_repeats_with_its_chance_and_depends_on_all_it_is_given(model: WorldModel) -> None:
+    z = states(model)
+    noise = torch.rand(N, *model.decoder.noise_shape, generator=torch.Generator().manual_seed(0))
+    before = torch.randint(VALUES**2, (N, *CODES), generator=torch.Generator().manual_seed(1))
+    action = torch.eye(9)[:N]
+    picture, codes = model.draw(z, before, action, noise=noise)
+    assert picture.shape == (N, 120, 160, 3) and picture.dtype == torch.uint8
+    assert codes.shape == (N, *CODES) and 0 <= int(codes.min()) and int(codes.max()) < VALUES**2
+    assert torch.equal(model.paint(codes), picture)
+    assert torch.equal(model.draw(z, before, action, noise=noise)[1], codes)
+    assert torch.equal(model.draw(z[1:2], before[1:2], action[1:2], noise=noise[1:2])[1], codes[1:2])
+    other = {
+        "state": model.draw(z + 1, before, action, noise=noise),
+        "codes before": model.draw(z, None, action, noise=noise),
+        "action": model.draw(z, before, None, noise=noise),
+        "chance": model.draw(z, before, action, noise=1 - noise),
+    }
+    for what, (_, found) in other.items():
+        assert not torch.equal(found, codes), f"the {what} makes no difference"
+
+
+def test_what_is_known_of_a_picture_is_heeded(model: WorldModel) -> None:
+    decoder = model.decoder
+    places = decoder.places(states(model))
+    nothing = torch.full((N, *CODES), UNKNOWN)
+    some = nothing.clone()
+    some[:, 10, 10] = 5
+    change = (decoder.hidden(places, some) - decoder.hidden(places, nothing)).abs().amax((0, 1))
+    assert change[10, 10] > 0 and change[9, 11] > 0 and change[0, 0] < change[10, 10]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"codes": torch.zeros(N, 12, 16).long()}, r"codes must have shape \(3, 24, 32\), got \(3, 12, 16\)"),
+        ({"noise": torch.zeros(1, 3, 2, 24, 32)}, r"noise must have shape \(3, 3, 2, 24, 32\)"),
+    ],
+)
+def test_a_drawing_refuses_other_shapes(model: WorldModel, given: dict[str, torch.Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.draw(states(model), **given)  # type: ignore[arg-type]
+
+
+def test_a_series_of_drawings_remembers_and_stays_where_nothing_moves(model: WorldModel) -> None:
+    z = states(model)
+    drawing = Drawing(model)
+    drawing.begin(seed=4)
+    first = drawing.draw(z)
+    assert torch.equal(drawing.draw(z.clone()), first), "a picture at which nothing has moved was drawn anew"
+    second = drawing.draw(z + 0.1)
+    drawing.begin(seed=4)
+    assert torch.equal(drawing.draw(z), first) and torch.equal(drawing.draw(z + 0.1), second)
+    drawing.begin(seed=4)
+    drawing.draw(z)
+    follows = torch.tensor([True, False, True])
+    third = drawing.draw(z + 0.1, follows=follows)
+    assert torch.equal(third[0], second[0]) and not torch.equal(third[1], second[1])
+
+
+def test_the_moving_average_begins_fast(model: WorldModel) -> None:
+    """Its decay after n steps is min(limit, n / (9 + n))."""
     limit = 0.6
-    model = make_model()
-    learning = PictureModel(model.decoder, model.encoder)
-    modules = DecoderModules(learning, Critic([1] * 5), limit)
+    learning = copy.deepcopy(model.decoder).requires_grad_(True)
+    modules = DecoderModules(learning, limit)
     expected = copy.deepcopy(learning.state_dict())
     for steps in range(1, 31):
         with torch.no_grad():
             for tensor in learning.state_dict().values():
-                tensor.add_(1) if not tensor.is_floating_point() else tensor.add_(0.01 * torch.randn_like(tensor))
-        decay = min(limit, steps / (9 + steps))
+                tensor.add_(0.01 * torch.randn_like(tensor))
         for name, tensor in learning.state_dict().items():
-            if tensor.is_floating_point():
-                expected[name].lerp_(tensor, 1 - decay)
-            else:
-                expected[name].copy_(tensor)
+            expected[name].lerp_(tensor, 1 - min(limit, steps / (9 + steps)))
         modules.update_average(steps)
     for name, tensor in modules.averaged.state_dict().items():
-        torch.testing.assert_close(tensor, expected[name], atol=0, rtol=1e-6, msg=name)
-
-
-def test_a_picture_model_of_another_kind_is_refused(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    model = make_model()
-    modules = DecoderModules(PictureModel(model.decoder), Critic([1] * 5), 0.9)
-    path = tmp_path / "decoder.safetensors"
-    save_file({f"module.{name}": tensor for name, tensor in modules.state_dict().items()}, path)
-    loaded = load_picture_model(path, model.config)
-    assert isinstance(loaded, nn.Module) and not loaded.training
-    z = torch.randn(2, model.config.state_width)
-    torch.testing.assert_close(loaded(z)[0], model.decoder(z))
-    with pytest.raises(ValueError, match="no autoencoder of these weights' size"):
-        load_picture_model(path, model.config, autoencoder=True)
+        torch.testing.assert_close(tensor, expected[name], atol=0, rtol=1e-5, msg=name)

@@ -1,17 +1,14 @@
-"""Promises of the report on what a player sees: it is written, and decoders are compared on the same states."""
+"""Promises of the report on what a player sees: it is written, and says its network."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import tyro
-from conftest import make_model, random_frames
-from safetensors.torch import load_file, save_file
+from conftest import random_frames
 from torch import nn
 from toy_world import run
 
@@ -19,23 +16,20 @@ from doom_dream_env.world_model import WorldModel
 from training.config import PicturesConfig
 from training.evaluation import controls, pictures, realism
 from training.models.perceptual import perceptual_distance
-from training.models.picture_model import AVERAGE, load_picture_model
 
 N = 4
 
 
 @pytest.fixture
 def decoder_run(toy: Path, representation_run: Path, tmp_path: Path) -> Path:
-    """The folder of short runs of dynamics, decoder and autoencoder."""
+    """The folder of short runs of dynamics, tokenizer and decoder."""
     out = tmp_path / "run"
     out.mkdir()
     name = "representation.safetensors"
     (out / name).write_bytes((representation_run / name).read_bytes())
     run("dynamics", toy, out, 2)
-    small: dict[str, Any] = {"batch": 4, "dreams": 8, "perceptual_batch": 1}
-    small |= {"perceptual_from": 1.0, "adversarial_from": 1.0}
-    run("decoder", toy, out, 2, **small)
-    run("decoder", toy, out, 2, autoencoder=True, **small)
+    run("tokenizer", toy, out, 2)
+    run("decoder", toy, out, 2)
     return out
 
 
@@ -63,32 +57,23 @@ def test_the_report_is_written(
         for name, value in values.items():
             monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(realism, "feature_maps", lambda network, shown: [nn.functional.avg_pool2d(shown, 30)])
-    checkpoint = decoder_run / "decoder.safetensors"
-    paler = load_file(checkpoint)
-    paler[f"{AVERAGE}decoder.pixels.bias"] += 0.3
-    save_file(paler, decoder_run / "paler.safetensors")
     out = tmp_path / "out"
     config = PicturesConfig(
         weights=str(decoder_run / "weights"),
         data=held_out_data,
         scenarios=("take_cover",),
         out=out,
-        autoencoder=decoder_run / "autoencoder.safetensors",
-        decoders={"this": checkpoint, "paler": decoder_run / "paler.safetensors"},
         limit=50,
     )
     scores = pictures.run(config)["take_cover"]
-    expected = {"psnr", "autoencoder_psnr", "move", "move_game", "frechet_ratio", "fed_drift_3", "plain_frechet_1"}
+    expected = {"psnr", "move", "move_game", "frechet_ratio", "fed_drift_3", "plain_frechet_1"}
     assert expected <= scores.keys()
     written = json.loads((out / "pictures.json").read_text())
     assert written["worlds"]["take_cover"] == pytest.approx(scores)
     assert written["weights"] == WorldModel.from_pretrained(config.weights).fingerprint
-    this, other = (written["decoders"]["take_cover"][name] for name in ("this", "paler"))
-    assert this["psnr"] == pytest.approx(scores["psnr"], abs=0.01), "half precision or another decoder"
-    assert other["psnr"] < this["psnr"] - 0.5
     table = (out / "pictures.md").read_text()
-    assert "| move |" in table and "|  | this | paler |" in table and table in capsys.readouterr().out
-    assert (out / "dreamed_take_cover.png").is_file() and (out / "decoders_take_cover.png").is_file()
+    assert "| move |" in table and table in capsys.readouterr().out
+    assert (out / "dreamed_take_cover.png").is_file()
 
 
 def test_a_report_without_a_perceptual_network_is_refused(
@@ -97,20 +82,6 @@ def test_a_report_without_a_perceptual_network_is_refused(
     monkeypatch.setattr(pictures, "perceptual_network", lambda: None)
     with pytest.raises(ValueError, match="needs a perceptual network"):
         pictures.run(PicturesConfig(weights=str(weights), data=tmp_path, out=tmp_path / "out"))
-
-
-def test_decoders_to_compare_have_names() -> None:
-    config = tyro.cli(PicturesConfig, args=["--decoders", "l1", "runs/l1=2/decoder.safetensors"])
-    assert config.decoders == {"l1": Path("runs/l1=2/decoder.safetensors")}
-    with pytest.raises(SystemExit):
-        tyro.cli(PicturesConfig, args=["--decoders", "decoder.safetensors"], console_outputs=False)
-
-
-@pytest.mark.parametrize("kind", ["decoder", "autoencoder"])
-def test_a_file_that_is_no_decoder_is_named(kind: str, tmp_path: Path) -> None:
-    (tmp_path / "x.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=rf"x\.safetensors is no {kind}"):
-        load_picture_model(tmp_path / "x.safetensors", make_model().config, autoencoder=kind == "autoencoder")
 
 
 def test_the_perceptual_distance_says_its_network_and_is_left_out_without_one(

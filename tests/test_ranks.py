@@ -20,20 +20,14 @@ from training.engine import fit as loop
 from training.engine.checkpoint import finished_steps, save_checkpoint
 from training.models.batch_norm import BatchNormOverRanks, normalise_over_ranks
 from training.ranks import SampleGenerator, Share
-from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT
+from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT, TOKENIZER_CHECKPOINT
 
 STEPS = 3
 SETTINGS: dict[str, dict[str, Any]] = {
     "representation": {},
     "dynamics": {"posterior_share": 0.5},
-    # The critic begins at once and counts in the last step: all terms of the loss are there.
-    "decoder": {
-        "dreams": 8,
-        "perceptual_batch": 4,
-        "perceptual_from": 0.0,
-        "adversarial_from": 0.0,
-        "critic_warmup": 0.5,
-    },
+    "tokenizer": {"perceptual_from": 0.0, "perceptual_batch": 4},
+    "decoder": {"dreams": 8},
 }
 # What is no mean over the samples of a step: the mean over ranks is near, no more.
 NOT_COMPARED = {"step", "effective_rank", "psnr"}
@@ -72,7 +66,8 @@ def runs_like(alone: Path, toy: Path, out: Path) -> dict[str, Run]:
     before = {
         "representation": (),
         "dynamics": (REPRESENTATION_CHECKPOINT,),
-        "decoder": (DYNAMICS_CHECKPOINT,),
+        "tokenizer": (),
+        "decoder": (DYNAMICS_CHECKPOINT, TOKENIZER_CHECKPOINT),
     }
     runs = {
         stage: (stage, toy, copied(alone, out / stage, files), STEPS, SETTINGS[stage])

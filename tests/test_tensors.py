@@ -125,7 +125,7 @@ def test_weights_that_are_loaded_in_inference_mode_can_be_learned_through(tmp_pa
         batch = DreamBatch(1, weights=tmp_path)
         batch.reset(seed=0)
     z = batch.state.z.clone().requires_grad_()
-    batch.model.decoder(z).sum().backward()
+    batch.model.decoder.places(z).sum().backward()
     assert z.grad is not None
     batch.step(torch.tensor([0]))
 

@@ -78,8 +78,8 @@ def test_late_frames_are_dropped_but_no_steps(
 ) -> None:
     window = open_window()
     decoded = []
-    decode = WorldModel.decode
-    monkeypatch.setattr(WorldModel, "decode", lambda self, state: [decoded.append(1), decode(self, state)][1])
+    draw = WorldModel.draw
+    monkeypatch.setattr(WorldModel, "draw", lambda self, *given: [decoded.append(1), draw(self, *given)][1])
     for show in (False, False, False, True):
         window.frame(show)
     assert len(decoded) == 1 and window.session._dream.steps == 1

@@ -26,7 +26,8 @@ WINDOW = 6
 TOY_SETTINGS: dict[str, dict[str, Any]] = {
     "representation": {"window": WINDOW, "preset": "tiny"},
     "dynamics": {"window": WINDOW, "rollout": 3},
-    "decoder": {},
+    "tokenizer": {"palette_frames": 60, "perceptual_batch": 2},
+    "decoder": {"dreams": 12, "dream_context": 4, "dream_steps": 6},
 }
 
 

@@ -1,4 +1,4 @@
-"""The whole way in one command: collect → representation → dynamics → decoder → scorecard → weights.
+"""The whole way in one command: collect → representation → dynamics → tokenizer → decoder → scorecard → weights.
 
     python -m training pipeline --preset nano          # two CPU cores, about three hours; writes runs/nano
     python -m training pipeline --preset base          # one GPU; writes runs/base
@@ -18,6 +18,7 @@ from training.config import (
     PipelineConfig,
     RepresentationConfig,
     ScorecardConfig,
+    TokenizerConfig,
     record_config,
 )
 from training.engine.launch import run_stage
@@ -29,13 +30,14 @@ class Plan:
 
     Attributes:
         collect: of the split train; val and test get at most `held_out_steps` steps.
-        representation, dynamics, decoder: of these stages.
+        representation, dynamics, tokenizer, decoder: of these stages.
         held_out_steps: recorded steps of each scenario in each of the splits val and test.
     """
 
     collect: CollectConfig
     representation: RepresentationConfig
     dynamics: DynamicsConfig
+    tokenizer: TokenizerConfig
     decoder: DecoderConfig
     held_out_steps: int = 10_000
 
@@ -45,14 +47,16 @@ PLANS = {
         CollectConfig(steps=3_000),
         RepresentationConfig(steps=50, batch=12),
         DynamicsConfig(steps=50, batch=8),
+        TokenizerConfig(steps=20, batch=8, palette_frames=100),
         DecoderConfig(steps=20, batch=8),
         held_out_steps=1_500,
     ),
-    "nano": Plan(CollectConfig(), RepresentationConfig(), DynamicsConfig(), DecoderConfig()),
+    "nano": Plan(CollectConfig(), RepresentationConfig(), DynamicsConfig(), TokenizerConfig(), DecoderConfig()),
     "base": Plan(
         CollectConfig(steps=315_000),
         RepresentationConfig(steps=20_000, batch=128),
         DynamicsConfig(steps=10_000, batch=256),
+        TokenizerConfig(),
         DecoderConfig(steps=20_000, batch=128),
     ),
 }
@@ -83,6 +87,7 @@ def stage_configs(config: PipelineConfig) -> list[Any]:
             steps=steps(config.representation_steps, plan.representation.steps),
         ),
         replace(plan.dynamics, **common, steps=steps(config.dynamics_steps, plan.dynamics.steps)),
+        replace(plan.tokenizer, **common),
         replace(plan.decoder, **common, steps=steps(config.decoder_steps, plan.decoder.steps)),
         ScorecardConfig(data=data, weights=str(out / "weights"), scenarios=config.scenarios),
     ]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.envs.arguments import checked_count, checked_device, checked_mask, checked_seed
+from doom_dream_env.envs.drawing import Drawing
 from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.settings import Settings
 from doom_dream_env.envs.weights import WeightsReference, shared_world_model
@@ -73,6 +74,7 @@ class EnvBatch(Settings, ABC):
         self.done = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self.seeds: list[int | None] = [None] * num_envs
         self._begun = False
+        self._pressed = torch.zeros(num_envs, len(BUTTONS), device=self.device)  # in the last step
         self._torch_threads = AdaptiveThreads(num_envs >= WORTH_SPLITTING)
         self._fix()
 
@@ -154,7 +156,7 @@ class EnvBatch(Settings, ABC):
         if not allow_ended and bool(ended.any()):
             which = ended.nonzero()[:, 0].tolist()
             raise RuntimeError(f"environments {which} have ended: reset them before the next step()")
-        buttons = self.buttons(actions)
+        buttons = self._pressed = self.buttons(actions)
         # In inference mode, which spares each of a step's many small operations a little (7 % of a step of one dream).
         # Its tensors are no good for learning, so those handed out are copied, here and in `LatentBatch.state`.
         with self._torch_threads, torch.inference_mode():
@@ -227,15 +229,24 @@ class LatentBatch(EnvBatch):
         self.known_scenario = name if name in self.model.config.scenarios else None
         self._state: DreamState | None = None
         self._picture_threads = AdaptiveThreads(self.num_envs >= PICTURES_WORTH_SPLITTING)
+        self._drawing = Drawing(self.model)
+        self._drawn_at: Tensor | None = None  # steps since each episode began when it was drawn
         self._features: tuple[DreamState, Tensor] | None = None  # of the state that they were computed from
         self._continues = torch.ones(self.num_envs, device=self.device)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"_state": self.state, "_features": None, "_continues": self.continues}
+        own = {
+            "_state": self.state,
+            "_features": None,
+            "_continues": self.continues,
+            "_drawing": None,
+            "_drawn_at": None,
+        }
         return self.__dict__ | {"model": WeightsReference(self.model)} | own
 
     def __setstate__(self, values: dict[str, Any]) -> None:
         self.__dict__.update(values | {"model": values["model"].model})
+        self._drawing = Drawing(self.model)
 
     @property
     def state(self) -> DreamState | None:
@@ -270,9 +281,22 @@ class LatentBatch(EnvBatch):
 
     @isolated
     def pixels(self) -> Tensor:
-        """The decoded picture of every environment, uint8 (N, 120, 160, 3)."""
+        """The surest picture of every environment's state, uint8 (N, 120, 160, 3): what an agent sees."""
         with self._picture_threads:
             return self.model.decode(self._running())
+
+    def _forget_pictures(self, seed: int | None = None) -> None:
+        """The next pictures follow none; the seed repeats them."""
+        self._drawn_at = None
+        self._drawing.begin(seed)
+
+    @isolated
+    def drawn(self) -> Tensor:
+        """What a person is shown of every environment, uint8 (N, 120, 160, 3): drawn given the picture before."""
+        follows = None if self._drawn_at is None else self.steps == self._drawn_at + 1
+        self._drawn_at = self.steps
+        with self._picture_threads:
+            return self._drawing.draw(self._running().z, self._pressed, follows)
 
     @property
     @isolated

@@ -102,6 +102,7 @@ class DreamBatch(LatentBatch):
             raise ValueError("dreams share one generator: give one seed for all of them, not a list")
         if seed is not None:
             self.generator.manual_seed(seed)
+            self._forget_pictures(seed)
         count = int(envs.sum())
         new = self._observed(options, count) if options else self._drawn(count)
         new = self.model.with_dropout(new, self.generator)
@@ -177,6 +178,7 @@ class DreamBatch(LatentBatch):
         self.steps = steps.to(self.device).clone()
         self.done = done.to(self.device).clone()
         self._begun = True
+        self._forget_pictures()
 
     @isolated
     def get_state(self) -> dict[str, Any]:

@@ -116,6 +116,10 @@ class RealBatch(LatentBatch):
         """The real frames, uint8 (N, 120, 160, 3)."""
         return torch.from_numpy(self.frames()).to(self.device)
 
+    def drawn(self) -> Tensor:
+        """The real frames, uint8 (N, 120, 160, 3)."""
+        return self.pixels()
+
     def close(self) -> None:
         """Stop all games."""
         self._game_batch.close()

@@ -98,7 +98,7 @@ class LatentVecEnv(Settings, VecEnv):
 
     def get_images(self) -> Sequence[np.ndarray | None]:
         """Pictures of all environments."""
-        return list(self.batch.pixels().cpu().numpy())
+        return list(self.batch.drawn().cpu().numpy())
 
     def close(self) -> None:
         """Stop what runs outside this process's memory."""

@@ -82,12 +82,12 @@ class SingleEnv(NamedSpec, Settings, gym.Env[np.ndarray, Any]):
         return observation, float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info()
 
     def render(self) -> np.ndarray | None:
-        """The picture now, uint8 (120, 160, 3), decoded on demand."""
+        """The picture now, uint8 (120, 160, 3): of a dream drawn on demand, given the one that was drawn a step ago."""
         if self.render_mode != "rgb_array":
             return None
         if self.batch.state is None:
             raise RuntimeError("render() before reset(): there is nothing to see yet")
-        return self.batch.pixels()[0].cpu().numpy()
+        return self.batch.drawn()[0].cpu().numpy()
 
     def get_keys_to_action(self) -> dict[tuple[int, ...], Any]:
         """Keys for `gymnasium.utils.play.play`; in free play, give that `noop=np.zeros(9, np.int8)`."""
@@ -105,7 +105,7 @@ class SingleEnv(NamedSpec, Settings, gym.Env[np.ndarray, Any]):
             self._window = pygame.display.set_mode((width * WINDOW_SCALE, height * WINDOW_SCALE))
             self._clock = pygame.time.Clock()
             warn_without_screen("use render_mode='rgb_array' and gymnasium's RecordVideo to make a film")
-        picture = self.batch.pixels()[0].cpu().numpy().swapaxes(0, 1)  # pygame's surfaces are (width, height, 3)
+        picture = self.batch.drawn()[0].cpu().numpy().swapaxes(0, 1)  # pygame's surfaces are (width, height, 3)
         pygame.transform.scale(pygame.surfarray.make_surface(picture), self._window.get_size(), self._window)
         pygame.event.pump()
         pygame.display.flip()

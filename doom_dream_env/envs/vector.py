@@ -170,4 +170,4 @@ class DreamDoomVectorEnv(NamedSpec, DreamSettings, VectorEnv[np.ndarray, np.ndar
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Pictures of all environments."""
-        return tuple(self.batch.pixels().cpu().numpy()) if self.render_mode == "rgb_array" else None
+        return tuple(self.batch.drawn().cpu().numpy()) if self.render_mode == "rgb_array" else None

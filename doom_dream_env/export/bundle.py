@@ -27,14 +27,14 @@ from doom_dream_env.export.worlds import description, places_of, poster, starts
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, TICS_PER_SECOND
 from doom_dream_env.world_model import WorldModel
+from doom_dream_env.world_model.decoder import CODES
 from doom_dream_env.world_model.files import write_atomically
 
 FORMAT = "doom-dream-export"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
-# What a float32 graph may be off from torch; more is a bug. Pixels are whole numbers: what lies between two is rounded
-# to either.
-TRUTH = deviation.Tolerance(state=1e-3, variables=1e-3, continues=1e-3, pixels=0.05, probabilities=1e-3)
+# What a float32 graph may be off from torch; more is a bug. Where two patches are as likely, either may be drawn.
+TRUTH = deviation.Tolerance(state=1e-3, variables=1e-3, continues=1e-3, codes=0.01, probabilities=1e-3)
 WEB = Path(__file__).resolve().parent.parent / "web"
 PAGE = (WEB / "static", WEB / "runtime")  # folders whose files become the page
 
@@ -166,6 +166,7 @@ def write_export(config: ExportConfig) -> dict[str, Any]:
         "variables": list(model.config.variables),
         "scales": model.scales.tolist(),
         "noise_width": model.dynamics.draw_noise(1).shape[1],
+        "drawing": {"codes": list(CODES), "luck": list(model.decoder.noise_shape)},
         "dropout": model.config.dropout,
         "state": {
             name: {"type": str(value.dtype).removeprefix("torch."), "shape": list(value.shape[1:])}

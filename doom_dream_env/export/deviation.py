@@ -34,14 +34,14 @@ class Tolerance:
         state: median error of a next state, as a share of what one step changes (root mean square).
         variables: share of steps in which a game variable differs.
         continues: mean error of the probability that the episode goes on.
-        pixels: root mean square error of decoded pixels, of 255.
+        codes: share of the patches of a picture that are others.
         probabilities: mean error of an agent's probabilities.
     """
 
     state: float = 0.1
     variables: float = 0.01
     continues: float = 0.002
-    pixels: float = 2.0
+    codes: float = 0.05
     probabilities: float = 0.02
 
     def broken_by(self, deviation: dict[str, float]) -> str:
@@ -122,11 +122,14 @@ def of_steps(steps: Steps, runner: Runner) -> dict[str, float]:
 
 @torch.inference_mode()
 def of_pictures(model: WorldModel, steps: Steps, runner: Runner) -> dict[str, float]:
-    """Deviation of a decoder graph, on the last states."""
-    state = steps.next_states[-1]
-    pictures = model.decode(state).numpy()
-    found = runner({"z": state.z.numpy()})["pixels"]
-    return {"pixels": float(rms(found.astype(np.float64) - pictures))}
+    """Deviation of a decoder graph, on the last two states."""
+    before, after = steps.next_states[-2:]
+    action = steps.inputs[-1]["action"]
+    luck = np.random.default_rng(0).random((len(after), *model.decoder.noise_shape), np.float32)
+    _, codes = model.draw(before, noise=torch.from_numpy(luck))
+    _, expected = model.draw(after, codes, torch.from_numpy(action), noise=torch.from_numpy(luck))
+    found = runner({"z": after.z.numpy(), "codes": codes.numpy(), "action": action, "luck": luck})[f"{NEXT}codes"]
+    return {"codes": float((found != expected.numpy()).mean())}
 
 
 @torch.inference_mode()

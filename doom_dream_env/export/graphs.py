@@ -1,6 +1,6 @@
 """One dreamed step, the decoder and the agents as ONNX graphs, traced from the modules themselves.
 
-Nothing is written anew: `torch.export` follows `WorldModel.imagine`, `WorldModel.decode` and `Agent.logits`.
+Nothing is written anew: `torch.export` follows `WorldModel.imagine`, `WorldModel.draw` and `Agent.logits`.
 
 Legend: B batch, D state width, F features, V variables, G groups of the code, n actions.
 """
@@ -21,6 +21,7 @@ from doom_dream_env.export.variants import quiet
 from doom_dream_env.mistakes import install_command
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import DreamState, WorldModel
+from doom_dream_env.world_model.decoder import CODES, UNKNOWN
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -125,14 +126,15 @@ class _Step(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """States (B, D) → pictures uint8 (B, 120, 160, 3)."""
+    """States, codes of the pictures before, action and noise → pictures uint8 (B, 120, 160, 3) and their codes."""
 
     def __init__(self, model: WorldModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return (self.model.decode(inputs[0]),)
+        z, codes, action, luck = inputs
+        return self.model.draw(z, codes, action, noise=luck)
 
 
 class _AgentGraph(nn.Module):
@@ -201,8 +203,14 @@ def step_graph(model: WorldModel, sampling: bool = True) -> Graph:
 
 
 def decoder_graph(model: WorldModel) -> Graph:
-    """States to pictures."""
-    return trace("decoder", _Decoder(model), {"z": torch.zeros(EXAMPLE_BATCH, model.config.state_width)}, ["pixels"])
+    """States to pictures, drawn given the pictures before."""
+    inputs = {
+        "z": torch.zeros(EXAMPLE_BATCH, model.config.state_width),
+        "codes": torch.full((EXAMPLE_BATCH, *CODES), UNKNOWN),
+        "action": torch.zeros(EXAMPLE_BATCH, len(BUTTONS)),
+        "luck": torch.full((EXAMPLE_BATCH, *model.decoder.noise_shape), 0.5),
+    }
+    return trace("decoder", _Decoder(model), inputs, ["pixels", f"{NEXT}codes"])
 
 
 def agent_graph(model: WorldModel, agent: Agent) -> Graph:

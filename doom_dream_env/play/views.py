@@ -17,6 +17,7 @@ from torch import Tensor
 
 from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.batch import DreamBatch
+from doom_dream_env.envs.drawing import Drawing
 from doom_dream_env.envs.game import Game
 from doom_dream_env.envs.observed import ObservedBatch
 from doom_dream_env.play.human import HumanRecorder
@@ -98,6 +99,7 @@ class DreamView(View):
         self._return_before = 0.0
         self._buttons = press()
         self._shown: Tensor  # state, (1, D)
+        self._drawing = Drawing(self.model)
         self._ending = ""  # why the episode ends with this step
 
     @property
@@ -113,12 +115,14 @@ class DreamView(View):
             seed: as for `DreamBatch.reset`.
         """
         self._clear()
+        self._drawing.begin(seed)
         self.batch.reset(seed=seed, options=clip)
         self._begin_step()
 
     def synchronise(self, state: DreamState, steps: int, reward: float) -> None:
         """Go on from what was observed in the real game: the state, its steps and its return."""
         self.batch.resume(state, steps)
+        self._drawing.begin()
         self.ended = ""
         self.steps = steps
         self.reward = reward
@@ -154,8 +158,9 @@ class DreamView(View):
             self._ending = why_ended(self.scenario, bool(terminated[0]), float(reward[0]), self.variables)
 
     def picture(self) -> Picture:
-        """The decoded picture between the states."""
-        return self.model.decode(self._shown)[0].cpu().numpy()
+        """The picture between the states, drawn given the last one."""
+        pressed = torch.from_numpy(self._buttons[None]).float()
+        return self._drawing.draw(self._shown, pressed)[0].cpu().numpy()
 
     @property
     def variables(self) -> dict[str, float]:
@@ -174,6 +179,7 @@ class DreamView(View):
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to what `save` returned."""
         self.batch.set_state(saved["dream"])
+        self._drawing.begin()
         self.ended = ""
         self.reward = saved["reward"]
         self.steps = saved["steps"]

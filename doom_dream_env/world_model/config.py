@@ -9,7 +9,7 @@ from typing import Any
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLES
 from doom_dream_env.world_model.validation import check_config, wrong_version
 
-FORMAT_VERSION = 11
+FORMAT_VERSION = 12
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class WorldModelConfig:
     code_size: int = 32
     code_width: int = 192
     dropout: float = 0.1
-    decoder_width: int = 128
+    decoder_width: int = 96
     decoder_depth: int = 2
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
     known: tuple[tuple[bool, ...], ...] = tuple(tuple(map(bool, s.variable_mask())) for s in SCENARIOS.values())

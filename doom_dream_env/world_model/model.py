@@ -1,4 +1,4 @@
-"""`WorldModel`: encode, observe, imagine, features, decode.
+"""`WorldModel`: encode, observe, imagine, features, decode, draw.
 
 Legend: B batch, T time, D state width, E trunk width, F feature width, V variables.
 """
@@ -18,7 +18,7 @@ from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import files
 from doom_dream_env.world_model.checks import checked_buttons, checked_frames, checked_history, checked_variables
 from doom_dream_env.world_model.config import WorldModelConfig
-from doom_dream_env.world_model.decoder import Decoder
+from doom_dream_env.world_model.decoder import CODES, UNKNOWN, Decoder
 from doom_dream_env.world_model.dynamics import Dynamics
 from doom_dream_env.world_model.encoder import Encoder
 from doom_dream_env.world_model.manifold import Manifold
@@ -339,10 +339,51 @@ class WorldModel(nn.Module):
         return torch.cat([state.z, state.h, state.variables / self.scales], -1)
 
     def decode(self, state: DreamState | Tensor) -> Tensor:
-        """Pictures of states (B, D), or of a dream's newest ones: uint8 (B, 120, 160, 3)."""
+        """The surest pictures of states (B, D), or of a dream's newest ones: uint8 (B, 120, 160, 3)."""
         z = state.z if isinstance(state, DreamState) else state
-        pixels = self.decoder(z).clamp(0, 1).mul(255).round()
-        return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return self.paint(self.decoder.surest(z))
+
+    def draw(
+        self,
+        state: DreamState | Tensor,
+        codes: Tensor | None = None,
+        action: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Drawn pictures of states: what the state leaves open is somewhere definite, and stays what it was.
+
+        Args:
+            state: states (B, D), or a dream.
+            codes: of the pictures before, int64 (B, 24, 32); a negative number where nothing is known. None: nowhere.
+            action: buttons that were pressed since then, (B, 9); None: none.
+            generator: on the model's device; None: torch's own.
+            noise: the chance itself, uniform in 0…1, (B, *`Decoder.noise_shape`); then no generator is asked.
+
+        Returns:
+            pictures, uint8 (B, 120, 160, 3), and their codes, which go into the next drawing.
+
+        Raises:
+            ValueError: if codes or noise are of another shape.
+        """
+        z = state.z if isinstance(state, DreamState) else state
+        batch = z.shape[0]
+        shape = self.decoder.noise_shape
+        if noise is None:
+            noise = torch.rand(batch, *shape, generator=generator, device=z.device)
+        if codes is None:
+            codes = torch.full((batch, *CODES), UNKNOWN, device=z.device)
+        for name, value, expected in (("codes", codes, CODES), ("noise", noise, shape)):
+            if tuple(value.shape[1:]) != expected or value.shape[0] != batch:
+                raise ValueError(f"{name} must have shape {(batch, *expected)}, got {tuple(value.shape)}")
+        pressed = z.new_zeros(batch, len(BUTTONS)) if action is None else checked_buttons(action, batch, self.device)
+        found = self.decoder.draw(z, codes, pressed, noise)
+        return self.paint(found), found
+
+    def paint(self, codes: Tensor) -> Tensor:
+        """Pictures uint8 (B, 120, 160, 3) of codes (B, 24, 32), as `draw` returns them."""
+        pixels = self.decoder.paint(codes).mul(255).round().to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1).contiguous()
 
     def drift(self, state: DreamState) -> Tensor:
         """How far the newest states are from the Gaussian they were trained to, (B,): |z|²/D − 1; 0 is typical."""

@@ -8,7 +8,7 @@ from training.config.agents import AgentsConfig, DialsConfig, IterateConfig, Lea
 from training.config.base import Preset, TrainingConfig
 from training.config.clone import CloneConfig
 from training.config.collect import CollectConfig, Split
-from training.config.decoder import DecoderConfig, DecoderLossWeights
+from training.config.decoder import DecoderConfig
 from training.config.dynamics import DynamicsConfig, DynamicsLossWeights
 from training.config.evaluation import EfficiencyConfig, PicturesConfig, RankingConfig, ScorecardConfig, TransferConfig
 from training.config.film import FilmConfig
@@ -18,6 +18,7 @@ from training.config.pipeline import PipelineConfig
 from training.config.planning import DistilConfig, PlanningConfig
 from training.config.record import record_config
 from training.config.representation import RepresentationConfig, RepresentationLossWeights
+from training.config.tokenizer import TokenizerConfig
 
 __all__ = [
     "AgentsConfig",
@@ -25,7 +26,6 @@ __all__ = [
     "Augmentation",
     "CollectConfig",
     "DecoderConfig",
-    "DecoderLossWeights",
     "DialsConfig",
     "DistilConfig",
     "DynamicsConfig",
@@ -47,6 +47,7 @@ __all__ = [
     "RepresentationLossWeights",
     "ScorecardConfig",
     "Split",
+    "TokenizerConfig",
     "TrainingConfig",
     "TransferConfig",
     "record_config",

@@ -8,72 +8,42 @@ from training.config.base import TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderLossWeights:
-    """Weights of the terms of the decoder loss, beside the L1, which has 1.
-
-    Attributes:
-        squared: squared error of the pixels.
-        objects: cross entropy of the objects that are read off the decoder's cells.
-        perceptual: LPIPS distance.
-        read_back: squared error of the state that the encoder reads from the picture.
-        motion: how differently two successive pictures move from the real frames.
-        adversarial: of the critic's gradient, in units of that of all other terms at the decoder's last layer.
-    """
-
-    squared: float = 2.0
-    objects: float = 0.2
-    perceptual: float = 0.15
-    read_back: float = 0.03
-    motion: float = 0.01
-    adversarial: float = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
 class DecoderConfig(TrainingConfig):
     """Train the decoder on states of the finished world model, and pack the weights.
 
     Attributes:
-        weights: name or folder of finished weights, whose decoder goes on learning; None: the model that the stage
-            dynamics left in `out`.
-        autoencoder: train an encoder along, end to end: a yardstick of how good pictures can be at this size. Nothing
-            is packed.
+        weights: name or folder of finished weights, which get a new decoder; None: the model that the stage dynamics
+            left in `out`.
+        init: checkpoint of this stage, whose decoder goes on learning here; None: a new one.
         noise: greatest standard deviation of the noise on real states.
         dream_share: share of the states that are dreamed.
         dreams: how many dreams those are from.
         dream_context: real steps before a dream; half of the dreams begin where episodes do, after one real frame.
         dream_steps: dreamed steps of each.
-        shot_share: share of the pairs of moments in which a shot goes off or is about to: in some scenarios that is
-            once an episode.
-        object_weight: what pixels in cells with an object weigh more than others.
-        perceptual_from: share of the steps before the perceptual terms count.
-        perceptual_batch: pictures of a step that the perceptual network looks at; None: a quarter.
-        perceptual_crop: side of the crop that it looks at, pixels.
-        adversarial_from: share of the steps before the critic learns; 1: never.
-        critic_warmup: share of the remaining steps in which only the critic learns.
-        critic_crop: side of what the critic looks at, pixels; it is magnified to `perceptual_crop`.
-        critic_lr: peak learning rate of the critic.
+        shot_share: share of the real states in which a shot goes off or is about to: in some scenarios that is once an
+            episode.
+        object_weight: what patches in cells with an object weigh more than others.
+        object_loss: weight of the cross entropy of the objects that are read off the decoder's cells.
+        forget_share: share of the pictures that are drawn without a picture before.
+        own_share: share of the others whose picture before is the decoder's own.
+        wrong_codes: greatest share of wrong codes in the picture before.
         ema_decay: of the moving average that is packed (arXiv 2510.11690).
-        loss_weights: weights of the terms of the loss.
     """
 
     steps: int = 24_000
     batch: int = 24
-    lr: float = 1.5e-3
+    lr: float = 2e-3
     weights: str | None = None
-    autoencoder: bool = False
-    noise: float = 0.2
+    init: str | None = None
+    noise: float = 0.15
     dream_share: float = 0.5
-    dreams: int = 4_000
-    dream_context: int = 12
-    dream_steps: int = 16
-    shot_share: float = 0.25
-    object_weight: float = 4.0
-    perceptual_from: float = 0.5
-    perceptual_batch: int | None = None
-    perceptual_crop: int = 64
-    adversarial_from: float = 1.0
-    critic_warmup: float = 0.25
-    critic_crop: int = 32
-    critic_lr: float = 2e-3
-    ema_decay: float = 0.9978
-    loss_weights: DecoderLossWeights = DecoderLossWeights()
+    dreams: int = 6_000
+    dream_context: int = 8
+    dream_steps: int = 26
+    shot_share: float = 0.12
+    object_weight: float = 6.0
+    object_loss: float = 0.5
+    forget_share: float = 0.25
+    own_share: float = 0.25
+    wrong_codes: float = 0.3
+    ema_decay: float = 0.998

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.config.agents import Learner
@@ -48,8 +48,6 @@ class PicturesConfig:
         data: folder of the dataset, with the split test.
         scenarios: None: all that the weights know.
         out: folder of the report.
-        autoencoder: checkpoint of an autoencoder to compare with (stage decoder with `autoencoder`).
-        decoders: names, each followed by a checkpoint of the stage decoder, to compare on the same states.
         limit: use at most about so many test steps of each scenario; None: all.
     """
 
@@ -57,8 +55,6 @@ class PicturesConfig:
     data: Path = Path("data")
     scenarios: tuple[str, ...] | None = None
     out: Path = Path("runs/pictures")
-    autoencoder: Path | None = None
-    decoders: dict[str, Path] = field(default_factory=dict)
     limit: int | None = 4_000
 
 

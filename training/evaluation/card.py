@@ -106,6 +106,10 @@ def object_rows() -> list[Row]:
     for name in OBJECT_CLASSES:
         label = f"{name}s found in pictures: of real states / {steps_in_words(objects.SHOWN_AFTER)} on"
         rows.append((label, f"{name}_recall {name}_recall_{objects.SHOWN_AFTER}"))
+    for name in OBJECT_CLASSES:
+        keys = [f"{name}_drawn_{step}" for step in objects.COUNTED_AFTER]
+        rows.append((f"{name}s in drawn pictures, {steps} steps on", " ".join(keys)))
+    rows.append(("flicker of drawn objects; share of them that the state holds", "flicker drawn_truth"))
     return rows
 
 

@@ -18,7 +18,7 @@ from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import Buttons, Scenario, press
 from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import WorldModel
-from training.evaluation.dreams import WAIT, begin_dreams, dream_on, pressed_by_all
+from training.evaluation.dreams import WAIT, begin_dreams, drawn_film, dream_on, pressed_by_all
 from training.evaluation.open_loop import Scores
 
 OPPOSITES = (("TURN_LEFT", "TURN_RIGHT"), ("MOVE_LEFT", "MOVE_RIGHT"))
@@ -94,7 +94,10 @@ def key_scores(model: WorldModel, scenario: Scenario, game: Game) -> Scores:
             continue
         name = left.split("_")[0].lower()
         real = real_keys(game, left, right)
-        seen = [[model.decode(model.encode(frames[:, None])[:, 0]) for frames in part] for part in real]
+        seen = [
+            drawn_film(model, [model.encode(frames[:, None])[:, 0] for frames in part], [pressed] * HELD)
+            for part, pressed in zip(real, pressed_by_all([press(left), press(right)], len(real[0][0])), strict=True)
+        ]
         dreamed = dreamed_keys(model, scenario, left, right)
         for suffix, (to_left, to_right) in (("", dreamed), ("_seen", seen), ("_game", real)):
             right_way = torch.cat([moved(to_left) > MOVED, moved(to_right) < -MOVED])
@@ -111,7 +114,7 @@ def dreamed_keys(model: WorldModel, scenario: Scenario, left: str, right: str) -
     """Pictures before and after each step with a key, and then with its opposite."""
     state = begin_dreams(model, scenario, DREAMS)
     keys = pressed_by_all([press(left)] * HELD + [press(right)] * HELD, len(state))
-    shown = [model.decode(one) for one in (state, *dream_on(model, state, keys))]
+    shown = drawn_film(model, [state, *dream_on(model, state, keys)], keys)
     return [shown[: HELD + 1], shown[HELD:]]
 
 
@@ -146,10 +149,10 @@ def flash_scores(model: WorldModel, scenario: Scenario, game: Game) -> Scores:
     state = begin_dreams(model, scenario, DREAMS)
     attack = [press("ATTACK")] * FLASH_STEPS
     nothing = [press()] * FLASH_STEPS
-    dreamed = [
-        [model.decode(one) for one in dream_on(model, state, pressed_by_all(keys, len(state)))]
-        for keys in (attack, nothing)
-    ]
+    dreamed = []
+    for keys in (attack, nothing):
+        pressed = pressed_by_all(keys, len(state))
+        dreamed.append(drawn_film(model, [state, *dream_on(model, state, pressed)], pressed)[1:])
     return {"flash": flashed(*dreamed), "flash_game": flashed(*real_flashes(game, attack, nothing))}
 
 

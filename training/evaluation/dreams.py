@@ -1,4 +1,4 @@
-"""Dreams from real beginnings, played step by step with given buttons at temperature 1, as a person plays them.
+"""Dreams from real beginnings, played step by step with given buttons at temperature 1, drawn as a person sees them.
 
 Legend: N dreams.
 """
@@ -38,3 +38,20 @@ def dream_on(model: WorldModel, state: DreamState, buttons: Sequence[Tensor], se
         state, *_ = model.imagine(state, pressed, 1.0, generator)
         states.append(state)
     return states
+
+
+def drawn_film(model: WorldModel, states: Sequence[DreamState | Tensor], buttons: Sequence[Tensor]) -> list[Tensor]:
+    """Pictures of T successive states of N dreams, each of which remembers the one before: T times (N, 120, 160, 3).
+
+    Args:
+        model: who draws.
+        states: dreams, or states (N, D).
+        buttons: what was pressed between them, T − 1 times (N, 9).
+    """
+    generator = torch.Generator().manual_seed(0)
+    codes = None
+    pictures = []
+    for state, pressed in zip(states, (None, *buttons), strict=True):
+        picture, codes = model.draw(state, codes, pressed, generator)
+        pictures.append(picture)
+    return pictures

@@ -32,6 +32,7 @@ from training.models.calibration import LEAST_CELLS, cells_by_class
 COUNTED_AFTER = (8, 16, 26)  # steps
 SHOWN_AFTER = 8  # steps
 DREAMS = 300
+DRAWN = 96
 PICTURES = 400
 FALSE_ALARMS = 0.005  # share of the cells without an object in which the detector may find one
 READER_WIDTH = 256
@@ -169,7 +170,77 @@ def object_scores(
         if step == SHOWN_AFTER:
             pictures = decoded_pictures(model, state.z)
             scores |= recall_scores(f"_{SHOWN_AFTER}", finders.detector, data, rows + step, pictures)
+    return scores | drawn_scores(model, finders, data, z, scenario, rng)
+
+
+@torch.inference_mode()
+def drawn_scores(
+    model: WorldModel, finders: ObjectFinders, data: Dataset, z: Tensor, scenario: int, rng: np.random.Generator
+) -> Scores:
+    """Objects in pictures as they are drawn along a dream at temperature 1, beside the game's under the same actions.
+
+    `CLASS_drawn_H`: cells in which the detector finds an object in pictures H steps on, over those in the frames of
+    that moment. `flicker`: of the cells with an object in one of two pictures in a row, the share in which the other
+    one has none, over that of the game. `drawn_truth`: share of the cells with a drawn object that are at most one cell
+    away from one of which the reader says that the state holds an object there.
+
+    Args:
+        model: who dreams and draws.
+        finders: fitted on other seeds.
+        data: recorded steps.
+        z: states of all rows, (N, D).
+        scenario: index of the scenario.
+        rng: chooses dreams.
+    """
+    scores: Scores = {}
+    rows, ahead = rows_of_longest_horizon(data, scenario, COUNTED_AFTER, DRAWN, rng)
+    if not ahead:
+        return scores
+    bars = detector_bars(finders.detector, data, reconstructed_rows(data, scenario, rng, PICTURES))
+    generator = torch.Generator().manual_seed(0)
+    _, codes = model.draw(z[rows], generator=generator)
+    come_and_gone = {"dream": [0, 0], "game": [0, 0]}  # cells that changed, cells with an object
+    before: dict[str, Tensor] = {}
+    true = shown = 0
+    for step, state, _ in open_loop(model, data, z, rows, ahead, temperature=1.0):
+        action = torch.from_numpy(data.actions[rows + step - 1]).float()
+        picture, codes = model.draw(state, codes, action, generator)
+        pictures = {"dream": picture, "game": frames_of(data, rows + step)}
+        found = {name: found_in(finders.detector, each, bars) for name, each in pictures.items()}
+        for name, cells in found.items():
+            if name in before:
+                either = cells | before[name]
+                come_and_gone[name][0] += int((either & ~(cells & before[name])).sum())
+                come_and_gone[name][1] += int(either.sum())
+        before = found
+        held = finders.reader(state.z).view(-1, *OBJECT_MAP_SHAPE) > 0
+        near = F.max_pool2d(held.float(), 3, 1, 1) > 0
+        true += int((found["dream"] & near).sum())
+        shown += int(found["dream"].sum())
+        if step in COUNTED_AFTER:
+            counts = {name: cells.sum((0, 2, 3)).tolist() for name, cells in found.items()}
+            for kind, name in enumerate(OBJECT_CLASSES):
+                if counts["game"][kind] >= LEAST_CELLS:
+                    scores[f"{name}_drawn_{step}"] = counts["dream"][kind] / counts["game"][kind]
+    shares = {name: changed / max(either, 1) for name, (changed, either) in come_and_gone.items()}
+    if shown >= LEAST_CELLS and shares["game"]:
+        scores |= {"flicker": shares["dream"] / shares["game"], "drawn_truth": true / shown}
     return scores
+
+
+def detector_bars(detector: Detector, data: Dataset, rows: Rows) -> Tensor:
+    """Logits above which the detector finds an object of each class, (3, 1, 1): at `FALSE_ALARMS` in frames of rows."""
+    parts = np.array_split(rows, len(rows) // AT_ONCE + 1)
+    logits = torch.cat([detector(frames_of(data, part)) for part in parts]).view(-1, *OBJECT_MAP_SHAPE)
+    labelled = torch.from_numpy(data.object_maps[rows]) > 0
+    bars = [logits[:, kind][~labelled[:, kind]].quantile(1 - FALSE_ALARMS) for kind in range(len(OBJECT_CLASSES))]
+    return torch.stack(bars)[:, None, None]
+
+
+def found_in(detector: Detector, pictures: Tensor, bars: Tensor) -> Tensor:
+    """Cells in which the detector finds an object, bool (B, 3, 12, 16), in pictures uint8 (B, 120, 160, 3)."""
+    logits = torch.cat([detector(part) for part in pictures.split(AT_ONCE)])
+    return logits.view(-1, *OBJECT_MAP_SHAPE) > bars
 
 
 def recall_scores(suffix: str, detector: Detector, data: Dataset, rows: Rows, pictures: Tensor) -> Scores:

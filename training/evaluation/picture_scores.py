@@ -12,15 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from doom_dream_env.scenarios import FRAME_SHAPE
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.decoder import Decoder
 from training.data.dataset import Dataset
 from training.evaluation.open_loop import Rows, Scores, open_loop, rows_of_longest_horizon
 from training.metrics import psnr
 from training.models.losses import object_mask
 from training.models.perceptual import Distance
-from training.models.picture_model import PictureModel
 
 HORIZONS = (1, 8, 16, 26)  # steps; 26 are three seconds
 RECONSTRUCTED = 256  # frames
@@ -121,53 +118,4 @@ def dreamed_picture_scores(
             following = frames_of(data, rows + step)
             scores |= likeness(f"_{step}", following, model.decode(state), distance)
             scores |= likeness(f"_{step}_still", following, frames_of(data, rows), distance)
-    return scores
-
-
-# ---- other decoders of the same states -------------------------------------------------------------------------------
-
-
-def decoder_scores(
-    model: WorldModel,
-    decoders: dict[str, Decoder],
-    data: Dataset,
-    z: Tensor,
-    scenario: int,
-    distance: Distance | None,
-) -> tuple[dict[str, Scores], np.ndarray]:
-    """The figures of `picture_scores` for several decoders of the same states.
-
-    Returns:
-        name → scores, and a strip of pictures: the game, then each of the decoders.
-    """
-    height = FRAME_SHAPE[0]
-    own = model.decoder
-    scores: dict[str, Scores] = {}
-    rows: list[Tensor] = []
-    try:
-        for name, model.decoder in decoders.items():
-            scores[name], strip = picture_scores(model, data, z, scenario, distance, np.random.default_rng(0))
-            rows += [strip[:height], strip[height:]] if not rows else [strip[height:]]
-    finally:
-        model.decoder = own
-    return scores, torch.cat(rows).numpy()
-
-
-@torch.inference_mode()
-def autoencoder_scores(autoencoder: PictureModel, data: Dataset, scenario: int, distance: Distance | None) -> Scores:
-    """Reconstruction by an autoencoder, on the frames that `picture_scores` takes with a fresh generator.
-
-    Args:
-        autoencoder: with an encoder of its own.
-        data: recorded steps.
-        scenario: index of the scenario.
-        distance: the perceptual distance; None: it is left out.
-    """
-    rows = reconstructed_rows(data, scenario, np.random.default_rng(0))
-    real = frames_of(data, rows)
-    made = torch.cat([autoencoder(part)[0] for part in real.split(AT_ONCE)]).clamp(0, 1)
-    made = made.permute(0, 2, 3, 1)  # B, 120, 160, 3
-    scores: Scores = {"autoencoder_psnr": psnr((made - real / 255).square().mean())}
-    if distance:
-        scores["autoencoder_lpips"] = distance(real[:COMPARED], (255 * made[:COMPARED]).round().byte())
     return scores

@@ -3,13 +3,11 @@
 Do keys move the picture, does the gun flash, does it look like DOOM after half a minute, and on its own pictures?
 
     python -m training pictures --weights nano --data data --out runs/pictures
-    python -m training pictures --weights runs/nano/weights --autoencoder runs/nano/autoencoder.safetensors
-    python -m training pictures --decoders l1 runs/l1/decoder.safetensors critic runs/critic/decoder.safetensors
+    python -m training pictures --weights runs/nano/weights --out runs/nano/pictures
 
 Writes pictures.json, pictures.md and film strips. Dreams begin where real episodes do and run at temperature 1, as a
 person plays them; frames of the split `test` are the reference. Reconstruction and open-loop figures are in the
-scorecard too; here the autoencoder stands beside them that the stage decoder trains with `--autoencoder`, and other
-decoders of the same states (`--decoders`: what does each part of the recipe do?). docs/metrics.md defines every figure.
+scorecard too. docs/metrics.md defines every figure.
 """
 
 from __future__ import annotations
@@ -34,11 +32,10 @@ from training.evaluation.controls import WITH_WEAPON, flash_scores, key_scores
 from training.evaluation.figures import save_png
 from training.evaluation.held_out import load_split
 from training.evaluation.open_loop import Scores
-from training.evaluation.picture_scores import autoencoder_scores, decoder_scores, picture_scores
+from training.evaluation.picture_scores import picture_scores
 from training.evaluation.realism import LASTING, dreamed_strip, lasting_scores, loop_scores, recorded_frames
 from training.evaluation.tables import markdown_table
 from training.models.perceptual import perceptual_distance, perceptual_network
-from training.models.picture_model import load_picture_model
 
 
 @torch.inference_mode()
@@ -57,34 +54,20 @@ def run(config: PicturesConfig) -> dict[str, Scores]:
         raise ValueError(f"this report needs a perceptual network: {install_command('train')}")
     perceptual_name, distance = named_distance
     _, network = named_network
-    autoencoder = None
-    if config.autoencoder:
-        autoencoder = load_picture_model(config.autoencoder, model.config, autoencoder=True)
-    decoders = {name: load_picture_model(path, model.config).decoder for name, path in config.decoders.items()}
     data = load_split(model, config.data, names, "test", config.limit)
     z = encode_all(model, data)
     scores: dict[str, Scores] = {}
-    compared: dict[str, dict[str, Scores]] = {}
     for name in progress(names, desc="pictures"):
         index = model.config.scenarios.index(name)
         scores[name], _ = picture_scores(model, data, z, index, distance, np.random.default_rng(0))
-        if autoencoder:
-            scores[name] |= autoencoder_scores(autoencoder, data, index, distance)
         scores[name] |= playing_scores(model, name, data, network)
         save_png(dreamed_strip(model, get_scenario(name)), config.out / f"dreamed_{name}.png")
-        if decoders:
-            compared[name], strip = decoder_scores(model, decoders, data, z, index, distance)
-            save_png(strip, config.out / f"decoders_{name}.png")
     about = {
         "weights": model.fingerprint,
         "perceptual_distance": perceptual_name,
         "worlds": scores,
-        "decoders": compared,
     }
     tables = figures_table(scores)
-    if decoders:
-        means = {name: mean_scores([found[name] for found in compared.values()]) for name in decoders}
-        tables += "\n" + figures_table(means)
     write_atomically(config.out / "pictures.json", (json.dumps(about, indent=2) + "\n").encode())
     write_atomically(config.out / "pictures.md", tables.encode())
     print(tables)
@@ -115,14 +98,8 @@ def playing_scores(model: WorldModel, name: str, data: Dataset, network: nn.Modu
     return scores
 
 
-def mean_scores(scores: list[Scores]) -> Scores:
-    """Means over scenarios of the figures that all of them have."""
-    shared = [key for key in scores[0] if all(key in found for found in scores)]
-    return {key: float(np.mean([found[key] for found in scores])) for key in shared}
-
-
 def figures_table(scores: Mapping[str, Scores]) -> str:
-    """All figures as a Markdown table, a row for each and a column for each scenario (or decoder)."""
+    """All figures as a Markdown table, a row for each and a column for each scenario."""
     keys = dict.fromkeys(key for found in scores.values() for key in found)
     rows = [[key, *(f"{found[key]:.3g}" if key in found else "" for found in scores.values())] for key in keys]
     return markdown_table(["", *scores], rows)

@@ -63,17 +63,18 @@ def random_walks(
     """
     state = begin_dreams(model, scenario, DREAMS)
     walker = HeldRandomPolicy(scenario, np.random.default_rng(0), 1, LONGEST_HOLD, DREAMS)
-    generator = torch.Generator().manual_seed(0)
+    generator, luck = (torch.Generator().manual_seed(number) for number in range(2))
+    codes = None
     seen = {}
     for step in range(1, max(at) + 1):
         pressed = torch.from_numpy(walker.next_buttons()).float()
         following, *_ = model.imagine(state, pressed, 1.0, generator)
         if fed:
-            z = model.encode(model.decode(following)[:, None])[:, 0]
-            following = model.advance(state, z, following.variables, pressed)
+            picture, codes = model.draw(following, codes, pressed, luck)
+            following = model.advance(state, model.encode(picture[:, None])[:, 0], following.variables, pressed)
         state = following
         if step in at:
-            seen[step] = model.decode(state), state
+            seen[step] = picture if fed else model.draw(state, generator=luck)[0], state
     return seen
 
 

@@ -1,4 +1,4 @@
-"""How pictures look to a network that was trained on photographs: a distance, a loss, and features for a critic.
+"""How pictures look to a network that was trained on photographs: a distance, a loss.
 
 Legend: N pictures, H, W their size.
 """
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 Distance = Callable[[Tensor, Tensor], float]
 
@@ -84,24 +83,9 @@ def feature_maps(network: nn.Module, pictures: Tensor) -> list[Tensor]:
     return list(network.net(network.scaling_layer(2 * pictures - 1)))  # type: ignore[operator]
 
 
-def level_channels(network: nn.Module | None) -> list[int]:
-    """Channels of each level; one each where there is no network, for a critic that will never see a picture."""
-    return [1] * LEVELS if network is None else list(network.chns)  # type: ignore[arg-type]
-
-
 def crops(pictures: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """A random square of pictures (N, C, H, W), the same of each: (N, C, size, size)."""
     height, width = pictures.shape[-2:]
     top = int(torch.randint(height - size + 1, (), generator=generator))
     left = int(torch.randint(width - size + 1, (), generator=generator))
     return pictures[..., top : top + size, left : left + size]
-
-
-def magnified(pictures: Tensor, times: int) -> Tensor:
-    """Pictures (N, C, H, W) with every pixel as a square: (N, C, times·H, times·W).
-
-    The networks were made for photographs, and their first layer steps over four pixels at a time. Measured: at its own
-    size a decoder's lattice of dots passes for a wall (a critic is right in 52 % of places after 500 steps); twice as
-    large it does not (65 % after 80).
-    """
-    return F.interpolate(pictures, scale_factor=times, mode="nearest")

@@ -5,7 +5,8 @@ They meet in the run's folder: each writes a checkpoint there, which the next on
 
 REPRESENTATION_CHECKPOINT = "representation.safetensors"
 DYNAMICS_CHECKPOINT = "dynamics.safetensors"
+TOKENIZER_CHECKPOINT = "tokenizer.safetensors"
 DECODER_CHECKPOINT = "decoder.safetensors"
-AUTOENCODER_CHECKPOINT = "autoencoder.safetensors"
 STATES = "states-train.safetensors"  # of all frames of the split train, encoded once
+CODES = "codes-train.safetensors"  # of all frames of the split train, see the stage tokenizer
 WEIGHTS = "weights"  # folder of what is packed at last

@@ -21,6 +21,7 @@ export class Dream {
   constructor(ort, manifest, sessions, world, starts, random = new Random()) {
     Object.assign(this, { ort, manifest, sessions, world, starts, random });
     this.temperature = 1;
+    this.drawing = new Random(); // chance of pictures, which is none of the dream's
   }
 
   /** Begin an episode at one of the real first moments, drawn at random or given. */
@@ -32,6 +33,7 @@ export class Dream {
       const own = data.slice(index * size, (index + 1) * size);
       state[name] = size === volume(shape) ? own : padded(own, stored.slice(1), shape, ARRAYS[type]);
     }
+    this.forgetPicture();
     this.drawDropout(state);
     const features = new Float32Array([...state.z, ...state.h, ...state.variables.map((v, i) => v / this.manifest.scales[i])]);
     let square = 0;
@@ -102,10 +104,25 @@ export class Dream {
     return new Set(buttons.filter((_, index) => row[index]));
   }
 
-  /** The picture of a state z, as RGBA for a canvas. */
-  async picture(z) {
-    const { pixels } = await this.sessions.decoder.run({ z: new this.ort.Tensor("float32", z, [1, z.length]) });
-    const rgb = pixels.data;
+  /** The next picture follows none. */
+  forgetPicture() {
+    this.codes = new BigInt64Array(volume(this.manifest.drawing.codes)).fill(-1n);
+  }
+
+  /** The picture of a state z, drawn given the one before and the buttons (names) since then, as RGBA for a canvas. */
+  async picture(z, pressed = new Set()) {
+    const { Tensor } = this.ort;
+    const { codes, luck } = this.manifest.drawing;
+    const action = Float32Array.from(this.manifest.buttons, (name) => (pressed.has(name) ? 1 : 0));
+    const chance = Float32Array.from({ length: volume(luck) }, () => this.drawing.uniform());
+    const found = await this.sessions.decoder.run({
+      z: new Tensor("float32", z, [1, z.length]),
+      codes: new Tensor("int64", this.codes, [1, ...codes]),
+      action: new Tensor("float32", action, [1, action.length]),
+      luck: new Tensor("float32", chance, [1, ...luck]),
+    });
+    this.codes = found.next_codes.data;
+    const rgb = found.pixels.data;
     const rgba = new Uint8ClampedArray((rgb.length / 3) * 4);
     for (let from = 0, to = 0; from < rgb.length; from += 3, to += 4) {
       rgba[to] = rgb[from];
@@ -129,6 +146,7 @@ export class Dream {
 
   /** Go back to what `save` returned. */
   restore(saved) {
+    this.forgetPicture();
     this.now = saved.now;
     this.noise = saved.noise;
     this.endChance = saved.endChance;

@@ -1,7 +1,7 @@
 // The files of an export: fetched once, compared with the checksums of the manifest, kept for the next visit.
 
 export const FORMAT = "doom-dream-export";
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
 const CACHE = "dream-files-v1";
 
 /** What is wrong with the files, said for people; `file` names the one it is about. */

@@ -167,7 +167,7 @@ export class Player {
   async draw() {
     this.stale = false;
     const begin = performance.now();
-    const pixels = await this.dream.picture(this.shown);
+    const pixels = await this.dream.picture(this.shown, this.pressed);
     this.times.picture = performance.now() - begin;
     const moment = this.after ?? this.dream.now;
     const { ended } = this.dream.now;

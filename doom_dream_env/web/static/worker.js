@@ -175,6 +175,7 @@ async function replay({ start, actions, noise, temperature }) {
   await setTemperature(temperature);
   dream.begin(start);
   dream.now.state.dropout?.fill(1); // the mean network: masks are chance that the noise does not hold
+  dream.drawing = { uniform: () => 0.5 };
   const pictures = [];
   const rewards = [];
   const continues = [];
@@ -184,7 +185,7 @@ async function replay({ start, actions, noise, temperature }) {
     rewards.push(after.reward);
     continues.push(after.ended);
     dream.commit(after);
-    pictures.push(await dream.picture(after.state.z));
+    pictures.push(await dream.picture(after.state.z, new Set(actions[step])));
   }
   player.beginStep();
   post("replayed", { pictures, rewards, ended: continues, z: dream.now.state.z });
