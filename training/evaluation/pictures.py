@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from doom_dream_env.envs.game import Game
@@ -33,12 +33,19 @@ from training.evaluation.figures import save_png
 from training.evaluation.held_out import load_split
 from training.evaluation.open_loop import Scores
 from training.evaluation.picture_scores import picture_scores
-from training.evaluation.realism import LASTING, dreamed_strip, lasting_scores, loop_scores, recorded_frames
+from training.evaluation.realism import (
+    LASTING,
+    dreamed_strip,
+    lasting_scores,
+    loop_scores,
+    recorded_frames,
+    side_by_side,
+    told_apart,
+)
 from training.evaluation.tables import markdown_table
 from training.models.perceptual import perceptual_distance, perceptual_network
 
 
-@torch.inference_mode()
 def run(config: PicturesConfig) -> dict[str, Scores]:
     """Measure every scenario, write the report and print it; returns scenario → scores.
 
@@ -57,10 +64,11 @@ def run(config: PicturesConfig) -> dict[str, Scores]:
     data = load_split(model, config.data, names, "test", config.limit)
     z = encode_all(model, data)
     scores: dict[str, Scores] = {}
+    apart = told_apart(model, data, z, names)
     for name in progress(names, desc="pictures"):
         index = model.config.scenarios.index(name)
         scores[name], _ = picture_scores(model, data, z, index, distance, np.random.default_rng(0))
-        scores[name] |= playing_scores(model, name, data, network)
+        scores[name] |= {"told_apart": apart[name]} | playing_scores(model, name, data, network, config.out)
         save_png(dreamed_strip(model, get_scenario(name)), config.out / f"dreamed_{name}.png")
     about = {
         "weights": model.fingerprint,
@@ -74,7 +82,7 @@ def run(config: PicturesConfig) -> dict[str, Scores]:
     return scores
 
 
-def playing_scores(model: WorldModel, name: str, data: Dataset, network: nn.Module) -> Scores:
+def playing_scores(model: WorldModel, name: str, data: Dataset, network: nn.Module, out: Path) -> Scores:
     """What shows while somebody plays: keys, flashes, and in scenarios whose episodes last, long dreams.
 
     Args:
@@ -82,11 +90,13 @@ def playing_scores(model: WorldModel, name: str, data: Dataset, network: nn.Modu
         name: of the scenario.
         data: recorded steps, whose frames are the reference of dreams on their own pictures.
         network: the perceptual network.
+        out: folder in which a strip of dream and game is left.
     """
     scenario = get_scenario(name)
     game = Game(scenario)
     try:
         scores = key_scores(model, scenario, game)
+        save_png(side_by_side(model, scenario, game), out / f"beside_{name}.png")
         if name in WITH_WEAPON:
             scores |= flash_scores(model, scenario, game)
         if name in LASTING:

@@ -12,11 +12,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from doom_dream_env.envs.drawing import Drawing
 from doom_dream_env.envs.game import Game
 from doom_dream_env.policies import HeldRandomPolicy
+from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import DreamState, WorldModel
@@ -34,8 +38,12 @@ EARLY = 18  # steps: two seconds
 LATE = 262  # steps: half a minute
 FED_STEPS = (1, 10, 30, 100)  # steps on its own pictures after which a dream is measured
 STRIP_STEPS = (1, 8, 26, 105)
+BESIDE_STEPS = (4, 9, 18, 30, 44)  # up to five seconds
 STRIP_DREAMS = 4
 AT_ONCE = 16  # pictures
+CLASSIFIER = "mobilenetv3_small_050"  # of timm, from random weights
+TOLD = 200  # pictures of each scenario
+TOLD_STEPS = 400
 
 Features = npt.NDArray[np.float64]  # N, K
 
@@ -101,6 +109,53 @@ def recorded_frames(data: Dataset, scenario: int) -> Tensor:
     return torch.from_numpy(data.frames(np.random.default_rng(1).choice(rows, PICTURES, replace=False)))
 
 
+def told_apart(model: WorldModel, data: Dataset, z: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """How well a small classifier tells drawn pictures of real states from the game's own, accuracy by scenario.
+
+    .5: not at all. It learns on half of the episodes and is asked on the others.
+
+    Args:
+        model: who draws.
+        data: recorded steps.
+        z: states of all rows, (N, D).
+        names: of the scenarios.
+    """
+    rng = np.random.default_rng(2)
+    rows = np.concatenate(
+        [
+            rng.choice(found, min(TOLD, len(found)), replace=False)
+            for name in names
+            if len(found := np.flatnonzero(data.scenario == data.names.index(name)))
+        ]
+    )
+    learned = np.unique(data.first, return_inverse=True)[1][rows] % 2 == 0
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.cat([model.draw(part, generator=generator)[0] for part in z[rows].split(AT_ONCE)])
+    pictures = torch.stack([torch.from_numpy(data.frames(rows)), drawn], 1)  # rows, 2, 120, 160, 3
+    torch.manual_seed(0)
+    network = timm.create_model(CLASSIFIER, num_classes=1).train()
+
+    def logits(chosen: npt.NDArray[np.int64]) -> Tensor:
+        pixels = pictures[chosen].flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
+        answers: Tensor = network(pixels)
+        return answers.view(-1, 2)
+
+    pool = np.flatnonzero(learned)
+    optimiser = torch.optim.AdamW(network.parameters(), 2e-3)
+    for step in progress(range(TOLD_STEPS), desc="told apart", leave=False):
+        answers = logits(np.random.default_rng(step).choice(pool, AT_ONCE))
+        loss = F.binary_cross_entropy_with_logits(answers, torch.tensor([0.0, 1.0]).expand_as(answers))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    network.eval()
+    with torch.no_grad():
+        right = torch.cat([logits(part) for part in np.array_split(np.arange(len(rows)), len(rows) // AT_ONCE + 1)])
+    right = (right > 0) == torch.tensor([False, True])
+    asked = {name: ~learned & (data.scenario[rows] == data.names.index(name)) for name in names}
+    return {name: float(right[torch.from_numpy(which)].float().mean()) for name, which in asked.items() if which.any()}
+
+
 @torch.inference_mode()
 def lasting_scores(model: WorldModel, scenario: Scenario, game: Game, network: nn.Module) -> Scores:
     """Fréchet distance of dreamed to real pictures of random walkers, after two seconds and after half a minute."""
@@ -135,6 +190,30 @@ def loop_scores(model: WorldModel, scenario: Scenario, network: nn.Module, refer
             scores[f"{name}_frechet_{step}"] = frechet(picture_features(network, pictures[:PICTURES]), real)
             scores[f"{name}_drift_{step}"] = float(model.drift(state).mean())
     return scores
+
+
+@torch.inference_mode()
+def side_by_side(model: WorldModel, scenario: Scenario, game: Game) -> npt.NDArray[np.uint8]:
+    """For the eye: five seconds of the game (above) and of a dream from its first frame under the same random keys."""
+    player = HeldRandomPolicy(scenario, np.random.default_rng(0), 1, LONGEST_HOLD)
+    drawing = Drawing(model)
+    drawing.begin(seed=0)
+    generator = torch.Generator().manual_seed(0)
+    game.reset(EVALUATION)
+    variables = torch.from_numpy(game.variables).float()[None, None]
+    state = model.observe(game.frame[None, None], variables=variables, scenario=scenario.name)
+    pairs = [torch.cat([torch.from_numpy(game.frame), drawing.draw(state.z)[0]])]
+    for step in range(1, max(BESIDE_STEPS) + 1):
+        buttons = player.next_buttons()[0]
+        _, terminated, truncated = game.step(buttons)
+        if terminated or truncated:
+            break
+        pressed = torch.from_numpy(buttons[None]).float()
+        state, *_ = model.imagine(state, pressed, 1.0, generator)
+        picture = drawing.draw(state.z, pressed)[0]
+        if step in BESIDE_STEPS:
+            pairs.append(torch.cat([torch.from_numpy(game.frame), picture]))
+    return torch.cat(pairs, 1).numpy()
 
 
 def dreamed_strip(model: WorldModel, scenario: Scenario) -> npt.NDArray[np.uint8]:
