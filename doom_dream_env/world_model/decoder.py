@@ -103,7 +103,7 @@ class Painter(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Codes (N, 24, 32) → RGB about 0…1, (N, 3, 120, 160)."""
-        patches = self.palette[codes].permute(0, 3, 1, 2)  # channels last in memory
+        patches = F.embedding(codes, self.palette).permute(0, 3, 1, 2)  # channels last in memory
         change = self.change(F.gelu(self.block(self.patch_in(patches - 0.5))))
         return F.pixel_shuffle(patches + change.float(), PATCH)
 
@@ -145,9 +145,9 @@ class Decoder(nn.Module):
         self.known_block = ResidualBlock(fine)
         self.finest = nn.Conv2d(fine, 4 * HIDDEN, 1)
         self.known_finest = nn.Conv2d(EMBEDDING, HIDDEN, 3, padding=1)
-        self.digits = nn.ModuleList(nn.Conv2d(HIDDEN, VALUES, 1) for _ in range(DIGITS))
+        self.digits = nn.ModuleList(nn.Linear(HIDDEN, VALUES) for _ in range(DIGITS))
         self.given = nn.Embedding(VALUES, HIDDEN)
-        self.given_in = nn.Conv2d(HIDDEN, HIDDEN, 1)
+        self.given_in = nn.Linear(HIDDEN, HIDDEN)
         self.painter = Painter()
         self.noise_shape = (len(SHARES) + 1, DIGITS, *CODES)
 
@@ -176,19 +176,20 @@ class Decoder(nn.Module):
         return self.fine_block(x, z)
 
     def hidden(self, places: Tensor, known: Tensor) -> Tensor:
-        """What the digits are told from, (N, `HIDDEN`, 24, 32), given the codes that are known, (N, 24, 32)."""
+        """What the digits are told from, (N, 24, 32, `HIDDEN`), given the codes that are known, (N, 24, 32)."""
         embedded = self.known(known)
         x = self.known_block(places + self.known_in(F.pixel_unshuffle(embedded, 2)))
-        return F.gelu(F.pixel_shuffle(self.finest(F.gelu(x)), 2) + self.known_finest(embedded))
+        x = F.pixel_shuffle(self.finest(F.gelu(x)), 2) + self.known_finest(embedded)
+        return F.gelu(x).permute(0, 2, 3, 1)
 
     def logits(self, hidden: Tensor, first: Tensor | None = None) -> Tensor:
-        """Logits (N, K, 24, 32) of the first digit; of the second one, given the first (N, 24, 32)."""
+        """Logits (N, 24, 32, K) of the first digit; of the second one, given the first (N, 24, 32)."""
         if first is None:
             return self.digits[0](hidden)
-        return self.digits[1](F.gelu(self.given_in(hidden) + self.given(first).permute(0, 3, 1, 2)))
+        return self.digits[1](F.gelu(self.given_in(hidden) + self.given(first)))
 
     def choose(self, hidden: Tensor, luck: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Codes (N, 24, 32) of all places, and how likely they were, log probabilities (N, 24, 32).
+        """Codes (N, 24, 32) of all places, and how likely they were to be chosen, log probabilities (N, 24, 32).
 
         Args:
             hidden: what they are told from.
@@ -197,9 +198,9 @@ class Decoder(nn.Module):
         chosen: list[Tensor] = []
         likely = []
         for number in range(DIGITS):
-            logits = self.logits(hidden, *chosen).float()
-            digit = logits.argmax(1) if luck is None else drawn(logits / TEMPERATURE, luck[:, number])
-            likely.append(logits.gather(1, digit[:, None])[:, 0] - logits.logsumexp(1))
+            chances = (self.logits(hidden, *chosen).float() / TEMPERATURE).softmax(-1)
+            digit = chances.argmax(-1) if luck is None else drawn(chances, luck[:, number])
+            likely.append(chances.gather(-1, digit[..., None])[..., 0].log())
             chosen.append(digit)
         return join_digits(*chosen), likely[0] + likely[1]
 
@@ -251,7 +252,7 @@ def join_digits(first: Tensor, second: Tensor) -> Tensor:
     return first * VALUES + second
 
 
-def drawn(logits: Tensor, luck: Tensor) -> Tensor:
-    """Draw values by logits (N, K, ...) with uniform numbers (N, ...)."""
-    below = logits.softmax(1).cumsum(1)
-    return (below < luck[:, None] * below[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)
+def drawn(chances: Tensor, luck: Tensor) -> Tensor:
+    """Draw values by their chances (..., K) with uniform numbers (...)."""
+    below = chances.cumsum(-1)
+    return (below < luck[..., None] * below[..., -1:]).sum(-1).clamp(max=chances.shape[-1] - 1)

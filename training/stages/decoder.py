@@ -157,7 +157,7 @@ class DecoderLoss:
             places = decoder.places(z, before, action)
             hidden = decoder.hidden(places, known)
             errors = [
-                F.cross_entropy(logits.float(), digit, reduction="none")
+                F.cross_entropy(logits.float().flatten(0, 2), digit.flatten(), reduction="none").view_as(digit)
                 for logits, digit in ((decoder.logits(hidden), first), (decoder.logits(hidden, first), second))
             ]
             objects = self.modules.object_logits(places)
