@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 from doom_dream_env import __version__
 from doom_dream_env.mistakes import status_of
 from doom_dream_env.options import (
+    LONGEST,
     MINDS,
     Parser,
     file,
@@ -17,11 +19,12 @@ from doom_dream_env.options import (
     mind,
     number,
     one_of,
+    scale,
     seed,
     whole,
 )
+from doom_dream_env.quality import best_first
 from doom_dream_env.scenarios import SCENARIOS
-from doom_dream_env.transfer_scores import FIRST_WORLD
 
 Commands = argparse._SubParsersAction  # what `add_subparsers` returns
 NAMES = ", ".join(SCENARIOS)
@@ -35,7 +38,8 @@ def demo(args: argparse.Namespace) -> None:
     """Train in the dream, test in the game, film both."""
     from doom_dream_env.demo import run
 
-    run(args.scenario, args.steps, args.episodes, args.temperature, args.seed, args.weights, args.out, args.beside)
+    scenario = args.scenario or best_first(DISCRETE, args.weights)[0]
+    run(scenario, args.steps, args.episodes, args.temperature, args.seed, args.weights, args.out, args.beside)
 
 
 def info(args: argparse.Namespace) -> None:
@@ -69,25 +73,28 @@ def doctor(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> None:
     """Write graphs, worlds and the page."""
-    from doom_dream_env.export import ExportConfig, write_export
+    from doom_dream_env.export.bundle import ExportConfig, write_export
 
     manifest = write_export(ExportConfig(args.out, args.weights, tuple(args.scenario)))
-    worlds = len(manifest["worlds"])
-    print(f"{args.out.resolve()}: {worlds} worlds; look at it with: dream-doom web --out {args.out}")
+    words = ["dream-doom", "web", "--out", str(args.out), *(["--weights", args.weights] if args.weights else [])]
+    print(f"{args.out.resolve()}: {len(manifest['worlds'])} worlds; look at it with: {shlex.join(words)}")
     for name, graph in (manifest["graphs"] | manifest["agents"]).items():
         for variant, reason in graph["left_out"].items():
             print(f"left out: {name} as {variant}, which is too far off ({reason})")
 
 
 def web(args: argparse.Namespace) -> None:
-    """Serve the page on this machine; what is not exported yet is exported first."""
-    from doom_dream_env.web import serve
-    from doom_dream_env.web.serve import is_current
+    """Serve the page on this machine; what is not exported yet, or not as it would be now, is exported first."""
+    from doom_dream_env.export.sources import exported
+    from doom_dream_env.web import PageServer
 
-    if not is_current(args.out, args.weights, tuple(args.scenario)):
-        print(f"exporting to {args.out}, once for these weights; this takes some minutes", flush=True)
-        export(args)
-    serve(args.out, args.host, args.port, args.browser)
+    there, current = exported(args.out, args.weights)
+    with PageServer(args.out, args.host, args.port) as server:  # what is wrong with the address is said first
+        if not current or not set(args.scenario) <= set(there):
+            args.scenario = [*there, *args.scenario] if current else args.scenario or there
+            print(f"exporting to {args.out}, once for these weights; this takes a minute or two", flush=True)
+            export(args)
+        server.show(args.browser)
 
 
 def push(args: argparse.Namespace) -> None:
@@ -119,8 +126,8 @@ def add_training_commands(commands: Commands[Parser]) -> None:
     command.add_argument(
         "--scenario",
         type=one_of(DISCRETE),
-        default=FIRST_WORLD,
-        help=f"one of {', '.join(DISCRETE)} (default: {FIRST_WORLD}); `dream-doom info` says how good their dreams are",
+        default=None,
+        help=f"one of {', '.join(DISCRETE)} (default: the best dream, as `dream-doom info` says)",
     )
     command.add_argument(
         "--steps", type=whole(1, 10**9), default=120_000, help="steps of training in the dream (default: 120000)"
@@ -143,16 +150,15 @@ def add_training_commands(commands: Commands[Parser]) -> None:
         "--out",
         type=folder_to_write,
         default=Path("dream-doom-demo"),
-        help="folder for the agent, the clip and the plot",
+        help="folder for the agent, the clip and the plot (default: dream-doom-demo)",
     )
-
     command.add_argument(
         "--beside",
         type=mind,
         nargs="+",
         default=[],
         metavar="WHO",
-        help=f"others to play the same games: {', '.join(MINDS)}, or folders of agents (planners take minutes)",
+        help=f"others in the same games: {', '.join(MINDS)}; or agents' folders (default: nobody)",
     )
 
     command = commands.add_parser("info", help="scenarios, weights, sizes, arithmetic, scores")
@@ -171,7 +177,10 @@ def add_training_commands(commands: Commands[Parser]) -> None:
     )
     command.set_defaults(run=bench)
     command.add_argument(
-        "--scenario", type=one_of(DISCRETE), default="take_cover", help=f"one of {', '.join(DISCRETE)}"
+        "--scenario",
+        type=one_of(DISCRETE),
+        default="take_cover",
+        help=f"one of {', '.join(DISCRETE)} (default: take_cover)",
     )
     add_weights(command)
     command.add_argument(
@@ -190,7 +199,7 @@ def add_training_commands(commands: Commands[Parser]) -> None:
     command.add_argument("name", help="owner/name, or owner/name@branch; made if it does not exist")
     command.add_argument("folder", type=folder_to_read, help="folder of weights, of an agent, or of a dataset")
     command.add_argument("--private", action="store_true", help="a new repository is seen by its owner alone")
-    command.add_argument("--message", default=None, help="of the commit")
+    command.add_argument("--message", default=None, help="of the commit (default: what was sent)")
 
 
 def add_play_commands(commands: Commands[Parser]) -> None:
@@ -206,13 +215,16 @@ def add_play_commands(commands: Commands[Parser]) -> None:
             "--scenario",
             type=one_of(list(SCENARIOS), ".cfg"),
             default=None,
-            help=f"one of {NAMES}, or a ViZDoom .cfg (default: take_cover)",
+            help=f"one of {NAMES}, or a ViZDoom .cfg (default: the best dream, as `dream-doom info` says)",
         )
-        command.add_argument("--map", default=None, help="map of free play, e.g. MAP07 or E1M3")
-        command.add_argument("--wad", type=file, default=None, help="WAD of your own for free play")
+        command.add_argument("--map", default=None, help="map of free play, e.g. MAP07 or E1M3 (default: MAP01)")
+        command.add_argument("--wad", type=file, default=None, help="WAD of your own for free play (default: Freedoom)")
         add_weights(command)
         command.add_argument(
-            "--temperature", type=number(0, 2), default=1.0, help="of the dream: 0, the best guess, to 2; 1 as learned"
+            "--temperature",
+            type=number(0, 2),
+            default=1.0,
+            help="of the dream: 0, the best guess, to 2 (default: 1, as it was learned)",
         )
         command.add_argument("--seed", type=seed, default=None, help="seed of all random numbers (default: chance)")
     for command in (player, recorder):
@@ -221,13 +233,21 @@ def add_play_commands(commands: Commands[Parser]) -> None:
         )
         command.add_argument("--real", dest="mode", action="store_const", const="real", help="short for --mode real")
         command.add_argument(
-            "--start", type=file, default=None, help="picture or clip of your own that the dream begins with"
+            "--start",
+            type=file,
+            default=None,
+            help="picture or clip of your own that the dream begins with (default: a first moment of the game)",
         )
     for command in (player, watcher):
         command.add_argument(
-            "--out", type=Path, default=Path("dream-doom-films"), help="folder for films and screenshots"
+            "--out",
+            type=Path,
+            default=Path("dream-doom-films"),
+            help="folder for films and screenshots (default: dream-doom-films)",
         )
-        command.add_argument("--scale", type=int, default=4, help="size of the window: 160x120 so many times enlarged")
+        command.add_argument(
+            "--scale", type=scale, default=4, help="size of the window: 160x120 so many times enlarged (default: 4)"
+        )
     who = f"one of {', '.join(MINDS)}, or the folder of an agent"
     player.add_argument(
         "--agent",
@@ -236,30 +256,47 @@ def add_play_commands(commands: Commands[Parser]) -> None:
         const="agent",
         default=None,
         metavar="WHO",
-        help=f"who plays first (Tab hands over): {who} (without a name: the agent that ships)",
+        help=f"who plays first; Tab hands over: {who}; without a name the agent that ships (default: you)",
     )
     for command in (watcher, recorder):
-        command.add_argument("--agent", type=mind, default="agent", metavar="WHO", help=f"who plays: {who}")
+        command.add_argument(
+            "--agent", type=mind, default="agent", metavar="WHO", help=f"who plays: {who} (default: agent)"
+        )
     player.add_argument(
-        "--save", type=Path, default=None, help="dataset folder to record your play of the real game in"
+        "--save",
+        type=Path,
+        default=None,
+        help="dataset folder to record your play of the real game in (default: it is not recorded)",
     )
     watcher.add_argument(
         "--resync",
         type=number(0, 3600, " seconds"),
         default=3.0,
-        help="seconds after which the dream goes on from reality again; 0: never",
+        help="seconds after which the dream goes on from the real game again; 0: never (default: 3)",
     )
-    recorder.add_argument("--resync", type=number(0, 3600, " seconds"), default=0.0, help="the same with --mode both")
+    recorder.add_argument(
+        "--resync",
+        type=number(0, 3600, " seconds"),
+        default=0.0,
+        help="with --mode both, seconds after which the dream goes on from the real game again; 0: never (default: 0)",
+    )
     recorder.add_argument(
         "--keys",
         default=None,
         help='what to press for how many steps, e.g. "W*20 A*5 W+CTRL*3" (default: an agent plays)',
     )
     recorder.add_argument(
-        "--seconds", type=float, default=None, help="length of the film (default: that of --keys, or 10)"
+        "--seconds",
+        type=number(0.05, LONGEST, " seconds"),
+        default=None,
+        help="length of the film (default: that of --keys, or 10)",
     )
-    recorder.add_argument("--out", type=Path, default=Path("dream-doom.mp4"), help="the film: an .mp4 or a .gif")
-    recorder.add_argument("--scale", type=int, default=3, help="size of the film: 160x120 so many times enlarged")
+    recorder.add_argument(
+        "--out", type=Path, default=Path("dream-doom.mp4"), help="an .mp4 or a .gif (default: dream-doom.mp4)"
+    )
+    recorder.add_argument(
+        "--scale", type=scale, default=3, help="size of the film: 160x120 so many times enlarged (default: 3)"
+    )
 
 
 def add_web_commands(commands: Commands[Parser]) -> None:
@@ -273,7 +310,7 @@ def add_web_commands(commands: Commands[Parser]) -> None:
         "--out",
         type=folder_to_write,
         default=Path("dream-doom-web"),
-        help="exported folder; made if it is not there, or of other weights (default: dream-doom-web)",
+        help="exported folder; made if it is not there, or not as it would be made now (default: dream-doom-web)",
     )
     server.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine)")
     server.add_argument("--port", type=whole(0, 65535), default=8666, help="port; 0: any (default: 8666)")
@@ -284,7 +321,7 @@ def add_web_commands(commands: Commands[Parser]) -> None:
             type=one_of(list(SCENARIOS)),
             nargs="+",
             default=[],
-            help=f"which of {NAMES} (default: all that the weights know)",
+            help=f"which of {NAMES} (default: what is there, else all that the weights know)",
         )
         add_weights(command)
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+LONGEST = 24 * 3600  # seconds of a film
+LARGEST = 24  # scale of a film; two pictures are 7776x3264 then, which H.264 just allows
 MOST_SEED = 2**31 - 1  # ViZDoom and numpy take no more
 # Who can play without a file of their own; `doom_dream_env.agents.minds` makes them.
 MINDS = (
@@ -17,7 +19,7 @@ MINDS = (
     "clone",
     "noop",
     "random",
-    "blind",
+    "routine",
     "planner",
     "planner:switch",
     "planner:cem",
@@ -68,6 +70,7 @@ def number(least: float, most: float, unit: str = "") -> Callable[[str], float]:
 
 
 seed = whole(0, MOST_SEED)
+scale = whole(1, LARGEST)
 
 
 def one_of(names: Sequence[str], suffix: str | None = None) -> Callable[[str], str]:
@@ -98,7 +101,7 @@ def file(text: str) -> Path:
     """A file that can be read. A shell leaves the ~ of `--option=~/file` alone."""
     path = Path(text).expanduser()
     if not path.is_file():
-        kind = "is a folder" if path.is_dir() else "does not exist"
+        kind = "is a folder" if path.is_dir() else "is a device or a pipe" if path.exists() else "does not exist"
         raise argparse.ArgumentTypeError(f"{text!r} {kind}: give a file")
     if not os.access(path, os.R_OK):
         raise argparse.ArgumentTypeError(f"{text!r} may not be read: check its permissions")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from doom_dream_env.hub import Kind, reason, split_name, unreachable
-from doom_dream_env.transfer_scores import transfer_scores
+from doom_dream_env.quality import transfer_scores
 from doom_dream_env.world_model import files
 
 LIBRARY = "doom-dream-env"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from doom_dream_env.transfer_scores import FIRST_WORLD, TransferScores, dream_quality, transfer_scores
 
 from doom_dream_env import info
 from doom_dream_env.cli import main
@@ -19,7 +20,6 @@ from doom_dream_env.demo import NEW_AGENT, conclusions, introduction
 from doom_dream_env.evaluation import EpisodeStatistics
 from doom_dream_env.mistakes import install_command, is_mistake, status_of
 from doom_dream_env.scenarios import SCENARIOS, get_scenario
-from doom_dream_env.transfer_scores import FIRST_WORLD, TransferScores, dream_quality, transfer_scores
 from doom_dream_env.world_model import files
 
 # ---- options ---------------------------------------------------------------------------------------------------------
