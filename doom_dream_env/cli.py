@@ -326,17 +326,22 @@ def add_web_commands(commands: Commands[Parser]) -> None:
         add_weights(command)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0, 1 where `doctor` finds something broken, 2 for a mistake."""
+def make_parser() -> Parser:
+    """The commands and their options."""
     parser = Parser(prog="dream-doom", description="A learned world model of DOOM to train in.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     add_training_commands(commands)
     add_play_commands(commands)
     add_web_commands(commands)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit status: 0, 1 where `doctor` finds something broken, 2 for a mistake."""
 
     def command() -> object:
-        args = parser.parse_args(arguments)
+        args = make_parser().parse_args(arguments)
         if args.command not in ("doctor", "push"):  # the one says so itself, the other has none
             from doom_dream_env.world_model.files import find_weights
 

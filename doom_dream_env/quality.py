@@ -1,4 +1,4 @@
-"""One word for how good the dream of a world is, about what a person sees and what an agent gets, from what was measured.
+"""One word for how good the dream of a world is, from what was measured of what a person sees and an agent gets.
 
 `python -m training scorecard` measures the one and `python -m training transfer` the other; both files ship.
 """

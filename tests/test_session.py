@@ -86,7 +86,7 @@ def test_the_return_counts_each_step_once_whatever_is_pressed_in_it(
         session.tick(buttons)
     ticks(session, RIGHT, STEP)
     expected = sum(float(batch.step(buttons[None])[1][0]) for buttons in (LEFT, RIGHT))
-    assert session.status().views[0].reward == pytest.approx(expected, rel=1e-5)
+    assert session._dream.reward == pytest.approx(expected, rel=1e-5)
 
 
 def test_pause_stops_time_and_a_single_step_is_one_whole_step(make: Callable[..., Session]) -> None:
@@ -119,7 +119,7 @@ def test_a_dreamed_death_is_shown_for_a_second_and_a_new_dream_begins(
     assert same(ticks(session, LEFT, LINGER - 1), [dark] * (LINGER - 1))
     ticks(session, LEFT, 1)
     view = session.status().views[0]
-    assert not view.ended and view.reward == 0 and view.seconds == 0 and view.variables == {"HEALTH": 100.0}
+    assert not view.ended and session._dream.reward == 0 and view.seconds == 0 and view.variables == {"HEALTH": 100.0}
     session.tick(LEFT)
     assert not session.over
     session.reset()

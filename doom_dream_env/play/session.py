@@ -119,7 +119,7 @@ class Session:
         self._open(self.selected, mode)
 
     def _all_scenarios(self) -> list[PlayScenario]:
-        """This scenario and every one that the weights know, best dreams first, of free play the maps that they know."""
+        """This scenario and all that the weights know, best dreams first; of free play the maps that they know."""
         maps = [PlayScenario(*place.split(":")) for place in self.model.initial_states if place.count(":") == 1]
         known: list[PlayScenario] = []
         for name in best_first(self.model.config.scenarios, self.model.source):
