@@ -34,14 +34,14 @@ Scores = dict[str, dict[str, EpisodeStatistics]]  # policy → "dream", "real"
 
 
 def rivals(world_model: WorldModel, scenario: str, beside: Sequence[str] = ()) -> dict[str, Policy]:
-    """Whom the new agent is compared with: random and blind play, the agent that ships with these weights, and others.
+    """Whom the new agent is compared with: random play, the routine, the agent that ships with these weights, and others.
 
     Args:
         world_model: what they see through.
         scenario: what they play.
         beside: names of the others, see `doom_dream_env.agents.minds`.
     """
-    names = {"random": "random", "blind": "blind"}
+    names = {"random": "random", "routine": "routine"}
     if scenario in shipped_agents(world_model.fingerprint):
         names["shipped agent"] = "agent"
     names |= {name: name for name in beside}

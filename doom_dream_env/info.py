@@ -29,7 +29,9 @@ def shown(score: MeanAndMargin) -> str:
 
 def worlds_table(weights: str | None) -> Table:
     """All scenarios, best dreams first; whole names, because they must be typed."""
-    table = Table("scenario", "dream", "agent", "blind", title="Worlds", caption="mean return in the real game ± 95 %")
+    table = Table(
+        "scenario", "dream", "agent", "best blind", title="Worlds", caption="mean return in the real game ± 95 %"
+    )
     table.columns[0].no_wrap = True
     for name, quality in qualities(weights).items():
         if name in SCENARIOS:
@@ -48,7 +50,7 @@ def show_all(weights: str | None) -> None:
     names = [weights] if weights else files.shipped()
     console.print(worlds_table(weights))
     console.print("A dream is good where it follows the keys and agents learn what pays in the game.")
-    console.print("agent: PPO that learned in the dream alone. blind: the best of 48 policies that see nothing.")
+    console.print("agent: PPO that learned in the dream alone. best blind: the best of 48 policies that see nothing.")
     console.print("More about one, and why it is called so: dream-doom info WORLD", highlight=False)
     if not names:
         console.print("No weights ship with this installation: python -m training pipeline makes some.")
@@ -94,13 +96,13 @@ def show_world(name: str, weights: str | None) -> None:
     found = quality.scores
     if found:
         scores = Table("who", "mean return ± 95 %", title="In the real game")
-        for who in ("random", "blind", "agent"):
-            scores.add_row(who, shown(getattr(found, who)))
+        for who, score in (("random", found.random), ("best blind", found.blind), ("agent", found.agent)):
+            scores.add_row(who, shown(score))
         scores.add_row("agent, in its dream", shown(found.dream))
         console.print(scores)
         lead = found.agent[0] - found.blind[0]
         clear = "more" if differs(found.agent, found.blind) else "no more"
-        console.print(f"Agent over blind: {lead:+.4g}, {clear} than chance explains (95 %).", highlight=False)
+        console.print(f"Agent over best blind: {lead:+.4g}, {clear} than chance explains (95 %).", highlight=False)
     card = scorecard_of(folder).get(name, {})
     if card:
         table = Table("what the dream knows", "", title=f"Scorecard of {folder.name}")

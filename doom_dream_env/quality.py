@@ -32,7 +32,7 @@ SEES = {
 GETS = {
     "good": "agents learn what pays in the game",
     "fair": "it pays agents more than the game does",
-    "poor": "agents do no better than blind play",
+    "poor": "agents do no better than the best blind play",
     "unknown": "no agent was measured",
 }
 

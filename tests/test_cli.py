@@ -197,7 +197,7 @@ def test_a_demo_into_a_file_writes_few_whole_lines(weights: Path, tmp_path: Path
     )
     assert done.returncode == 0, done.stdout
     assert "\r" not in done.stdout and done.stdout.count("\n") < 40 and "━━" not in done.stdout.splitlines()[0]
-    assert "dream-trained against blind" in done.stdout
+    assert "dream-trained against routine" in done.stdout
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {
         "agent",
         "dream_and_real.gif",
@@ -265,7 +265,7 @@ def test_the_demo_says_whether_a_difference_exceeds_its_interval() -> None:
         return {"real": EpisodeStatistics(returns, np.ones(20, np.int64))}
 
     lines = conclusions(
-        {"random": scores(0, 5), "blind": scores(58, 40), "rival": scores(90, 5), NEW_AGENT: scores(60, 5)}
+        {"random": scores(0, 5), "routine": scores(58, 40), "rival": scores(90, 5), NEW_AGENT: scores(60, 5)}
     )
     assert [line.split(", ")[1] for line in lines] == [
         "better",
