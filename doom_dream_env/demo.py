@@ -34,7 +34,7 @@ Scores = dict[str, dict[str, EpisodeStatistics]]  # policy → "dream", "real"
 
 
 def rivals(world_model: WorldModel, scenario: str, beside: Sequence[str] = ()) -> dict[str, Policy]:
-    """Whom the new agent is compared with: random play, the routine, the agent that ships with these weights, and others.
+    """Whom the new agent is compared with: random play, the routine, the agent that ships, and others.
 
     Args:
         world_model: what they see through.
