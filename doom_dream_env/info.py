@@ -29,9 +29,8 @@ def shown(score: MeanAndMargin) -> str:
 
 def worlds_table(weights: str | None) -> Table:
     """All scenarios, best dreams first; whole names, because they must be typed."""
-    table = Table(
-        "scenario", "dream", "agent", "best blind", title="Worlds", caption="mean return in the real game ± 95 %"
-    )
+    caption = "mean return in the real game ± 95 %"
+    table = Table("scenario", "dream", "agent", "best blind", title="Worlds", caption=caption)
     table.columns[0].no_wrap = True
     for name, quality in qualities(weights).items():
         if name in SCENARIOS:

@@ -186,7 +186,7 @@ class PerturbedPolicy:
 
 
 def routine(scenario: Scenario) -> AlternatingPolicy:
-    """The routine, which sees nothing: that of `ROUTINES`, else actions 1 and 2 in turn; in free play it walks forward."""
+    """The routine, which is blind: that of `ROUTINES`, else two actions in turn; in free play it walks forward."""
     if not scenario.discrete:
         return AlternatingPolicy([press("MOVE_FORWARD")], [1])
     last = len(scenario.action_table()) - 1
