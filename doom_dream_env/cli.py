@@ -116,7 +116,7 @@ def play(args: argparse.Namespace) -> None:
 
 def add_weights(command: argparse.ArgumentParser, default: str = "the best shipped") -> None:
     """Add the option that all commands have."""
-    command.add_argument("--weights", default=None, help=f"name, folder or owner/name on the hub (default: {default})")
+    command.add_argument("--weights", help=f"name, folder or owner/name on the hub (default: {default})")
 
 
 def add_training_commands(commands: Commands[Parser]) -> None:
@@ -126,24 +126,18 @@ def add_training_commands(commands: Commands[Parser]) -> None:
     command.add_argument(
         "--scenario",
         type=one_of(DISCRETE),
-        default=None,
         help=f"one of {', '.join(DISCRETE)} (default: the best dream, as `dream-doom info` says)",
     )
-    command.add_argument(
-        "--steps", type=whole(1, 10**9), default=120_000, help="steps of training in the dream (default: 120000)"
-    )
+    steps = whole(1, 10**9)
+    command.add_argument("--steps", type=steps, default=120_000, help="of training in the dream (default: 120000)")
     command.add_argument(
         "--episodes",
         type=whole(2, 100_000),
         default=20,
         help="per policy, in the dream and in the real game (default: 20)",
     )
-    command.add_argument(
-        "--temperature",
-        type=number(0, 10),
-        default=None,
-        help="of the dream that is trained in (default: the scenario's own)",
-    )
+    temperature = number(0, 10)
+    command.add_argument("--temperature", type=temperature, help="of that dream (default: the scenario's own)")
     command.add_argument("--seed", type=seed, default=0, help="seed of training (default: 0)")
     add_weights(command)
     command.add_argument(
@@ -167,7 +161,6 @@ def add_training_commands(commands: Commands[Parser]) -> None:
         "world",
         nargs="?",
         type=one_of(list(SCENARIOS)),
-        default=None,
         help="all about one scenario (default: about all)",
     )
     add_weights(command, "all shipped")
@@ -199,7 +192,7 @@ def add_training_commands(commands: Commands[Parser]) -> None:
     command.add_argument("name", help="owner/name, or owner/name@branch; made if it does not exist")
     command.add_argument("folder", type=folder_to_read, help="folder of weights, of an agent, or of a dataset")
     command.add_argument("--private", action="store_true", help="a new repository is seen by its owner alone")
-    command.add_argument("--message", default=None, help="of the commit (default: what was sent)")
+    command.add_argument("--message", help="of the commit (default: what was sent)")
 
 
 def add_play_commands(commands: Commands[Parser]) -> None:
@@ -214,11 +207,10 @@ def add_play_commands(commands: Commands[Parser]) -> None:
         command.add_argument(
             "--scenario",
             type=one_of(list(SCENARIOS), ".cfg"),
-            default=None,
             help=f"one of {NAMES}, or a ViZDoom .cfg (default: the best dream, as `dream-doom info` says)",
         )
-        command.add_argument("--map", default=None, help="map of free play, e.g. MAP07 or E1M3 (default: MAP01)")
-        command.add_argument("--wad", type=file, default=None, help="WAD of your own for free play (default: Freedoom)")
+        command.add_argument("--map", help="map of free play, e.g. MAP07 or E1M3 (default: MAP01)")
+        command.add_argument("--wad", type=file, help="WAD of your own for free play (default: Freedoom)")
         add_weights(command)
         command.add_argument(
             "--temperature",
@@ -226,7 +218,7 @@ def add_play_commands(commands: Commands[Parser]) -> None:
             default=1.0,
             help="of the dream: 0, the best guess, to 2 (default: 1, as it was learned)",
         )
-        command.add_argument("--seed", type=seed, default=None, help="seed of all random numbers (default: chance)")
+        command.add_argument("--seed", type=seed, help="seed of all random numbers (default: chance)")
     for command in (player, recorder):
         command.add_argument(
             "--mode", default="dream", choices=("dream", "real", "both"), help="what is played (default: dream)"
@@ -235,7 +227,6 @@ def add_play_commands(commands: Commands[Parser]) -> None:
         command.add_argument(
             "--start",
             type=file,
-            default=None,
             help="picture or clip of your own that the dream begins with (default: a first moment of the game)",
         )
     for command in (player, watcher):
@@ -265,7 +256,6 @@ def add_play_commands(commands: Commands[Parser]) -> None:
     player.add_argument(
         "--save",
         type=Path,
-        default=None,
         help="dataset folder to record your play of the real game in (default: it is not recorded)",
     )
     watcher.add_argument(
@@ -288,7 +278,6 @@ def add_play_commands(commands: Commands[Parser]) -> None:
     recorder.add_argument(
         "--seconds",
         type=number(0.05, LONGEST, " seconds"),
-        default=None,
         help="length of the film (default: that of --keys, or 10)",
     )
     recorder.add_argument(

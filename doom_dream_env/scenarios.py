@@ -275,7 +275,7 @@ def get_scenario(name: str | Path | Scenario, map: str | None = None, wad: str |
     if map is None and wad is None:
         return scenario
     if scenario.map is None:
-        raise ValueError(f"{scenario.name} has a map of its own: map= and wad= are for the scenario 'freedoom'")
+        raise ValueError(f"{scenario.name} has a map of its own: only the scenario 'freedoom' takes a map or a WAD")
     if map is not None and not re.fullmatch(r"[A-Za-z0-9_]{1,8}", map):
         raise ValueError(f"map {map!r} is not the name of a map; it looks like MAP07 or E1M3")
     source = Path(wad) if wad is not None else shipped_wad(str(map))
