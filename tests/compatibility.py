@@ -53,8 +53,9 @@ NOTES = """
 * **Autograd.** What `DreamBatch` and `RealBatch` return are ordinary tensors without gradients, also under
   `torch.autocast` and with another default type.
 * **ONNX Runtime without the page.** In Python, `examples/onnx_dream.py` needs neither torch nor this package nor a
-  network. In Node 20, the page's modules `dream.js`, `files.js` (`readTensors`) and `random.js` run as they are with the WebAssembly runtime
-  of an export: the shipped agent scored 70.5 (float32) and 71.1 (int8) in 20 dreams of basic, in Python 71.7 ± 4.5.
+  network. In Node 20, the page's modules `dream.js`, `files.js` (`readTensors`) and `random.js` run as they are with
+  the WebAssembly runtime of an export: the shipped agent scored 70.5 (float32) and 71.1 (int8) in 20 dreams of basic,
+  in Python 71.7 ± 4.5.
 """
 
 

@@ -246,7 +246,8 @@ def test_every_option_has_a_meaning_and_a_default() -> None:
             assert "(default: " in action.help, name
             said += 1
         if isinstance(action.default, int | float | Path) and not isinstance(action.default, bool):
-            assert f"{action.default:g}" if isinstance(action.default, float) else str(action.default) in action.help
+            value = f"{action.default:g}" if isinstance(action.default, float) else str(action.default)
+            assert f"(default: {value}" in action.help, name
     assert said > 30
 
 
