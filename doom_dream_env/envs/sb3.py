@@ -202,9 +202,7 @@ class LatentVecEnv(Settings, VecEnv):
         if seed is not None and len(set(envs)) < self.num_envs:
             raise ValueError(f"all {self.num_envs} environments share one generator: give a seed without indices")
         self.batch.reset(np.isin(np.arange(self.num_envs), envs), seed=seed, options=options)
-        told = tell(self.batch)
-        infos = [{name: values[env] for name, values in told.items()} for env in range(self.num_envs)]
-        return list(zip(observe(self.batch, self.observation), infos, strict=True))
+        return list(zip(observe(self.batch, self.observation), self._infos(), strict=True))
 
     def _render_some(self, envs: list[int]) -> Sequence[np.ndarray | None]:
         return self.get_images()
