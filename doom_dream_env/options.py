@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 LONGEST = 24 * 3600  # seconds of a film
 LARGEST = 24  # scale of a film; two pictures are 7776x3264 then, which H.264 just allows
@@ -31,6 +31,19 @@ MINDS = (
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
+
+    def option(
+        self,
+        name: str,
+        meaning: str,
+        kind: Callable[[str], Any] = str,
+        default: Any = None,
+        said: str = "",
+        **more: Any,
+    ) -> None:
+        """Add an option whose help says what it means, and what it is if it is not given: `said`, or `default`."""
+        without = said or (f"{default:g}" if isinstance(default, float) else default)
+        self.add_argument(name, type=kind, default=default, help=f"{meaning} (default: {without})", **more)
 
     def error(self, message: str) -> NoReturn:
         """Print one line that names the option, and exit with status 2."""
