@@ -99,8 +99,9 @@ def while_loading(load: Callable[[], T]) -> T:
         except BaseException as error:
             loaded.set_exception(error)
 
-    threading.Thread(target=run, daemon=True, name="loading").start()
+    thread = threading.Thread(target=run, daemon=True, name="loading")
     try:
+        thread.start()
         while not loaded.done():
             for event in pygame.event.get():
                 if event.type == pygame.QUIT or (event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE):

@@ -69,7 +69,7 @@ class WorldModel(nn.Module):
         """What `to` and its like do with the weights, they do with what dreams begin with as well."""
         super()._apply(fn, recurse)
         for places in (self.initial_states, self.context_clips):
-            places.update({place: tuple(map(fn, parts)) for place, parts in places.items()})
+            places.update({place: tuple(map(fn, parts)) for place, parts in places.items()})  # type: ignore[misc]
         return self
 
     # ---- files -----------------------------------------------------------------------------------------------------
