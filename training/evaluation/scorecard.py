@@ -86,7 +86,7 @@ def model_scores(model: WorldModel, test: HeldOut) -> Scores:
         "threads": torch.get_num_threads(),
         "effective_rank": effective_rank(test.z),
         "state_width": model.config.state_width,
-        "parts": parameters_and_flops(model),
+        "parts": {name: list(counted) for name, counted in parameters_and_flops(model).items()},
         "stepping_differs_by": stepping_difference(model, test.data, test.z),
         "ends_of_all_worlds": {key: rounded(value) for key, value in terminations.items()},
     }
