@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 from doom_dream_env import __version__
 from doom_dream_env.mistakes import status_of
 from doom_dream_env.options import (
+    LONGEST,
     MINDS,
     Parser,
     file,
@@ -17,14 +19,16 @@ from doom_dream_env.options import (
     mind,
     number,
     one_of,
+    scale,
     seed,
     whole,
 )
+from doom_dream_env.quality import best_first
 from doom_dream_env.scenarios import SCENARIOS
-from doom_dream_env.transfer_scores import FIRST_WORLD
 
 Commands = argparse._SubParsersAction  # what `add_subparsers` returns
 NAMES = ", ".join(SCENARIOS)
+BEST = "the best dream, as `dream-doom info` says"
 DISCRETE = [scenario.name for scenario in SCENARIOS.values() if scenario.discrete]
 
 
@@ -35,7 +39,8 @@ def demo(args: argparse.Namespace) -> None:
     """Train in the dream, test in the game, film both."""
     from doom_dream_env.demo import run
 
-    run(args.scenario, args.steps, args.episodes, args.temperature, args.seed, args.weights, args.out, args.beside)
+    scenario = args.scenario or best_first(DISCRETE, args.weights)[0]
+    run(scenario, args.steps, args.episodes, args.temperature, args.seed, args.weights, args.out, args.beside)
 
 
 def info(args: argparse.Namespace) -> None:
@@ -69,25 +74,28 @@ def doctor(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> None:
     """Write graphs, worlds and the page."""
-    from doom_dream_env.export import ExportConfig, write_export
+    from doom_dream_env.export.bundle import ExportConfig, write_export
 
     manifest = write_export(ExportConfig(args.out, args.weights, tuple(args.scenario)))
-    worlds = len(manifest["worlds"])
-    print(f"{args.out.resolve()}: {worlds} worlds; look at it with: dream-doom web --out {args.out}")
+    words = ["dream-doom", "web", "--out", str(args.out), *(["--weights", args.weights] if args.weights else [])]
+    print(f"{args.out.resolve()}: {len(manifest['worlds'])} worlds; look at it with: {shlex.join(words)}")
     for name, graph in (manifest["graphs"] | manifest["agents"]).items():
         for variant, reason in graph["left_out"].items():
             print(f"left out: {name} as {variant}, which is too far off ({reason})")
 
 
 def web(args: argparse.Namespace) -> None:
-    """Serve the page on this machine; what is not exported yet is exported first."""
-    from doom_dream_env.web import serve
-    from doom_dream_env.web.serve import is_current
+    """Serve the page on this machine; what is not exported yet, or not as it would be now, is exported first."""
+    from doom_dream_env.export.sources import exported
+    from doom_dream_env.web import PageServer
 
-    if not is_current(args.out, args.weights, tuple(args.scenario)):
-        print(f"exporting to {args.out}, once for these weights; this takes some minutes", flush=True)
-        export(args)
-    serve(args.out, args.host, args.port, args.browser)
+    there, current = exported(args.out, args.weights)
+    with PageServer(args.out, args.host, args.port) as server:  # what is wrong with the address is said first
+        if not current or not set(args.scenario) <= set(there):
+            args.scenario = [*there, *args.scenario] if current else args.scenario or there
+            print(f"exporting to {args.out}, once for these weights; this takes a minute or two", flush=True)
+            export(args)
+        server.show(args.browser)
 
 
 def push(args: argparse.Namespace) -> None:
@@ -107,76 +115,37 @@ def play(args: argparse.Namespace) -> None:
 # ---- their options ---------------------------------------------------------------------------------------------------
 
 
-def add_weights(command: argparse.ArgumentParser, default: str = "the best shipped") -> None:
+def add_weights(command: Parser, default: str = "the best shipped") -> None:
     """Add the option that all commands have."""
-    command.add_argument("--weights", default=None, help=f"name, folder or owner/name on the hub (default: {default})")
+    command.option("--weights", "name, folder or owner/name on the hub", said=default)
 
 
 def add_training_commands(commands: Commands[Parser]) -> None:
     """Add `demo`, `info`, `bench`, `doctor` and `push`."""
     command = commands.add_parser("demo", help="train an agent inside the dream, test it in the real game, film both")
     command.set_defaults(run=demo)
-    command.add_argument(
-        "--scenario",
-        type=one_of(DISCRETE),
-        default=FIRST_WORLD,
-        help=f"one of {', '.join(DISCRETE)} (default: {FIRST_WORLD}); `dream-doom info` says how good their dreams are",
-    )
-    command.add_argument(
-        "--steps", type=whole(1, 10**9), default=120_000, help="steps of training in the dream (default: 120000)"
-    )
-    command.add_argument(
-        "--episodes",
-        type=whole(2, 100_000),
-        default=20,
-        help="per policy, in the dream and in the real game (default: 20)",
-    )
-    command.add_argument(
-        "--temperature",
-        type=number(0, 10),
-        default=None,
-        help="of the dream that is trained in (default: the scenario's own)",
-    )
-    command.add_argument("--seed", type=seed, default=0, help="seed of training (default: 0)")
+    command.option("--scenario", f"one of {', '.join(DISCRETE)}", one_of(DISCRETE), said=BEST)
+    command.option("--steps", "of training in the dream", whole(1, 10**9), 120_000)
+    command.option("--episodes", "per policy, in the dream and in the real game", whole(2, 100_000), 20)
+    command.option("--temperature", "of the dream that is trained in", number(0, 10), said="the scenario's own")
+    command.option("--seed", "of training", seed, 0)
     add_weights(command)
-    command.add_argument(
-        "--out",
-        type=folder_to_write,
-        default=Path("dream-doom-demo"),
-        help="folder for the agent, the clip and the plot",
-    )
-
-    command.add_argument(
-        "--beside",
-        type=mind,
-        nargs="+",
-        default=[],
-        metavar="WHO",
-        help=f"others to play the same games: {', '.join(MINDS)}, or folders of agents (planners take minutes)",
-    )
+    command.option("--out", "folder for agent, clip and plot", folder_to_write, Path("dream-doom-demo"))
+    others = f"others to play the same games: {', '.join(MINDS)}, or folders of agents; planners take minutes"
+    command.option("--beside", others, mind, [], said="nobody", nargs="+", metavar="WHO")
 
     command = commands.add_parser("info", help="scenarios, weights, sizes, arithmetic, scores")
     command.set_defaults(run=info)
-    command.add_argument(
-        "world",
-        nargs="?",
-        type=one_of(list(SCENARIOS)),
-        default=None,
-        help="all about one scenario (default: about all)",
-    )
+    command.option("world", "all about one scenario", one_of(list(SCENARIOS)), said="about all", nargs="?")
     add_weights(command, "all shipped")
 
     command = commands.add_parser(
         "bench", help="steps/s of the dream and of the real game, in one run on the same cores"
     )
     command.set_defaults(run=bench)
-    command.add_argument(
-        "--scenario", type=one_of(DISCRETE), default="take_cover", help=f"one of {', '.join(DISCRETE)}"
-    )
+    command.option("--scenario", f"one of {', '.join(DISCRETE)}", one_of(DISCRETE), "take_cover")
     add_weights(command)
-    command.add_argument(
-        "--seconds", type=number(0.05, 3600, " seconds"), default=3.0, help="spent on each figure (default: 3)"
-    )
+    command.option("--seconds", "spent on each figure", number(0.05, 3600, " seconds"), 3.0)
     command.add_argument(
         "--busy", action="store_true", help="instead: the dream's speed while other processes use the cores"
     )
@@ -190,7 +159,7 @@ def add_training_commands(commands: Commands[Parser]) -> None:
     command.add_argument("name", help="owner/name, or owner/name@branch; made if it does not exist")
     command.add_argument("folder", type=folder_to_read, help="folder of weights, of an agent, or of a dataset")
     command.add_argument("--private", action="store_true", help="a new repository is seen by its owner alone")
-    command.add_argument("--message", default=None, help="of the commit")
+    command.option("--message", "of the commit", said="what was sent")
 
 
 def add_play_commands(commands: Commands[Parser]) -> None:
@@ -202,64 +171,37 @@ def add_play_commands(commands: Commands[Parser]) -> None:
     recorder = commands.add_parser("record", help="the same as play as a film, without a display")
     for command in (player, watcher, recorder):
         command.set_defaults(run=play)
-        command.add_argument(
-            "--scenario",
-            type=one_of(list(SCENARIOS), ".cfg"),
-            default=None,
-            help=f"one of {NAMES}, or a ViZDoom .cfg (default: take_cover)",
-        )
-        command.add_argument("--map", default=None, help="map of free play, e.g. MAP07 or E1M3")
-        command.add_argument("--wad", type=file, default=None, help="WAD of your own for free play")
+        names = one_of(list(SCENARIOS), ".cfg")
+        command.option("--scenario", f"one of {NAMES}, or a ViZDoom .cfg", names, said=BEST)
+        command.option("--map", "of free play, e.g. MAP07 or E1M3", said="MAP01")
+        command.option("--wad", "WAD of your own for free play", file, said="Freedoom")
         add_weights(command)
-        command.add_argument(
-            "--temperature", type=number(0, 2), default=1.0, help="of the dream: 0, the best guess, to 2; 1 as learned"
+        command.option(
+            "--temperature", "of the dream: 0, the best guess, 1, as it was learned, to 2", number(0, 2), 1.0
         )
-        command.add_argument("--seed", type=seed, default=None, help="seed of all random numbers (default: chance)")
+        command.option("--seed", "of all random numbers", seed, said="chance")
     for command in (player, recorder):
-        command.add_argument(
-            "--mode", default="dream", choices=("dream", "real", "both"), help="what is played (default: dream)"
-        )
+        command.option("--mode", "what is played", str, "dream", choices=("dream", "real", "both"))
         command.add_argument("--real", dest="mode", action="store_const", const="real", help="short for --mode real")
-        command.add_argument(
-            "--start", type=file, default=None, help="picture or clip of your own that the dream begins with"
-        )
+        command.option("--start", "picture or clip that the dream begins with", file, said="first moments of the game")
     for command in (player, watcher):
-        command.add_argument(
-            "--out", type=Path, default=Path("dream-doom-films"), help="folder for films and screenshots"
-        )
-        command.add_argument("--scale", type=int, default=4, help="size of the window: 160x120 so many times enlarged")
-    who = f"one of {', '.join(MINDS)}, or the folder of an agent"
-    player.add_argument(
-        "--agent",
-        type=mind,
-        nargs="?",
-        const="agent",
-        default=None,
-        metavar="WHO",
-        help=f"who plays first (Tab hands over): {who} (without a name: the agent that ships)",
-    )
+        command.option("--out", "folder for films and screenshots", Path, Path("dream-doom-films"))
+        command.option("--scale", "size of the window: 160x120 so many times enlarged", scale, 4)
+    who = f"{', '.join(MINDS)}, or the folder of an agent"
+    first = f"who plays first, Tab hands over: {who}; without a name the agent that ships"
+    player.option("--agent", first, mind, said="you", nargs="?", const="agent", metavar="WHO")
     for command in (watcher, recorder):
-        command.add_argument("--agent", type=mind, default="agent", metavar="WHO", help=f"who plays: {who}")
-    player.add_argument(
-        "--save", type=Path, default=None, help="dataset folder to record your play of the real game in"
-    )
-    watcher.add_argument(
-        "--resync",
-        type=number(0, 3600, " seconds"),
-        default=3.0,
-        help="seconds after which the dream goes on from reality again; 0: never",
-    )
-    recorder.add_argument("--resync", type=number(0, 3600, " seconds"), default=0.0, help="the same with --mode both")
-    recorder.add_argument(
-        "--keys",
-        default=None,
-        help='what to press for how many steps, e.g. "W*20 A*5 W+CTRL*3" (default: an agent plays)',
-    )
-    recorder.add_argument(
-        "--seconds", type=float, default=None, help="length of the film (default: that of --keys, or 10)"
-    )
-    recorder.add_argument("--out", type=Path, default=Path("dream-doom.mp4"), help="the film: an .mp4 or a .gif")
-    recorder.add_argument("--scale", type=int, default=3, help="size of the film: 160x120 so many times enlarged")
+        command.option("--agent", f"who plays: {who}", mind, "agent", metavar="WHO")
+    player.option("--save", "dataset folder to record your play of the real game in", Path, said="none")
+    resync = "seconds after which the dream goes on from the real game again; 0: never"
+    watcher.option("--resync", resync, number(0, 3600, " seconds"), 3.0)
+    recorder.option("--resync", f"with --mode both, {resync}", number(0, 3600, " seconds"), 0.0)
+    keys = 'what to press for how many steps, e.g. "W*20 A*5 W+CTRL*3"'
+    recorder.option("--keys", keys, said="what an agent presses")
+    length = number(0.05, LONGEST, " seconds")
+    recorder.option("--seconds", "length of the film", length, said="that of --keys, or 10")
+    recorder.option("--out", "the film, an .mp4 or a .gif", Path, Path("dream-doom.mp4"))
+    recorder.option("--scale", "size of the film: 160x120 so many times enlarged", scale, 3)
 
 
 def add_web_commands(commands: Commands[Parser]) -> None:
@@ -269,37 +211,32 @@ def add_web_commands(commands: Commands[Parser]) -> None:
     exporter.add_argument("--out", type=folder_to_write, required=True, help="folder to write")
     server = commands.add_parser("web", help="play in a browser: serves the page on this machine")
     server.set_defaults(run=web)
-    server.add_argument(
-        "--out",
-        type=folder_to_write,
-        default=Path("dream-doom-web"),
-        help="exported folder; made if it is not there, or of other weights (default: dream-doom-web)",
-    )
-    server.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine)")
-    server.add_argument("--port", type=whole(0, 65535), default=8666, help="port; 0: any (default: 8666)")
+    folder = "exported folder; made if it is not there, or not as it would be made now"
+    server.option("--out", folder, folder_to_write, Path("dream-doom-web"))
+    server.option("--host", "address to listen at; 127.0.0.1: this machine's own", str, "127.0.0.1")
+    server.option("--port", "port; 0: any", whole(0, 65535), 8666)
     server.add_argument("--no-browser", dest="browser", action="store_false", help="do not open a browser")
-    for command in (exporter, server):
-        command.add_argument(
-            "--scenario",
-            type=one_of(list(SCENARIOS)),
-            nargs="+",
-            default=[],
-            help=f"which of {NAMES} (default: all that the weights know)",
-        )
+    for command, said in ((exporter, "all that the weights know"), (server, "those that are there, or all")):
+        command.option("--scenario", f"which of {NAMES}", one_of(list(SCENARIOS)), [], said=said, nargs="+")
         add_weights(command)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0, 1 where `doctor` finds something broken, 2 for a mistake."""
+def make_parser() -> Parser:
+    """The commands and their options."""
     parser = Parser(prog="dream-doom", description="A learned world model of DOOM to train in.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     add_training_commands(commands)
     add_play_commands(commands)
     add_web_commands(commands)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit status: 0, 1 where `doctor` finds something broken, 2 for a mistake."""
 
     def command() -> object:
-        args = parser.parse_args(arguments)
+        args = make_parser().parse_args(arguments)
         if args.command not in ("doctor", "push"):  # the one says so itself, the other has none
             from doom_dream_env.world_model.files import find_weights
 

@@ -19,9 +19,9 @@ from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game
 from doom_dream_env.play.film import STEPS_PER_SECOND, Film
 from doom_dream_env.policies import Policy
+from doom_dream_env.quality import differs, qualities
 from doom_dream_env.scenarios import FRAME_SHAPE, get_scenario
 from doom_dream_env.seeds import EVALUATION, FILM
-from doom_dream_env.transfer_scores import VERDICTS, differs, transfer_scores
 from doom_dream_env.world_model import WorldModel
 
 CLIP_STEPS = 120
@@ -34,14 +34,14 @@ Scores = dict[str, dict[str, EpisodeStatistics]]  # policy → "dream", "real"
 
 
 def rivals(world_model: WorldModel, scenario: str, beside: Sequence[str] = ()) -> dict[str, Policy]:
-    """Whom the new agent is compared with: random and blind play, the agent that ships with these weights, and others.
+    """Whom the new agent is compared with: random play, the routine, the agent that ships, and others.
 
     Args:
         world_model: what they see through.
         scenario: what they play.
         beside: names of the others, see `doom_dream_env.agents.minds`.
     """
-    names = {"random": "random", "blind": "blind"}
+    names = {"random": "random", "routine": "routine"}
     if scenario in shipped_agents(world_model.fingerprint):
         names["shipped agent"] = "agent"
     names |= {name: name for name in beside}
@@ -64,13 +64,12 @@ def conclusions(scores: Scores) -> list[str]:
     return lines
 
 
-def introduction(scenario: str, fingerprint: str) -> str:
+def introduction(scenario: str, weights: str | Path | None) -> str:
     """How good the dream of a scenario is known to be, and where it would be better."""
-    known = transfer_scores(fingerprint)
-    verdict = known[scenario].verdict if scenario in known else "unknown"
-    text = f"This dream is {verdict}: {VERDICTS[verdict]}."
-    better = [name for name, score in known.items() if score.verdict == "good" and name != scenario]
-    return f"{text} Better ones: {', '.join(better)}." if better and verdict != "good" else text
+    known = qualities(weights)
+    text = f"This dream is {known[scenario].text}."
+    better = [name for name, quality in known.items() if quality.word == "good"]
+    return f"{text} Better ones: {', '.join(better)}." if better and scenario not in better else text
 
 
 @torch.inference_mode()
@@ -170,7 +169,7 @@ def run(
     world_model = shared_world_model(weights)
     name = f"{world_model.config.name} ({world_model.fingerprint})"
     others = rivals(world_model, scenario, beside)  # whoever cannot play says so before the training
-    console.print(introduction(scenario, world_model.fingerprint), highlight=False)
+    console.print(introduction(scenario, weights), highlight=False)
     console.print(f"Dreaming {scenario} with weights {name}; no game is running.")
     agent, curve = train_in_dream(world_model, scenario, steps, temperature=temperature, seed=seed)
     agent.save(out / "agent")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from doom_dream_env.quality import SECOND, MeanAndMargin, differs, qualities, scorecard_of
 from doom_dream_env.scenarios import SCENARIOS
-from doom_dream_env.transfer_scores import VERDICTS, MeanAndMargin, differs, transfer_scores
 from doom_dream_env.world_model import files
 
 SHOWN_SCORES = {
     "skill_1": "skill, one step on (1 is perfect, 0: nothing changes)",
-    "skill_8": "skill, eight steps on",
+    SECOND: "skill, eight steps on",
     "skill_8_shuffled": "the same with the wrong keys (near 0: it listens to them)",
     "psnr": "pictures, dB",
     "death_recall": "ends of episodes foreseen, share",
@@ -29,27 +27,15 @@ def shown(score: MeanAndMargin) -> str:
     return f"{score[0]:.{digits}f} ± {score[1]:.{digits}f}"
 
 
-def fingerprint_of(folder: Path) -> str:
-    """The fingerprint of a set of weights."""
-    return str(files.read_json(folder / files.MANIFEST).get("fingerprint"))
-
-
-def scorecard_of(folder: Path) -> Mapping[str, Mapping[str, Any]]:
-    """The scorecard's figures by scenario; empty where there is none."""
-    path = folder / "scorecard.json"
-    worlds = files.read_json(path).get("worlds") if path.exists() else {}
-    return worlds if isinstance(worlds, dict) else {}
-
-
-def worlds_table(folder: Path | None) -> Table:
+def worlds_table(weights: str | None) -> Table:
     """All scenarios, best dreams first; whole names, because they must be typed."""
-    scores = transfer_scores(fingerprint_of(folder)) if folder else {}
-    table = Table("scenario", "dream", "agent", "blind", title="Worlds", caption="mean return in the real game ± 95 %")
+    caption = "mean return in the real game ± 95 %"
+    table = Table("scenario", "dream", "agent", "best blind", title="Worlds", caption=caption)
     table.columns[0].no_wrap = True
-    for name in (*scores, *(name for name in SCENARIOS if name not in scores)):
-        found = scores.get(name)
-        verdict = found.verdict if found else "unknown"
-        table.add_row(name, verdict, shown(found.agent) if found else "", shown(found.blind) if found else "")
+    for name, quality in qualities(weights).items():
+        if name in SCENARIOS:
+            returns = [shown(quality.scores.agent), shown(quality.scores.blind)] if quality.scores else []
+            table.add_row(name, quality.word, *returns)
     return table
 
 
@@ -61,29 +47,25 @@ def show_all(weights: str | None) -> None:
     """
     console = Console()
     names = [weights] if weights else files.shipped()
-    folders = [files.find_weights(name) for name in names]
-    console.print(worlds_table(folders[0] if folders else None))
-    for verdict, meaning in VERDICTS.items():
-        console.print(f"  {verdict}: {meaning}", highlight=False)
-    console.print("agent: PPO that learned in the dream alone. blind: the best of 48 policies that see nothing.")
-    console.print("More about one: dream-doom info WORLD", highlight=False)
-    if not folders:
+    console.print(worlds_table(weights))
+    console.print("A dream is good where it follows the keys and agents learn what pays in the game.")
+    console.print("agent: PPO that learned in the dream alone. best blind: the best of 48 policies that see nothing.")
+    console.print("More about one, and why it is called so: dream-doom info WORLD", highlight=False)
+    if not names:
         console.print("No weights ship with this installation: python -m training pipeline makes some.")
-    for name, folder in zip(names, folders, strict=True):
-        show_weights(console, name, folder)
+    for name in names:
+        show_weights(console, name, files.find_weights(name))
 
 
 def show_weights(console: Console, name: str, folder: Path) -> None:
-    """Print the sizes and the arithmetic of a set of weights."""
-    from doom_dream_env.world_model import WorldModel
-    from doom_dream_env.world_model.flops import parameters_and_flops
-
-    model = WorldModel.from_pretrained(folder)
+    """Print the sizes and the arithmetic of a set of weights, as far as their scorecard says them."""
     megabytes = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 1e6
-    table = Table("part", "parameters", "MFLOP", title=f"Weights {name}: {model.fingerprint}, {megabytes:.1f} MB")
-    for part, (parameters, flops, unit) in parameters_and_flops(model).items():
+    title = f"Weights {name}: {files.fingerprint_of(folder)}, {megabytes:.1f} MB"
+    table = Table("part", "parameters", "MFLOP", title=title)
+    card = folder / files.SCORECARD
+    for part, (parameters, flops, unit) in (files.read_json(card).get("parts", {}) if card.is_file() else {}).items():
         table.add_row(part, f"{parameters / 1e6:.2f} M", f"{flops / 1e6:.2f} per {unit}")
-    console.print(table)
+    console.print(table if table.row_count else f"{title}; python -m training scorecard counts their parts")
     console.print(f"in {folder}", soft_wrap=True, highlight=False)
 
 
@@ -108,18 +90,18 @@ def show_world(name: str, weights: str | None) -> None:
     facts.add_row("variables", ", ".join(scenario.variables) or "none")
     facts.add_row("at most", f"{scenario.time_limit} steps, {seconds:.0f} s")
     console.print(facts)
-    found = transfer_scores(fingerprint_of(folder)).get(name)
-    verdict = found.verdict if found else "unknown"
-    console.print(f"The dream of {name} is {verdict}: {VERDICTS[verdict]}.", highlight=False)
+    quality = qualities(folder)[name]
+    console.print(f"The dream of {name} is {quality.text}.", highlight=False)
+    found = quality.scores
     if found:
         scores = Table("who", "mean return ± 95 %", title="In the real game")
-        for who in ("random", "blind", "agent"):
-            scores.add_row(who, shown(getattr(found, who)))
+        for who, score in (("random", found.random), ("best blind", found.blind), ("agent", found.agent)):
+            scores.add_row(who, shown(score))
         scores.add_row("agent, in its dream", shown(found.dream))
         console.print(scores)
         lead = found.agent[0] - found.blind[0]
         clear = "more" if differs(found.agent, found.blind) else "no more"
-        console.print(f"Agent over blind: {lead:+.4g}, {clear} than chance explains (95 %).", highlight=False)
+        console.print(f"Agent over best blind: {lead:+.4g}, {clear} than chance explains (95 %).", highlight=False)
     card = scorecard_of(folder).get(name, {})
     if card:
         table = Table("what the dream knows", "", title=f"Scorecard of {folder.name}")

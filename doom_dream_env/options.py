@@ -8,8 +8,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+LONGEST = 24 * 3600  # seconds of a film
+LARGEST = 24  # scale of a film; two pictures are 7776x3264 then, which H.264 just allows
 MOST_SEED = 2**31 - 1  # ViZDoom and numpy take no more
 # Who can play without a file of their own; `doom_dream_env.agents.minds` makes them.
 MINDS = (
@@ -17,7 +19,7 @@ MINDS = (
     "clone",
     "noop",
     "random",
-    "blind",
+    "routine",
     "planner",
     "planner:switch",
     "planner:cem",
@@ -29,6 +31,19 @@ MINDS = (
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
+
+    def option(
+        self,
+        name: str,
+        meaning: str,
+        kind: Callable[[str], Any] = str,
+        default: Any = None,
+        said: str = "",
+        **more: Any,
+    ) -> None:
+        """Add an option whose help says what it means, and what it is if it is not given: `said`, or `default`."""
+        without = said or (f"{default:g}" if isinstance(default, float) else default)
+        self.add_argument(name, type=kind, default=default, help=f"{meaning} (default: {without})", **more)
 
     def error(self, message: str) -> NoReturn:
         """Print one line that names the option, and exit with status 2."""
@@ -68,6 +83,7 @@ def number(least: float, most: float, unit: str = "") -> Callable[[str], float]:
 
 
 seed = whole(0, MOST_SEED)
+scale = whole(1, LARGEST)
 
 
 def one_of(names: Sequence[str], suffix: str | None = None) -> Callable[[str], str]:
@@ -98,7 +114,7 @@ def file(text: str) -> Path:
     """A file that can be read. A shell leaves the ~ of `--option=~/file` alone."""
     path = Path(text).expanduser()
     if not path.is_file():
-        kind = "is a folder" if path.is_dir() else "does not exist"
+        kind = "is a folder" if path.is_dir() else "is a device or a pipe" if path.exists() else "does not exist"
         raise argparse.ArgumentTypeError(f"{text!r} {kind}: give a file")
     if not os.access(path, os.R_OK):
         raise argparse.ArgumentTypeError(f"{text!r} may not be read: check its permissions")

@@ -28,7 +28,7 @@ ManyButtons = npt.NDArray[np.uint8]  # (N, 9)
 # How often each of the nine buttons is down in random free play: mostly forward, so that it gets somewhere.
 FREE_PLAY_ODDS = (0.6, 0.1, 0.15, 0.15, 0.2, 0.2, 0.2, 0.1, 0.15)
 
-# The best blind routines of a search on seeds from 40,000 up: (action of the scenario's table, steps) in turn.
+# The best routines of a search on seeds from 40,000 up: (action of the scenario's table, steps) in turn.
 ROUTINES: dict[str, tuple[tuple[int, int], ...]] = {
     "take_cover": ((2, 25), (1, 25)),
     "defend_the_center": ((2, 3), (1, 2)),
@@ -186,7 +186,7 @@ class PerturbedPolicy:
 
 
 def routine(scenario: Scenario) -> AlternatingPolicy:
-    """The blind routine: that of `ROUTINES`, else actions 1 and 2 in turn; in free play it walks forward."""
+    """The routine, which is blind: that of `ROUTINES`, else two actions in turn; in free play it walks forward."""
     if not scenario.discrete:
         return AlternatingPolicy([press("MOVE_FORWARD")], [1])
     last = len(scenario.action_table()) - 1
@@ -195,5 +195,5 @@ def routine(scenario: Scenario) -> AlternatingPolicy:
 
 
 def fixed_policies(scenario: Scenario) -> dict[str, Policy]:
-    """Three policies that see nothing: nothing pressed, uniformly random, and the blind routine."""
-    return {"noop": NoopPolicy(), "random": RandomPolicy(), "blind": routine(scenario)}
+    """Three policies that see nothing: nothing pressed, uniformly random, and the routine."""
+    return {"noop": NoopPolicy(), "random": RandomPolicy(), "routine": routine(scenario)}

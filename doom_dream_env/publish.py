@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from doom_dream_env.hub import Kind, reason, split_name, unreachable
-from doom_dream_env.transfer_scores import transfer_scores
+from doom_dream_env.quality import best_world, transfer_scores
 from doom_dream_env.world_model import files
 
 LIBRARY = "doom-dream-env"
@@ -148,7 +148,7 @@ def weights_upload(folder: Path, repository: str) -> Upload:
 import gymnasium as gym
 import doom_dream_env
 
-env = gym.make("DreamDoom-v0", scenario="take_cover", weights="{repository}")
+env = gym.make("DreamDoom-v0", scenario="{best_world(folder)}", weights="{repository}")
 model = doom_dream_env.WorldModel.from_pretrained("{repository}")
 ```"""
     own = (folder / files.CARD).read_text("utf-8") if (folder / files.CARD).is_file() else ""

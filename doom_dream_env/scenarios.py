@@ -63,6 +63,7 @@ class Scenario:
         description: one line for people.
         ends_only_by_death: nothing but death (or the time limit) ends an episode.
         goal_reward: a reward above this ends the episode: the goal is reached.
+        points: what a player is told that the return before the end counts; empty: nothing but the time.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Scenario:
     description: str = ""
     ends_only_by_death: bool = False
     goal_reward: float = float("inf")
+    points: str = ""
 
     @property
     def seconds_per_step(self) -> float:
@@ -136,6 +138,7 @@ SCENARIOS: dict[str, Scenario] = {
             time_limit=523,
             description="26 rounds against a ring of monsters; +1 a kill, -1 for dying",
             ends_only_by_death=True,
+            points="kills",
         ),
         Scenario(
             "defend_the_line",
@@ -145,6 +148,7 @@ SCENARIOS: dict[str, Scenario] = {
             time_limit=523,
             description="hold a line against monsters that grow stronger; +1 a kill, -1 for dying",
             ends_only_by_death=True,
+            points="kills",
         ),
         Scenario(
             "health_gathering",
@@ -172,6 +176,7 @@ SCENARIOS: dict[str, Scenario] = {
             time_limit=525,
             description="reach the armour past six gunmen; + the way made, +1000 for the armour, -100 for dying",
             goal_reward=500.0,
+            points="way",
         ),
         Scenario(
             "my_way_home",
@@ -204,6 +209,7 @@ SCENARIOS: dict[str, Scenario] = {
                 "free play for three minutes on any map of Freedoom or of your own WAD; "
                 "+1 a kill, +10 the exit, -10 for dying"
             ),
+            points="kills",
         ),
     )
 }
@@ -237,6 +243,7 @@ def from_config(path: str | Path) -> Scenario:
         variables,
         time_limit=max(tics // Scenario.frame_skip, 1),
         description=f"the configuration {path.name}",
+        points="return",
     )
 
 
@@ -268,7 +275,7 @@ def get_scenario(name: str | Path | Scenario, map: str | None = None, wad: str |
     if map is None and wad is None:
         return scenario
     if scenario.map is None:
-        raise ValueError(f"{scenario.name} has a map of its own: map= and wad= are for the scenario 'freedoom'")
+        raise ValueError(f"{scenario.name} has a map of its own: only the scenario 'freedoom' takes a map or a WAD")
     if map is not None and not re.fullmatch(r"[A-Za-z0-9_]{1,8}", map):
         raise ValueError(f"map {map!r} is not the name of a map; it looks like MAP07 or E1M3")
     source = Path(wad) if wad is not None else shipped_wad(str(map))

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("dream"), help="what `dream-doom export` wrote")
-    parser.add_argument("--world", default="take_cover", help="which world to dream of")
+    parser.add_argument("--world", help="which world to dream of (default: the first)")
     parser.add_argument("--steps", type=int, default=50, help="steps to dream")
     parser.add_argument("--temperature", type=float, default=1.0, help="above 0; 1: the learned distribution")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
@@ -24,7 +24,7 @@ def main() -> None:
     args = parser.parse_args()
 
     manifest = json.loads((args.folder / "manifest.json").read_text("utf-8"))
-    world = next(world for world in manifest["worlds"] if world["name"] == args.world)
+    world = next(world for world in manifest["worlds"] if args.world in (None, world["name"]))
 
     def session(graph: dict) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(args.folder / graph["variants"]["float32"]["file"])

@@ -13,7 +13,7 @@ import doom_dream_env  # noqa: F401  registers DreamDoom-v0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenario", default="take_cover", help="which scenario to dream of")
+    parser.add_argument("--scenario", default="basic", help="which scenario to dream of")
     parser.add_argument("--weights", default=None, help="name or folder of weights (default: the best that ship)")
     parser.add_argument("--steps", type=int, default=64, help="steps of 4/35 s of game time")
     parser.add_argument("--seed", type=int, default=0, help="the same seed dreams the same dream")
@@ -23,7 +23,7 @@ def main() -> None:
     env = gym.make("DreamDoom-v0", scenario=args.scenario, render_mode="rgb_array", weights=args.weights)
     env.action_space.seed(args.seed)
     observation, info = env.reset(seed=args.seed)
-    print(f"observation {observation.shape}, actions {env.action_space}, health {info.get('HEALTH', 'unknown')}")
+    print(f"observation {observation.shape}, actions {env.action_space}")
 
     episodes = 1
     total = 0.0

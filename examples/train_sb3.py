@@ -16,7 +16,7 @@ from doom_dream_env.envs import DreamDoomVecEnv
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenario", default="take_cover", help="which scenario")
+    parser.add_argument("--scenario", default="basic", help="which scenario")
     parser.add_argument("--weights", default=None, help="name or folder of weights (default: the best that ship)")
     parser.add_argument("--steps", type=int, default=300_000, help="imagined steps to train for")
     parser.add_argument("--envs", type=int, default=64, help="dreams side by side")

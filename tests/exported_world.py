@@ -30,7 +30,7 @@ def exported(weights: Path, model: WorldModel, tmp_path_factory: pytest.TempPath
     """The folder and its manifest. Not to be changed by a test."""
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    from doom_dream_env.export import ExportConfig, write_export
+    from doom_dream_env.export.bundle import ExportConfig, write_export
 
     shipped = tmp_path_factory.mktemp("agents")
     make_agent(model).save(shipped / "take_cover")

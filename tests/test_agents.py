@@ -66,7 +66,7 @@ def test_shipped_agents_are_loaded_by_name(
     assert shipped_agents() == shipped_agents(model.fingerprint) == [SCENARIO]
     assert shipped_agents("0123456789abcdef") == []
     assert Agent.load(SCENARIO, model.fingerprint).card == agent.card
-    assert list(rivals(model, SCENARIO)) == ["random", "blind", "shipped agent"], (
+    assert list(rivals(model, SCENARIO)) == ["random", "routine", "shipped agent"], (
         "the demo does not compare with the shipped agent"
     )
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import concurrent.futures
 import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
-from doom_dream_env import info
-from doom_dream_env.cli import main
+from doom_dream_env.cli import main, make_parser
 from doom_dream_env.demo import NEW_AGENT, conclusions, introduction
 from doom_dream_env.evaluation import EpisodeStatistics
 from doom_dream_env.mistakes import install_command, is_mistake, status_of
+from doom_dream_env.quality import WORDS, Quality, TransferScores, best_world, qualities
 from doom_dream_env.scenarios import SCENARIOS, get_scenario
-from doom_dream_env.transfer_scores import FIRST_WORLD, TransferScores, dream_quality, transfer_scores
 from doom_dream_env.world_model import files
 
 # ---- options ---------------------------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ def test_all_about_one_world(name: str, monkeypatch: pytest.MonkeyPatch, capsys:
     assert main(["info", name]) == 0
     text = capsys.readouterr().out
     assert all(button in text for button in SCENARIOS[name].buttons)
-    assert f"The dream of {name} is {dream_quality(name)}" in " ".join(text.split())
+    assert f"The dream of {name} is {qualities()[name].text}." in " ".join(text.split())
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
@@ -196,7 +197,7 @@ def test_a_demo_into_a_file_writes_few_whole_lines(weights: Path, tmp_path: Path
     )
     assert done.returncode == 0, done.stdout
     assert "\r" not in done.stdout and done.stdout.count("\n") < 40 and "━━" not in done.stdout.splitlines()[0]
-    assert "dream-trained against blind" in done.stdout
+    assert "dream-trained against routine" in done.stdout
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {
         "agent",
         "dream_and_real.gif",
@@ -205,27 +206,58 @@ def test_a_demo_into_a_file_writes_few_whole_lines(weights: Path, tmp_path: Path
     }
 
 
-def test_the_demo_begins_where_dreams_win() -> None:
-    assert dream_quality(FIRST_WORLD) == "good" and get_scenario(FIRST_WORLD).discrete
-    assert dream_quality("freedoom") == "unknown" and dream_quality(FIRST_WORLD, "other weights") == "unknown"
-    known = transfer_scores()
-    assert {name for name, score in known.items() if not score.learns} == {
+def test_the_best_worlds_come_first_everywhere(weights: Path) -> None:
+    known = qualities()
+    words = [quality.word for quality in known.values()]
+    assert words == sorted(words, key=WORDS.index) and words[0] == "good" and list(known)[0] == best_world()
+    assert {name for name, quality in known.items() if quality.gets == "poor"} == {
         "take_cover",
         "deadly_corridor",
         "predict_position",
     }
-    assert [dream_quality(name) for name in known] == sorted(
-        map(dream_quality, known), key=["good", "fair", "poor"].index
-    )
-    fingerprint = info.fingerprint_of(files.find_weights(None))
-    assert FIRST_WORLD in introduction("take_cover", fingerprint) and "poor" in introduction("take_cover", fingerprint)
+    assert best_world() in introduction("take_cover", None) and "poor: it follows" in introduction("take_cover", None)
+    assert set(map(str, (quality.word for quality in qualities(weights).values()))) == {"unknown"}
 
 
-def test_a_world_is_good_only_if_its_agents_win_beyond_the_interval() -> None:
+def test_one_word_says_what_a_person_sees_and_what_an_agent_gets() -> None:
     good = TransferScores(random=(0, 1), blind=(10, 3), agent=(20, 4), dream=(21, 2))
-    assert good.verdict == "good"
-    assert TransferScores((0, 1), (10, 3), (14, 4), (14, 2)).verdict == "poor"
-    assert TransferScores((0, 1), (10, 3), (20, 4), (30, 2)).verdict == "fair"
+    blind = TransferScores((0, 1), (10, 3), (14, 4), (14, 2))  # within the interval
+    flattered = TransferScores((0, 1), (10, 3), (20, 4), (30, 2))
+    found = [(0.6, good), (0.6, None), (None, good), (0.6, flattered), (0.6, blind), (0.3, good), (0.1, good)]
+    assert [Quality(*one).word for one in found] == ["good", "good", "good", "fair", "poor", "fair", "poor"]
+    assert Quality().word == "unknown" and "follows the keys at first; agents learn" in Quality(0.3, good).text
+
+
+def options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Action]]:
+    """Every option of every command, with the words that call it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from options(command)
+        else:
+            yield f"{parser.prog} {action.option_strings or action.dest}", action
+
+
+def test_every_option_has_a_meaning_and_a_default() -> None:
+    said = 0
+    for name, action in options(make_parser()):
+        assert action.help and not action.help.startswith("the same"), name
+        if action.option_strings and not action.required and action.nargs != 0:
+            assert "(default: " in action.help, name
+            said += 1
+        if isinstance(action.default, int | float | Path) and not isinstance(action.default, bool):
+            value = f"{action.default:g}" if isinstance(action.default, float) else str(action.default)
+            assert f"(default: {value}" in action.help, name
+    assert said > 30
+
+
+def test_info_is_there_at_once() -> None:
+    code = (
+        "import sys, time; from doom_dream_env.cli import main; main(['info']); "
+        "assert 'torch' not in sys.modules; print(time.process_time(), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(done.stderr) < 1 and "encoder" in done.stdout
 
 
 def test_the_demo_says_whether_a_difference_exceeds_its_interval() -> None:
@@ -234,7 +266,7 @@ def test_the_demo_says_whether_a_difference_exceeds_its_interval() -> None:
         return {"real": EpisodeStatistics(returns, np.ones(20, np.int64))}
 
     lines = conclusions(
-        {"random": scores(0, 5), "blind": scores(58, 40), "rival": scores(90, 5), NEW_AGENT: scores(60, 5)}
+        {"random": scores(0, 5), "routine": scores(58, 40), "rival": scores(90, 5), NEW_AGENT: scores(60, 5)}
     )
     assert [line.split(", ")[1] for line in lines] == [
         "better",

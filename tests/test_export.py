@@ -14,6 +14,7 @@ from conftest import ROOT
 from exported_world import EXPORTED, make_agent
 
 from doom_dream_env.agents import Agent
+from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import DreamState, WorldModel
 
@@ -108,8 +109,9 @@ def test_a_graph_that_is_not_what_torch_computes_is_no_export(exported, tmp_path
 
     folder, manifest = exported
     proto = onnx.load(folder / manifest["graphs"]["decoder"]["variants"]["float32"]["file"])
+    out = _Folder(tmp_path, progress(desc=None, disable=True))
     with pytest.raises(RuntimeError, match="decoder is not what torch computes"):
-        _add_graph(_Folder(tmp_path), Graph("decoder", proto, {}), lambda run: {"pixels": 0.5}, Tolerance())
+        _add_graph(out, Graph("decoder", proto, {}), lambda run: {"pixels": 0.5}, Tolerance())
 
 
 def test_the_manifest_names_every_file_with_its_size_and_checksum(exported) -> None:

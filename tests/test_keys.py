@@ -165,9 +165,9 @@ def test_a_game_pad_presses_buttons_and_may_be_missing() -> None:
 
 def test_keys_are_read_from_text() -> None:
     free = SCENARIOS["freedoom"]
-    steps = parse("w*2 W+ctrl nothing*2 TURN_LEFT", free)
-    expected = [press("MOVE_FORWARD")] * 2 + [press("MOVE_FORWARD", "ATTACK")] + [NOTHING] * 2 + [press("TURN_LEFT")]
-    assert [list(step) for step in steps] == [list(step) for step in expected]
+    held = [(list(buttons), steps) for buttons, steps in parse("w*2 W+ctrl nothing*999999999 TURN_LEFT", free)]
+    expected = [("MOVE_FORWARD",), ("MOVE_FORWARD", "ATTACK"), (), ("TURN_LEFT",)]
+    assert held == [(list(press(*names)), steps) for names, steps in zip(expected, (2, 1, 999999999, 1), strict=True)]
     with pytest.raises(ValueError, match="'X' in the keys 'W\\+X\\*3' is unknown; choose from UP, W, .*MOVE_FORWARD"):
         parse("W+X*3", free)
     with pytest.raises(ValueError, match="number of steps"):

@@ -6,7 +6,6 @@ Legend: a step is four ticks of 1/35 s.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -102,9 +101,8 @@ def test_a_world_is_typed_or_chosen_in_the_menu(open_window: Callable[..., Windo
 
 def test_the_menu_says_how_good_each_dream_is(make: Callable[..., Session]) -> None:
     rows = dict(world_rows(make(model=WorldModel.from_pretrained())))
-    foretold = {name: int(re.fullmatch(r"foretells (\d+)% of the next second", what)[1]) for name, what in rows.items()}
-    assert foretold["basic"] > foretold["freedoom MAP01"] and len(foretold) > 10
-    assert set(dict(world_rows(make())).values()) == {""}, "weights without a scorecard"
+    assert rows["basic"].startswith("good: ") and rows["freedoom MAP01"].startswith("poor: ") and len(rows) > 10
+    assert all(text.startswith("unknown: ") for text in dict(world_rows(make())).values()), "without a scorecard"
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
@@ -117,7 +115,7 @@ def test_texts_never_overlap(
     pictures = session.pictures()
     status = session.status()
     long = {"HEALTH": 200.0, "ARMOR": 200.0, "SELECTED_WEAPON_AMMO": 400.0}
-    views = tuple(replace(view, reward=-1234.56, seconds=180.0, variables=long) for view in status.views)
+    views = tuple(replace(view, points="return 1234567", seconds=180.0, variables=long) for view in status.views)
     status = replace(status, scenario="health_gathering_supreme", fps=35.0, recording=True, views=views)
     written: list[pygame.Rect] = []
     blit = hud.Hud._write

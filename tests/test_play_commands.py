@@ -10,19 +10,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import av
 import numpy as np
+import pygame
 import pytest
 from conftest import ROOT
 from playroom import LEFT, STEP, ticks, video
 
 from doom_dream_env.agents import Agent
 from doom_dream_env.cli import main
-from doom_dream_env.play import commands, hud
+from doom_dream_env.play import commands, display, hud
 from doom_dream_env.play.film import Film
 from doom_dream_env.play.session import PlayScenario, Session
 from doom_dream_env.play.window import Window
@@ -119,13 +121,16 @@ def test_a_film_of_dream_and_real_game_shows_both(shipped: Agent, immortal: Worl
         (["record", "--out", "broken.png/film.mp4", "--keys", "A"], "cannot write to broken.png"),
         (["record", "--keys", "JUMP*3"], "'JUMP'"),
         (["record", "--keys", ""], "nothing to film"),
-        (["record", "--keys", "A", "--seconds", "-1"], "nothing to film"),
-        (["record", "--keys", "A", "--scale", "0"], "--scale must be 1 to 24"),
-        (["record", "--keys", "A", "--scale", "300"], "--scale must be 1 to 24"),
-        (["play", "--scale", "-1"], "--scale must be 1 to 24"),
-        (["record", "--keys", "A", "--seconds", "0"], "nothing to film"),
-        (["record", "--keys", "A", "--seconds", "nan"], "nothing to film"),
-        (["record", "--keys", "A", "--seconds", "inf"], "nothing to film"),
+        (["record", "--keys", "A", "--seconds", "-1"], "--seconds: must be"),
+        (["record", "--keys", "A", "--scale", "0"], "--scale: must be a whole number from 1 to 24"),
+        (["record", "--keys", "A", "--scale", "300"], "--scale: must be a whole number from 1 to 24"),
+        (["play", "--scale", "-1"], "--scale: must be a whole number from 1 to 24"),
+        (["record", "--keys", "A", "--seconds", "0"], "--seconds: must be"),
+        (["record", "--keys", "A", "--seconds", "nan"], "--seconds: must be"),
+        (["record", "--keys", "A", "--seconds", "1e99"], "--seconds: must be"),
+        (["record", "--keys", "A*999999999"], "these keys last 114,285,714 seconds"),
+        (["record", "--keys", "A*" + "9" * 5000], "need a number of steps"),
+        (["record", "--start", "/dev/null"], "'/dev/null' is a device or a pipe: give a file"),
         (["record"], "no agent ships for take_cover"),
         (["play"], "no display"),
     ],
@@ -149,6 +154,13 @@ def test_mistakes_are_one_clear_line(
     )
 
 
+def test_keys_are_pressed_one_by_one_however_many_there_are(weights: Path) -> None:
+    started = time.process_time()
+    command = ["record", "--weights", str(weights), "--keys", "A*99999999 D", "--seconds", "0.2", "--scale", "1"]
+    assert main(command) == 0 and time.process_time() - started < 5
+    assert len(video(Path("dream-doom.mp4"))) == 7
+
+
 # ---- programs that are ended from outside ----------------------------------------------------------------------------
 
 
@@ -163,6 +175,42 @@ def test_a_program_that_is_told_to_end_finishes_its_film_first(name: str) -> Non
         time.sleep(10)
     assert ended.value.code == 128 + number and signal.getsignal(number) == before
     assert len(video(Path("a.mp4"))) == 10 and [path.name for path in Path().iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("end", ["escape", "close", "SIGTERM"])
+def test_a_window_obeys_while_everything_is_loaded(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    never = threading.Event()
+    statuses: list[int] = []
+
+    def leave(status: int) -> None:
+        statuses.append(status)
+        never.set()
+        raise SystemExit(status)
+
+    def load() -> None:
+        if end == "SIGTERM":
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            key = {"key": pygame.K_ESCAPE} if end == "escape" else {}
+            pygame.event.post(pygame.event.Event(pygame.KEYDOWN if key else pygame.QUIT, key))
+        assert never.wait(60)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    with pytest.raises(SystemExit), commands.ending_properly():
+        display.open_window(1)
+        display.while_loading(load)
+    assert statuses == [128 + signal.SIGTERM if end == "SIGTERM" else 0] and not pygame.display.get_init()
+
+
+def test_what_is_wrong_with_the_weights_is_said_though_they_are_loaded_in_a_thread() -> None:
+    def load() -> None:
+        raise ValueError("these weights are damaged")
+
+    display.open_window(1)
+    with pytest.raises(ValueError, match="damaged"):
+        display.while_loading(load)
+    assert display.while_loading(lambda: 7) == 7
+    pygame.display.quit()
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def free(immortal: WorldModel) -> DreamBatch:
 def test_fixed_policies_press_the_scenarios_buttons(batch: DreamBatch) -> None:
     policies = fixed_policies(batch.scenario)
     table = batch.scenario.action_table()
-    assert list(policies) == ["noop", "random", "blind"] and not policies["noop"](batch).any()
+    assert list(policies) == ["noop", "random", "routine"] and not policies["noop"](batch).any()
     drawn = torch.cat([batch.buttons(policies["random"](batch)) for _ in range(8)])
     assert {tuple(row) for row in drawn.tolist()} == {tuple(row) for row in table.tolist()}
     at = np.array([0, 24, 25, 49, 50])
@@ -56,7 +56,7 @@ def test_free_play_is_walked_forward(free: DreamBatch) -> None:
     policies = fixed_policies(free.scenario)
     drawn = policies["random"](free)
     assert drawn.shape == (N, len(BUTTONS)) and drawn.any(0).all() and not drawn.all(0).any()
-    forward = policies["blind"](free)
+    forward = policies["routine"](free)
     assert forward[:, BUTTONS.index("MOVE_FORWARD")].all() and forward.sum() == N
 
 

@@ -38,6 +38,7 @@ def test_ended_environments_begin_anew_at_once(model: WorldModel) -> None:
         for i in range(N):
             assert is_start(model, observations[i]) == dones[i]
             assert ("terminal_observation" in infos[i]) == dones[i]
+            assert set(infos[i]) >= set(env.venv.reset_infos[i]) == {"drift", "HEALTH"}
             if dones[i]:
                 assert not is_start(model, infos[i]["terminal_observation"])
                 assert infos[i]["TimeLimit.truncated"] is False

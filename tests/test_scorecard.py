@@ -54,7 +54,7 @@ def test_scorecard_card_and_pictures_are_written(
             "death_recall",
             "risk_ratio_max",
             "noop_length_real",
-            "blind_ks",
+            "routine_ks",
             "drift_long_max",
             "real_steps_per_s",
         ):

@@ -86,7 +86,23 @@ def test_the_return_counts_each_step_once_whatever_is_pressed_in_it(
         session.tick(buttons)
     ticks(session, RIGHT, STEP)
     expected = sum(float(batch.step(buttons[None])[1][0]) for buttons in (LEFT, RIGHT))
-    assert session.status().views[0].reward == pytest.approx(expected, rel=1e-5)
+    assert session._dream.reward == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_player_is_told_whole_kills_and_not_the_price_of_dying(
+    make: Callable[..., Session], mortal: WorldModel
+) -> None:
+    session = make(PlayScenario("defend_the_center"), model=mortal)
+    assert session._dream is not None
+    told = []
+    for points in (0.4, 2.6, -0.7):
+        session._dream.points = points
+        told.append(session.status().views[0].points)
+    assert told == ["kills 0", "kills 3", "kills 0"]
+    session.reset()
+    ticks(session, LEFT, STEP)
+    assert session._dream.ended == "died" and session._dream.points == 0 != session._dream.reward
+    assert make(PlayScenario("take_cover")).status().views[0].points == ""
 
 
 def test_pause_stops_time_and_a_single_step_is_one_whole_step(make: Callable[..., Session]) -> None:
@@ -119,7 +135,7 @@ def test_a_dreamed_death_is_shown_for_a_second_and_a_new_dream_begins(
     assert same(ticks(session, LEFT, LINGER - 1), [dark] * (LINGER - 1))
     ticks(session, LEFT, 1)
     view = session.status().views[0]
-    assert not view.ended and view.reward == 0 and view.seconds == 0 and view.variables == {"HEALTH": 100.0}
+    assert not view.ended and session._dream.reward == 0 and view.seconds == 0 and view.variables == {"HEALTH": 100.0}
     session.tick(LEFT)
     assert not session.over
     session.reset()

@@ -22,6 +22,7 @@ from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.seeds import SHIPPED_TESTS
 from doom_dream_env.world_model import files
 from doom_dream_env.world_model.files import shipped
+from doom_dream_env.world_model.flops import parameters_and_flops
 from training.config import CollectConfig
 from training.data.collect import collect
 from training.data.dataset import Dataset
@@ -38,6 +39,11 @@ AHEAD = 8  # steps that it dreams
 @pytest.fixture(scope="module")
 def model() -> WorldModel:
     return WorldModel.from_pretrained()
+
+
+def test_the_scorecard_says_how_large_they_are(model: WorldModel) -> None:
+    said = files.read_json(files.find_weights(None) / files.SCORECARD)["parts"]
+    assert said == {name: list(counted) for name, counted in parameters_and_flops(model).items()}
 
 
 def skills(model: WorldModel, name: str) -> tuple[float, float]:

@@ -12,7 +12,7 @@ SCENARIOS = ("take_cover", "health_gathering")
 
 def test_fixed_policies_play_as_many_episodes_in_dream_and_game(model: WorldModel) -> None:
     scores, played = survival_scores(model, "take_cover", 3)
-    assert list(played) == ["noop", "random", "blind"] and scores["episodes"] == 3
+    assert list(played) == ["noop", "random", "routine"] and scores["episodes"] == 3
     for policy, both in played.items():
         for kind in ("dream", "real"):
             assert len(both[kind].lengths) == 3

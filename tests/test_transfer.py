@@ -12,7 +12,7 @@ from conftest import ROOT
 from PIL import Image
 from stable_baselines3 import PPO
 
-from doom_dream_env import transfer_scores
+from doom_dream_env import quality
 from doom_dream_env.agents import Agent, AgentCard
 from doom_dream_env.agents.agent import make_network
 from doom_dream_env.agents.planning import Planner
@@ -167,6 +167,6 @@ def test_the_scores_that_ship_have_the_form_that_transfer_writes() -> None:
         "fingerprint": "f",
         "worlds": {"basic": dict.fromkeys(("random", "blind", "agent", "dream"), [1.0, 0.25])},
     }
-    shipped = json.loads(transfer_scores.SHIPPED.read_text())
+    shipped = json.loads(quality.SHIPPED.read_text())
     assert shipped.keys() == written.keys()
     assert all(values.keys() == written["worlds"]["basic"].keys() for values in shipped["worlds"].values())

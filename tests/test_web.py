@@ -5,23 +5,25 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import socket
+import struct
 import subprocess
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
 from doom_dream_env.cli import main
+from doom_dream_env.export.sources import exported, sources
 from doom_dream_env.play.keys import KEYS, to_buttons
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS
 from doom_dream_env.web import PageServer
-from doom_dream_env.web.serve import is_current
-from doom_dream_env.world_model.files import MANIFEST, read_json
 
 STATIC = ROOT / "doom_dream_env" / "web" / "static"
 NODE = shutil.which("node")
@@ -56,32 +58,87 @@ def test_folders_are_not_listed_and_nothing_outside_is_served(server: PageServer
         urllib.request.urlopen(server.url + path)
 
 
-def test_a_port_that_is_taken_is_named(server: PageServer, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=rf"cannot serve at 127.0.0.1:{server.server_address[1]}.*try another --port"):
+def test_what_is_wrong_with_an_address_is_named(
+    server: PageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(OSError, match="127.0.0.1.*in use; try another --port"):
         PageServer(tmp_path, port=server.server_address[1])
+    for host in ("a..b", "203.0.113.7"):  # no name; nobody's address
+        with pytest.raises(OSError, match=f"cannot serve at {host!r}, port 0: .*; try another --host"):
+            PageServer(tmp_path, host)
+
+    def unknown(*more: Any, **most: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(OSError, match="at 'nowhere', port 0: Name or service not known; try another --host"):
+        PageServer(tmp_path, "nowhere")
 
 
-def test_an_export_is_current_only_for_its_weights_its_release_and_its_worlds(weights: Path, tmp_path: Path) -> None:
-    from doom_dream_env import __version__
-    from doom_dream_env.export.bundle import FORMAT_VERSION
+@pytest.mark.skipif(not socket.has_ipv6, reason="Python was built without IPv6")
+def test_a_page_is_served_at_an_address_of_ipv6(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<p>page</p>")
+    try:
+        server = PageServer(tmp_path, "::1")
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert server.url.startswith("http://[::1]:")
+        assert urllib.request.urlopen(server.url).status == 200
+        server.shutdown()
 
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "package_version": __version__,
-        "weights": {"fingerprint": read_json(weights / MANIFEST)["fingerprint"]},
-        "worlds": [{"scenario": "take_cover"}],
-        "complete": False,
-    }
 
-    def current(scenarios: tuple[str, ...] = ("take_cover",), **changed: object) -> bool:
-        (tmp_path / "manifest.json").write_text(json.dumps(manifest | changed))
-        return is_current(tmp_path, weights, scenarios)
+def test_a_browser_that_goes_away_is_no_fault(server: PageServer, capfd: pytest.CaptureFixture[str]) -> None:
+    (server.folder / "large.bin").write_bytes(bytes(2**24))
+    for _ in range(3):
+        with socket.create_connection(server.server_address[:2]) as browser:
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it resets the connection
+            browser.sendall(b"GET /large.bin HTTP/1.0\r\n\r\n")
+            browser.recv(100)
+    urllib.request.urlopen(server.url).read()
+    assert capfd.readouterr().err == ""
 
-    assert current()
-    assert not current(("take_cover", "basic"))
-    assert not current(()) and current((), complete=True)
-    assert not current(weights={"fingerprint": "other"}) and not current(package_version="0")
-    assert not is_current(tmp_path / "nowhere", weights, ())
+
+def test_an_export_is_current_only_as_it_would_be_made_now(copy: Path, tmp_path: Path) -> None:
+    """Another decoder, first moment, word of quality or agent is another page, whatever the fingerprint says."""
+    entry = {"file": "graphs/step.onnx", "bytes": 4}
+    manifest = {"sources": sources(copy), "worlds": [{"scenario": "take_cover"}] * 2, "graphs": [entry]}
+    (tmp_path / "graphs").mkdir()
+    (tmp_path / entry["file"]).write_bytes(b"1234")
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert exported(tmp_path, copy) == (("take_cover",), True)
+    for name in ("decoder.safetensors", "starts.safetensors", "config.json", "scorecard.json"):
+        before = (copy / name).read_bytes() if (copy / name).exists() else None
+        (copy / name).write_bytes(b"{}")
+        assert exported(tmp_path, copy) == (("take_cover",), False), name
+        (copy / name).unlink() if before is None else (copy / name).write_bytes(before)
+    assert exported(tmp_path, copy)[1]
+    (tmp_path / entry["file"]).write_bytes(b"1")
+    assert not exported(tmp_path, copy)[1] and exported(tmp_path / "nowhere", copy) == ((), False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "current", "made"),
+    [
+        ([], ("basic",), True, None),
+        (["basic", "basic"], ("basic",), True, None),
+        (["take_cover"], ("basic",), True, ["basic", "take_cover"]),
+        (["take_cover"], ("basic",), False, ["take_cover"]),
+        ([], ("basic",), False, ["basic"]),
+        ([], (), False, []),
+    ],
+)
+def test_web_serves_what_is_there_and_makes_what_is_asked_for(
+    asked: list[str], there: tuple[str, ...], current: bool, made: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("doom_dream_env.export.sources.exported", lambda *more: (there, current))
+    monkeypatch.setattr("doom_dream_env.cli.export", lambda args: seen.append(list(args.scenario)))
+    monkeypatch.setattr(PageServer, "show", lambda self, browser: seen.append("shown"))
+    words = ["--scenario", *asked] if asked else []
+    assert main(["web", "--port", "0", "--no-browser", *words]) == 0
+    assert seen == ([] if made is None else [made]) + ["shown"]
 
 
 @pytest.mark.parametrize(

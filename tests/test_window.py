@@ -270,6 +270,22 @@ def test_the_window_fits_its_pictures_and_the_screen(open_window: Callable[..., 
     assert not (frame[136, 300:600] == hud.BACK).all(-1).any()
 
 
+def test_a_window_that_grows_stays_on_the_screen(
+    open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = open_window()
+    moved: list[tuple[int, int]] = []
+    monkeypatch.setattr(pygame.display, "get_desktop_sizes", lambda: [(1400, 900)])
+    monkeypatch.setattr(pygame.display, "get_window_position", lambda: (380, 180))
+    monkeypatch.setattr(pygame.display, "set_window_position", moved.append)
+    window.scale = 4
+    window.rescale(0)
+    assert not moved
+    window._pictures = 2  # as in mode "both"
+    window.rescale(0)
+    assert window.scale == 4 and moved == [(1400 - hud.size(2, 4)[0], 180)]
+
+
 def test_a_folder_that_cannot_be_written_is_a_message_not_an_end(
     open_window: Callable[..., Window], tmp_path: Path
 ) -> None:

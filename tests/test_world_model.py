@@ -234,6 +234,12 @@ def test_shipped_presets_fit_into_80_megabytes_of_half_precision() -> None:
     assert 2 * (parameters("nano") + parameters("base")) < 80e6
 
 
+def test_a_model_that_is_moved_takes_along_what_dreams_begin_with() -> None:
+    for moved in (make_model().to("meta"), make_model().double()):
+        parts = [part for places in (moved.initial_states, moved.context_clips) for p in places.values() for part in p]
+        assert {(part.device.type, part.dtype) for part in parts} == {(moved.device.type, moved.scales.dtype)}
+
+
 def test_every_parameter_is_counted_with_one_of_the_parts() -> None:
     model = make_model()
     counted = parameters_and_flops(model)

@@ -6,7 +6,7 @@
 | `clone` | the action policy that ships, one for all scenarios; it learned from the scripted teachers |
 | a scenario's name | the agent that ships for it |
 | a folder | the agent or the action policy that was saved there, or the scenario's of the agents in folders below |
-| `noop`, `random`, `blind` | nothing, random play, a routine that sees nothing |
+| `noop`, `random`, `routine` | nothing, random play, a routine that sees nothing |
 | `planner` | plans in the dream, by the kind of search that suits the scenario |
 | `planner:switch`, `planner:cem`, `planner:mppi`, `planner:gradient` | plans by that kind |
 | `planner:improve` | the agent that ships, and what dreams show to be better |
@@ -55,7 +55,7 @@ def load_mind(
         return NoopPolicy()
     if name == "random":
         return RandomPolicy(seed)
-    if name == "blind":
+    if name == "routine":
         return routine(scenario)
     model = shared_world_model(weights)
     kind, _, variant = name.partition(":")

@@ -25,7 +25,8 @@ OWN_METHODS = ("drift", "render", "reset")
 class LatentVecEnv(Settings, VecEnv):
     """A `LatentBatch`, dreamed or real, as an SB3 `VecEnv`: episodes that end begin anew at once.
 
-    `infos[i]["terminal_observation"]` holds their last sight. SB3's `VecMonitor` around it records episodes' returns.
+    `infos[i]` and `reset_infos[i]` hold the drift and the game variables, and where an episode ended, its last sight in
+    `terminal_observation`. SB3's `VecMonitor` around it records episodes' returns.
     The environments are one batch and no objects of their own: `get_attr` and `env_method` answer for those that they
     are asked about, and what only all of them together have is refused. A subclass may add methods that return one
     value for each environment, such as the `action_masks` of sb3-contrib.
@@ -71,9 +72,12 @@ class LatentVecEnv(Settings, VecEnv):
             seed = None
         self._reset_seeds()
         self._reset_options()
-        told = tell(self.batch)
-        self.reset_infos = [{name: values[env] for name, values in told.items()} for env in range(self.num_envs)]
+        self.reset_infos = self._infos()
         return observe(self.batch, self.observation)
+
+    def _infos(self) -> list[dict[str, Any]]:
+        told = tell(self.batch)
+        return [{name: values[env] for name, values in told.items()} for env in range(self.num_envs)]
 
     def step_async(self, actions: np.ndarray) -> None:
         """Remember the actions."""
@@ -84,16 +88,16 @@ class LatentVecEnv(Settings, VecEnv):
         _, reward, _, truncated = self.batch.step(self._actions)
         rewards = reward.cpu().numpy().astype(np.float32)
         observations = observe(self.batch, self.observation)
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        infos = self._infos()
         done = self.batch.done.cpu().numpy()
         if done.any():
             for env in np.flatnonzero(done):
-                infos[env] = {
-                    "terminal_observation": observations[env].copy(),
-                    "TimeLimit.truncated": bool(truncated[env]),
-                }
+                infos[env]["terminal_observation"] = observations[env].copy()
+                infos[env]["TimeLimit.truncated"] = bool(truncated[env])
             self.batch.reset(torch.from_numpy(done).to(self.batch.device))
             observations = observe(self.batch, self.observation)
+            begun = self._infos()
+            self.reset_infos = [begun[env] if done[env] else self.reset_infos[env] for env in range(self.num_envs)]
         return observations, rewards, done, infos
 
     def get_images(self) -> Sequence[np.ndarray | None]:
@@ -198,9 +202,7 @@ class LatentVecEnv(Settings, VecEnv):
         if seed is not None and len(set(envs)) < self.num_envs:
             raise ValueError(f"all {self.num_envs} environments share one generator: give a seed without indices")
         self.batch.reset(np.isin(np.arange(self.num_envs), envs), seed=seed, options=options)
-        told = tell(self.batch)
-        infos = [{name: values[env] for name, values in told.items()} for env in range(self.num_envs)]
-        return list(zip(observe(self.batch, self.observation), infos, strict=True))
+        return list(zip(observe(self.batch, self.observation), self._infos(), strict=True))
 
     def _render_some(self, envs: list[int]) -> Sequence[np.ndarray | None]:
         return self.get_images()

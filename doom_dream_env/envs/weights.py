@@ -10,7 +10,7 @@ import torch
 
 from doom_dream_env.envs.isolation import float32_default
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.files import find_weights
+from doom_dream_env.world_model.files import MANIFEST, find_weights
 
 
 @functools.lru_cache(maxsize=4)
@@ -25,7 +25,7 @@ def shared_world_model(weights: WorldModel | str | Path | None, device: str | to
     if isinstance(weights, WorldModel):
         return weights
     folder = find_weights(weights).resolve()
-    return _load(folder, str(device), (folder / "config.json").stat().st_mtime_ns)
+    return _load(folder, str(device), (folder / MANIFEST).stat().st_mtime_ns)
 
 
 class WeightsReference:

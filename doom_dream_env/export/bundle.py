@@ -6,8 +6,11 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from doom_dream_env import __version__
 from doom_dream_env.agents import Agent, shipped_agents
@@ -22,6 +25,7 @@ from doom_dream_env.export.graphs import (
     require_onnx,
     step_graph,
 )
+from doom_dream_env.export.sources import MANIFEST, PACKAGE, sources
 from doom_dream_env.export.variants import VARIANTS, Runner
 from doom_dream_env.export.worlds import description, places_of, poster, starts
 from doom_dream_env.progress import progress
@@ -32,11 +36,9 @@ from doom_dream_env.world_model.files import write_atomically
 
 FORMAT = "doom-dream-export"
 FORMAT_VERSION = 2
-MANIFEST = "manifest.json"
 # What a float32 graph may be off from torch; more is a bug. Where two patches are as likely, either may be drawn.
 TRUTH = deviation.Tolerance(state=1e-3, variables=1e-3, continues=1e-3, codes=0.01, probabilities=1e-3)
-WEB = Path(__file__).resolve().parent.parent / "web"
-PAGE = (WEB / "static", WEB / "runtime")  # folders whose files become the page
+PAGE = (PACKAGE / "web" / "static", PACKAGE / "web" / "runtime")  # folders whose files become the page
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,12 @@ class ExportConfig:
     tolerance: deviation.Tolerance = field(default_factory=deviation.Tolerance)
 
 
+@dataclass(frozen=True)
 class _Folder:
-    """Writes files and remembers their sizes and checksums."""
+    """Writes files, and says how far it is."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    root: Path
+    bar: tqdm
 
     def add(self, name: str, data: bytes) -> dict[str, Any]:
         """Write one; returns what the manifest says of it."""
@@ -87,6 +90,7 @@ def _add_graph(
             left_out[name] = reason
         else:
             variants[name] = folder.add(f"graphs/{graph.name}.{name}.onnx", data) | {"deviation": found}
+        folder.bar.update()
     return {"inputs": graph.inputs, "outputs": graph.outputs, "variants": variants, "left_out": left_out}
 
 
@@ -99,6 +103,7 @@ def _add_worlds(folder: _Folder, model: WorldModel, places: list[str], agents: d
         world["poster"] = folder.add(f"worlds/{world['name']}.png", poster(model, place))
         world["agent"] = world["scenario"] if world["scenario"] in agents else None
         worlds.append(world)
+        folder.bar.update()
     return worlds
 
 
@@ -125,40 +130,42 @@ def write_export(config: ExportConfig) -> dict[str, Any]:
     scenarios = dict.fromkeys(place.partition(":")[0] for place in places)
     players = {name: Agent.load(name, model.fingerprint) for name in shipped_agents(model.fingerprint)}
     players = {name: agent for name, agent in players.items() if name in scenarios}
-    folder = _Folder(config.out)
     (config.out / MANIFEST).unlink(missing_ok=True)
+    total = len(VARIANTS) * (3 + len(players)) + len(places)
+    with progress(total=total, desc="export", unit="part", leave=False) as bar:
+        manifest = _write_parts(config, model, places, players, _Folder(config.out, bar))
+    write_atomically(config.out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    return manifest
 
+
+def _write_parts(
+    config: ExportConfig, model: WorldModel, places: list[str], players: dict[str, Agent], folder: _Folder
+) -> dict[str, Any]:
+    """Write everything but the manifest, which is returned."""
+    tolerance = config.tolerance
     steps = deviation.dream_steps(model, places, 1.0)
     central = deviation.dream_steps(model, places, 0.0)
+    tasks: list[tuple[Callable[[], Graph], Callable[[Runner], dict[str, float]]]] = [
+        (partial(step_graph, model), partial(deviation.of_steps, steps)),
+        (partial(step_graph, model, sampling=False), partial(deviation.of_steps, central)),
+        (partial(decoder_graph, model), partial(deviation.of_pictures, model, steps)),
+    ]
     graphs: dict[str, Any] = {}
-    agents: dict[str, Any] = {}
-    with progress(total=3 + len(players), desc="export", unit="graph", leave=False) as bar:
-        tasks: list[tuple[Callable[[], Graph], Callable[[Runner], dict[str, float]]]] = [
-            (lambda: step_graph(model), lambda run: deviation.of_steps(steps, run)),
-            (lambda: step_graph(model, sampling=False), lambda run: deviation.of_steps(central, run)),
-            (lambda: decoder_graph(model), lambda run: deviation.of_pictures(model, steps, run)),
-        ]
-        for make, measure in tasks:
-            graph = make()
-            graphs[graph.name] = _add_graph(folder, graph, measure, config.tolerance)
-            bar.update()
-        for name, agent in players.items():
-            graph = agent_graph(model, agent)
-            agents[name] = {"buttons": agent.card.buttons} | _add_graph(
-                folder,
-                graph,
-                lambda run, agent=agent: deviation.of_agent(model, steps, agent, run),  # type: ignore[misc]
-                config.tolerance,
-            )
-            bar.update()
-
+    for make, measure in tasks:
+        graph = make()
+        graphs[graph.name] = _add_graph(folder, graph, measure, tolerance)
+    agents = {
+        name: {"buttons": agent.card.buttons}
+        | _add_graph(folder, agent_graph(model, agent), partial(deviation.of_agent, model, steps, agent), tolerance)
+        for name, agent in players.items()
+    }
     example = example_state(model)
-    manifest = {
+    return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "package_version": __version__,
         "weights": {"name": model.config.name, "fingerprint": model.fingerprint},
-        "complete": not config.scenarios,  # all worlds of the weights are here
+        "sources": sources(config.weights),
         "opset": OPSET,
         "tics_per_second": TICS_PER_SECOND,
         "frame": list(FRAME_SHAPE),
@@ -178,5 +185,3 @@ def write_export(config: ExportConfig) -> dict[str, Any]:
         "worlds": _add_worlds(folder, model, places, agents),
         "page": _add_page(folder),
     }
-    write_atomically(config.out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-    return manifest

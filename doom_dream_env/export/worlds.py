@@ -9,29 +9,31 @@ import numpy as np
 from PIL import Image
 
 from doom_dream_env.export.deviation import arrays, first_moments
+from doom_dream_env.quality import Quality, best_first, qualities
 from doom_dream_env.scenarios import Scenario, get_scenario
-from doom_dream_env.transfer_scores import VERDICTS, dream_quality
 from doom_dream_env.world_model import WorldModel
 
 NEWEST = 1  # slots of the cache that a first moment fills
 
 
 def places_of(model: WorldModel, scenarios: tuple[str, ...]) -> list[str]:
-    """Places that the weights have first moments of, in the order of their scenarios.
+    """Places that the weights have first moments of, each once.
 
     Args:
         model: the weights.
-        scenarios: names; empty: all.
+        scenarios: names; empty: all, those with the best dreams first.
 
     Raises:
         ValueError: if there are none of a scenario.
     """
-    known = [name for name in model.config.scenarios if any(p.partition(":")[0] == name for p in model.initial_states)]
+    known = best_first(dict.fromkeys(place.partition(":")[0] for place in model.initial_states), model.source)
     for name in scenarios:
         if name not in known:
             raise ValueError(f"these weights have no first moments of {name!r}; choose from {', '.join(known)}")
-    wanted = scenarios or tuple(known)
-    return [place for name in wanted for place in model.initial_states if place.partition(":")[0] == name]
+    wanted = scenarios or known
+    return [
+        place for name in dict.fromkeys(wanted) for place in model.initial_states if place.partition(":")[0] == name
+    ]
 
 
 def starts(model: WorldModel, place: str) -> bytes:
@@ -58,17 +60,18 @@ def description(model: WorldModel, place: str) -> dict[str, Any]:
     """What a player must know of a world."""
     name, _, map_name = place.partition(":")
     scenario: Scenario = get_scenario(name)
-    verdict = dream_quality(name, model.fingerprint)
+    quality = qualities(model.source).get(name, Quality())
     return {
         "name": place.replace(":", "-"),
         "scenario": name,
         "map": map_name or None,
         "description": scenario.description,
-        "quality": "Not measured." if verdict == "unknown" else f"The dream is {verdict}: {VERDICTS[verdict]}.",
+        "quality": f"The dream is {quality.text}.",
         "buttons": list(scenario.buttons),
         "discrete": scenario.discrete,
         "actions": scenario.action_table().tolist(),
         "variables": list(scenario.variables),
+        "points": scenario.points,
         "time_limit": scenario.time_limit,
         "tics_per_step": scenario.frame_skip,
     }

@@ -49,7 +49,7 @@ def read_start(path: Path) -> npt.NDArray[np.uint8]:
     """
     expected = "expected a picture (png, jpg, ...) or a clip (mp4, gif, ...)"
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; {expected}")
+        raise FileNotFoundError(f"{path} is no file; {expected}")
     try:
         timed = _last_frames(_timed_frames(path))
     # PIL calls a bad PNG a SyntaxError.

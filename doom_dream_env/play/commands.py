@@ -6,31 +6,33 @@ Torch is loaded when there is a window that says so, and when no argument is wro
 from __future__ import annotations
 
 import argparse
-import math
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain, repeat, starmap
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pygame
 
-from doom_dream_env.options import why_not_writable
+from doom_dream_env.options import LONGEST, why_not_writable
 from doom_dream_env.play import hud
 from doom_dream_env.play.clip import read_start
-from doom_dream_env.play.display import open_window
+from doom_dream_env.play.display import open_window, while_loading
 from doom_dream_env.play.film import Film, check_name
 from doom_dream_env.play.keys import parse
 from doom_dream_env.progress import progress
+from doom_dream_env.quality import best_world
 from doom_dream_env.scenarios import TICS_PER_SECOND, Buttons, Scenario, get_scenario, press
 
 if TYPE_CHECKING:
     from doom_dream_env.play.session import Session
+    from doom_dream_env.world_model import WorldModel
 
 SECONDS = 10.0  # of a film for which no keys are given
-LARGEST = 24  # scale of a film; two pictures are 7776x3264 then, which H.264 just allows
 ENDING = ("SIGTERM", "SIGHUP")  # what is sent to a program that shall end, and when its terminal is closed
 
 
@@ -40,7 +42,7 @@ ENDING = ("SIGTERM", "SIGHUP")  # what is sent to a program that shall end, and 
 def selected(args: argparse.Namespace) -> tuple[str, str | None, str | None]:
     """Arguments of `get_scenario`: free play if it is only a map or a WAD that is asked for."""
     free_play = args.map is not None or args.wad is not None
-    return args.scenario or ("freedoom" if free_play else "take_cover"), args.map, args.wad
+    return args.scenario or ("freedoom" if free_play else best_world(args.weights)), args.map, args.wad
 
 
 def check_folder(folder: Path) -> None:
@@ -53,27 +55,19 @@ def check_folder(folder: Path) -> None:
         raise OSError(f"cannot write to {folder}: {reason}")
 
 
-def check_scale(scale: int) -> None:
-    """Are pictures of that size possible?
-
-    Raises:
-        ValueError: if not.
-    """
-    if not 1 <= scale <= LARGEST:
-        raise ValueError(f"--scale must be 1 to {LARGEST}, got {scale}")
-
-
-def film_frames(args: argparse.Namespace, steps: list[Buttons], scenario: Scenario) -> int:
+def film_frames(args: argparse.Namespace, keys: list[tuple[Buttons, int]], scenario: Scenario) -> int:
     """Frames of the film that is asked for.
 
     Raises:
         ValueError: if it would have none, or no end.
     """
-    planned = SECONDS if args.keys is None else len(steps) * scenario.seconds_per_step
+    planned = SECONDS if args.keys is None else sum(count for _, count in keys) * scenario.seconds_per_step
     seconds = planned if args.seconds is None else args.seconds
-    frames = round(seconds * TICS_PER_SECOND) if math.isfinite(seconds) else 0
+    if seconds > LONGEST:
+        raise ValueError(f"these keys last {seconds:,.0f} seconds: give --seconds, at most {LONGEST}")
+    frames = round(seconds * TICS_PER_SECOND)
     if frames < 1:
-        raise ValueError("there is nothing to film: give --seconds of more than 0, or --keys for a step or more")
+        raise ValueError("there is nothing to film: give --seconds, or --keys for a step or more")
     return frames
 
 
@@ -100,15 +94,21 @@ def ending_properly() -> Iterator[None]:
             signal.signal(getattr(signal, name), handler)
 
 
-def make_session(args: argparse.Namespace, start: Any, **more: Any) -> Session:
-    """A session of what is asked for; this loads torch and the weights, and starts the game if one is played."""
+def load(weights: str | None) -> WorldModel:
+    """The world model; this loads torch, and all that a session needs."""
+    import doom_dream_env.play.session  # noqa: F401
+    from doom_dream_env.envs.base import shared_world_model
+
+    return shared_world_model(weights)
+
+
+def make_session(args: argparse.Namespace, model: WorldModel, start: Any, **more: Any) -> Session:
+    """A session of what is asked for; this starts the game if one is played."""
     import torch
 
-    from doom_dream_env.envs.base import shared_world_model
     from doom_dream_env.play.session import PlayScenario, Session
 
     torch.set_num_threads(1)  # one dream at a time is too little work for more
-    model = shared_world_model(args.weights)
     return Session(
         PlayScenario(*selected(args)), model, temperature=args.temperature, seed=args.seed, start=start, **more
     )
@@ -131,12 +131,12 @@ def show(args: argparse.Namespace, **more: Any) -> None:
     check_folder(args.out)
     if more.get("save"):
         check_folder(more["save"])
-    check_scale(args.scale)
     start = read_start(args.start) if args.start else None
     with ending_properly():
         try:
             open_window(args.scale, pictures=2 if more["mode"] == "both" else 1)
-            session = make_session(args, start, **more)
+            model = while_loading(partial(load, args.weights))
+            session = make_session(args, model, start, **more)
             try:
                 from doom_dream_env.play.window import Window
 
@@ -150,25 +150,24 @@ def show(args: argparse.Namespace, **more: Any) -> None:
 def record(args: argparse.Namespace) -> None:
     """Film a session without a display, and print where the film is."""
     scenario = get_scenario(*selected(args))
-    steps = parse(args.keys or "", scenario)
-    frames = film_frames(args, steps, scenario)
+    keys = parse(args.keys or "", scenario)
+    frames = film_frames(args, keys, scenario)
     check_name(args.out)
-    check_scale(args.scale)
     check_folder(args.out.parent)
     start = read_start(args.start) if args.start else None
     with ending_properly():
         agent = args.agent if args.keys is None else None
-        session = make_session(args, start, mode=args.mode, agent=agent, resync=args.resync)
+        session = make_session(args, load(args.weights), start, mode=args.mode, agent=agent, resync=args.resync)
         try:
-            film(session, args.out, args.scale, steps, frames)
+            film(session, args.out, args.scale, keys, frames)
         finally:
             session.close()
     print(args.out.resolve())
 
 
-def film(session: Session, out: Path, scale: int, steps: list[Buttons], frames: int) -> None:
-    """Press keys step by step and then nothing, or let the agent play, and film it."""
-    coming = iter(steps)
+def film(session: Session, out: Path, scale: int, keys: list[tuple[Buttons, int]], frames: int) -> None:
+    """Press keys, each for so many steps, and then nothing, or let the agent play, and film it."""
+    coming = chain.from_iterable(starmap(repeat, keys))
     buttons = press()
     drawing = hud.Hud()
     surface = pygame.Surface(hud.size(len(session.views), scale))

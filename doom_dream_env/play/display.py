@@ -6,12 +6,21 @@ import contextlib
 import importlib
 import os
 import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
 
 import pygame
 
+from doom_dream_env.mistakes import INTERRUPTED
 from doom_dream_env.play import hud
 
 TITLE = "DreamDoom"
+LOOK = 0.02  # seconds between two looks at the window while something is loaded
+
+T = TypeVar("T")
 
 
 def open_display() -> bool:
@@ -64,6 +73,45 @@ def open_window(scale: int, pictures: int = 1) -> None:
     surface = pygame.display.set_mode(hud.size(pictures, scale), pygame.RESIZABLE)
     surface.fill(hud.BACK)
     announce("loading …")
+
+
+def keep_on_screen() -> None:
+    """Move a window that has grown over the edge of the screen back onto it."""
+    x, y = pygame.display.get_window_position()
+    size = pygame.display.get_window_size()
+    screen = pygame.display.get_desktop_sizes()[0]
+    inside = max(min(x, screen[0] - size[0]), 0), max(min(y, screen[1] - size[1]), 0)
+    if (x, y) != inside and x < screen[0] and y < screen[1]:  # else it is on another screen
+        pygame.display.set_window_position(inside)
+
+
+def while_loading(load: Callable[[], T]) -> T:
+    """Load something in a thread, while the window answers: Escape, its closing and signals end the program at once.
+
+    Raises:
+        Exception: whatever `load` raises.
+    """
+    loaded: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            loaded.set_result(load())
+        except BaseException as error:
+            loaded.set_exception(error)
+
+    thread = threading.Thread(target=run, daemon=True, name="loading")
+    try:
+        thread.start()
+        while not loaded.done():
+            for event in pygame.event.get():
+                if event.type == pygame.QUIT or (event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE):
+                    raise SystemExit(0)
+            time.sleep(LOOK)
+    except (KeyboardInterrupt, SystemExit) as end:
+        pygame.display.quit()
+        # The thread cannot be ended, and Python crashes when it ends in the middle of loading torch.
+        os._exit(INTERRUPTED if isinstance(end, KeyboardInterrupt) else int(end.code or 0))
+    return loaded.result()
 
 
 def announce(text: str) -> None:

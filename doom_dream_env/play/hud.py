@@ -168,7 +168,7 @@ class Hud:
         low = view.variables.get("HEALTH", 100) < LOW_HEALTH
         color = BAD if low else GOOD if values else TEXT
         written = self._write(surface, box, title + "   ".join(values), color)
-        less = [f"return {view.reward:.2f}   {view.seconds:.1f} s", f"return {view.reward:.2f}", f"{view.reward:.1f}"]
+        less = [f"{view.points}   {view.seconds:.1f} s".strip(), f"{view.seconds:.1f} s"]
         rest = pygame.Rect(0, 0, box.width - written - box.height, box.height)
         self._write_if_fits(surface, rest.move_to(midright=box.midright), less, TEXT)
 

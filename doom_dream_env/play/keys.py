@@ -49,6 +49,7 @@ SIDEWAYS = {"TURN_LEFT": "MOVE_LEFT", "TURN_RIGHT": "MOVE_RIGHT"}
 # In a scenario that lacks a button, the one that comes nearest to it.
 INSTEAD = {"USE": "ATTACK", **SIDEWAYS, **{move: turn for turn, move in SIDEWAYS.items()}}
 OPPOSITES = tuple(map(set, PAIRS))
+LONGEST_COUNT = 9  # digits of a number of steps
 TOGETHER = 4  # keys in a combination of `keys_to_action`, at most
 
 
@@ -76,8 +77,8 @@ def presses(name: str, scenario: Scenario) -> set[str]:
     return both or set()
 
 
-def parse(text: str, scenario: Scenario) -> list[Buttons]:
-    """What is pressed in each step of a text like "W*20 W+CTRL*3 NOTHING*5 TURN_LEFT".
+def parse(text: str, scenario: Scenario) -> list[tuple[Buttons, int]]:
+    """What a text like "W*20 W+CTRL*3 NOTHING*5 TURN_LEFT" presses, one after the other, and for how many steps each.
 
     Args:
         text: keys or buttons, together with +, for so many steps with *, one after the other.
@@ -86,17 +87,17 @@ def parse(text: str, scenario: Scenario) -> list[Buttons]:
     Raises:
         ValueError: on a name or a number that means nothing.
     """
-    steps: list[Buttons] = []
+    held: list[tuple[Buttons, int]] = []
     for item in text.upper().split():
         keys, _, times = item.partition("*")
         names = [] if keys == "NOTHING" else keys.split("+")
         if unknown := [name for name in names if name not in KEYS and name not in BUTTONS]:
             known = ", ".join([*KEYS, *BUTTONS, "NOTHING"])
             raise ValueError(f"{unknown[0]!r} in the keys {item!r} is unknown; choose from {known}")
-        if times and not times.isdecimal():
-            raise ValueError(f"the keys {item!r} need a number of steps after the *, as in W*20")
-        steps += [to_buttons(names, scenario)] * int(times or 1)
-    return steps
+        if times and not (times.isdecimal() and len(times) <= LONGEST_COUNT):
+            raise ValueError(f"the keys {item[:40]!r} need a number of steps after the *, as in W*20")
+        held.append((to_buttons(names, scenario), int(times or 1)))
+    return held
 
 
 def keys_to_action(scenario: Scenario) -> dict[tuple[int, ...], Any]:

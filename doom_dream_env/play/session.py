@@ -18,6 +18,7 @@ from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.play.status import Picture, Status, ViewStatus
 from doom_dream_env.play.views import Clip, DreamView, RealView, View
 from doom_dream_env.policies import Policy
+from doom_dream_env.quality import best_first
 from doom_dream_env.scenarios import TICS_PER_SECOND, Buttons, get_scenario, press
 from doom_dream_env.seeds import TRAINING
 from doom_dream_env.world_model import WorldModel
@@ -96,7 +97,6 @@ class Session:
         self.resync = resync
         self.save_folder = save
         self._start = start
-
         self._rng = np.random.default_rng(seed)
         self._dream_seed: int | None = int(self._rng.integers(2**31))  # of the next dream; later ones go on from it
         self._agent_seed = int(self._rng.integers(2**31))
@@ -119,10 +119,10 @@ class Session:
         self._open(self.selected, mode)
 
     def _all_scenarios(self) -> list[PlayScenario]:
-        """This scenario and every one that the weights know, of free play the maps that they have initial states of."""
+        """This scenario and all that the weights know, best dreams first; of free play the maps that they know."""
         maps = [PlayScenario(*place.split(":")) for place in self.model.initial_states if place.count(":") == 1]
         known: list[PlayScenario] = []
-        for name in self.model.config.scenarios:
+        for name in best_first(self.model.config.scenarios, self.model.source):
             known += [one for one in maps if one.name == name] or [PlayScenario(name)]
         return known if self.selected in known else [self.selected, *known]
 
@@ -243,7 +243,7 @@ class Session:
             scenario=" ".join([self.scenario.name, *([self.scenario.map] if self.scenario.map else [])]),
             player="agent" if self.agent else "you",
             views=tuple(
-                ViewStatus(view.title, view.variables, view.reward, view.steps * seconds, view.ended)
+                ViewStatus(view.title, view.variables, view.counted, view.steps * seconds, view.ended)
                 for view in self.views
             ),
             temperature=self.temperature if dream else None,

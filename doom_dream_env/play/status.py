@@ -17,14 +17,14 @@ class ViewStatus:
     Attributes:
         title: "dream" or "real".
         variables: the scenario's game variables.
-        reward: the return so far.
+        points: what the scenario counts, e.g. "kills 3"; "" where that is only the time.
         seconds: since the episode began.
         ended: why it has ended; "" while it goes on.
     """
 
     title: str
     variables: dict[str, float]
-    reward: float
+    points: str
     seconds: float
     ended: str
 

@@ -44,6 +44,7 @@ class View(ABC):
         scenario: what is played.
         ended: why the episode has ended; "" while it goes on.
         reward: the return so far.
+        points: the return of the whole steps that did not end the episode.
         steps: whole steps so far.
     """
 
@@ -55,8 +56,13 @@ class View(ABC):
 
     def _clear(self) -> None:
         self.ended = ""
-        self.reward = 0.0
+        self.reward = self.points = 0.0
         self.steps = 0
+
+    @property
+    def counted(self) -> str:
+        """What a player is told of `points`: whole ones, as a dream pays the mean of what may have happened."""
+        return f"{self.scenario.points} {max(round(self.points), 0)}" if self.scenario.points else ""
 
     def _named(self, values: Iterable[float]) -> dict[str, float]:
         """The game variables that the scenario has, by name."""
@@ -125,7 +131,7 @@ class DreamView(View):
         self._drawing.begin()
         self.ended = ""
         self.steps = steps
-        self.reward = reward
+        self.reward = self.points = reward
         self._begin_step()
 
     def _begin_step(self) -> None:
@@ -146,6 +152,8 @@ class DreamView(View):
         if left == 1:
             self.steps += 1
             self.ended = self._ending
+            if not self.ended:
+                self.points = self.reward
             self._begin_step()
 
     def _dream_step(self, buttons: Buttons) -> None:
@@ -181,7 +189,7 @@ class DreamView(View):
         self.batch.set_state(saved["dream"])
         self._drawing.begin()
         self.ended = ""
-        self.reward = saved["reward"]
+        self.reward = self.points = saved["reward"]
         self.steps = saved["steps"]
         self._begin_step()
 
@@ -240,6 +248,8 @@ class RealView(View):
         self.reward += reward
         if terminated or truncated:
             self.ended = why_ended(self.scenario, terminated, reward, self.variables)
+        else:
+            self.points = self.reward
         if self.ended or phase == self.scenario.frame_skip - 1:
             self.steps += 1
             frame, variables = self._newest()

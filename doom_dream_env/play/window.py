@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pygame
 
 from doom_dream_env.play import hud
-from doom_dream_env.play.display import announce, largest_scale, open_window
+from doom_dream_env.play.display import announce, keep_on_screen, largest_scale, open_window
 from doom_dream_env.play.film import Film, partial_name
 from doom_dream_env.play.help import help_rows
 from doom_dream_env.play.keys import Keyboard, Pad, presses, to_buttons
@@ -266,6 +266,7 @@ class Window:
             pygame.display.set_mode(pygame.display.get_desktop_sizes()[0], pygame.FULLSCREEN)
         else:
             pygame.display.set_mode(hud.size(self._pictures, self.scale), pygame.RESIZABLE)
+            keep_on_screen()
 
     # ---- files -------------------------------------------------------------------------------------------------------
 

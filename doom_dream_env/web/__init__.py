@@ -1,5 +1,5 @@
 """The page that dreams in a browser: its files, and a server for this machine."""
 
-from doom_dream_env.web.serve import PageServer, serve
+from doom_dream_env.web.serve import PageServer
 
-__all__ = ["PageServer", "serve"]
+__all__ = ["PageServer"]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import http.server
-import json
+import socket
+import sys
 import webbrowser
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-
-from doom_dream_env import __version__
-from doom_dream_env.world_model import files
 
 # Shared memory, which threads need, is given only to a page that nothing from elsewhere can look into.
 ISOLATION = {
@@ -51,57 +50,42 @@ class PageServer(http.server.ThreadingHTTPServer):
 
     Args:
         folder: an export.
-        host: address to listen at.
+        host: name or address to listen at, of IPv4 or IPv6.
         port: 0: any that is free.
 
     Raises:
-        OSError: if the port cannot be had.
+        OSError: if the address or the port cannot be had; says which, and why.
     """
 
     daemon_threads = True
 
     def __init__(self, folder: Path, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.folder = folder
         try:
-            super().__init__((host, port), functools.partial(_Handler, directory=str(folder)))
-        except OSError as error:
-            raise OSError(error.errno, f"cannot serve at {host}:{port}: {error.strerror}; try another --port") from None
+            self.address_family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            super().__init__(address[:2], functools.partial(_Handler, directory=str(folder)))  # type: ignore[arg-type]
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            other = "--port" if getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES) else "--host"
+            raise OSError(f"cannot serve at {host!r}, port {port}: {reason}; try another {other}") from None
 
     @property
     def url(self) -> str:
         """Where the page is."""
         host, port = self.server_address[:2]
-        return f"http://{host!s}:{port}/"
+        return f"http://[{host!s}]:{port}/" if self.address_family == socket.AF_INET6 else f"http://{host!s}:{port}/"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that has gone, because its page was closed or loaded anew, is no fault."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
-def is_current(folder: Path, weights: str | Path | None, scenarios: tuple[str, ...]) -> bool:
-    """Is there an export of these weights by this release in a folder, with these scenarios (none named: all)?"""
-    from doom_dream_env.export.bundle import FORMAT_VERSION, MANIFEST
-
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        fingerprint = files.read_json(files.find_weights(weights) / files.MANIFEST)["fingerprint"]
-        has = {world["scenario"] for world in manifest["worlds"]}
-        found = (manifest["format_version"], manifest["package_version"], manifest["weights"]["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    enough = set(scenarios) <= has if scenarios else manifest.get("complete") is True
-    return enough and found == (FORMAT_VERSION, __version__, fingerprint)
-
-
-def serve(folder: Path, host: str, port: int, browser: bool) -> None:
-    """Serve an export until Ctrl-C.
-
-    Args:
-        folder: the export.
-        host: address to listen at.
-        port: 0: any that is free.
-        browser: open the page in the user's browser.
-    """
-    with PageServer(folder, host, port) as server:
-        print(f"{server.url} shows {folder}; Ctrl-C ends it", flush=True)
+    def show(self, browser: bool) -> None:
+        """Serve until Ctrl-C; `browser`: open the page in the user's browser."""
+        print(f"{self.url} shows {self.folder}; Ctrl-C ends it", flush=True)
         if browser:
-            webbrowser.open(server.url)
+            webbrowser.open(self.url)
         try:
-            server.serve_forever()
+            self.serve_forever()
         except KeyboardInterrupt:
             print()

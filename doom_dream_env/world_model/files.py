@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from doom_dream_env.hub import fetch, split_name
 
 if TYPE_CHECKING:  # finding and checking files needs no torch
-    import torch
     from torch import Tensor
 
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
 CARD = "README.md"
+SCORECARD = "scorecard.json"
 WEIGHTS = "world_model.safetensors"
 DECODER = "decoder.safetensors"
 INITIAL_STATES = "starts.safetensors"
@@ -83,6 +83,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path} is damaged: it holds no JSON object; fetch it anew")
     return values
+
+
+def fingerprint_of(folder: Path) -> str:
+    """The fingerprint of a set of weights, as its manifest says."""
+    return str(read_json(folder / MANIFEST).get("fingerprint"))
 
 
 def sha256(path: Path) -> str:
@@ -199,9 +204,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return read_tensors(folder, WEIGHTS) | read_tensors(folder, DECODER)
 
 
-def read_initial_states(folder: Path, device: torch.device | str = "cpu") -> tuple[InitialStates, ContextClips]:
+def read_initial_states(folder: Path) -> tuple[InitialStates, ContextClips]:
     """The initial states and context clips that come with a set of weights, as float32."""
-    tensors = {key: value.float().to(device) for key, value in read_tensors(folder, INITIAL_STATES).items()}
+    tensors = {key: value.float() for key, value in read_tensors(folder, INITIAL_STATES).items()}
     with_states = sorted(key.removesuffix(".z") for key in tensors if key.endswith(".z"))
     with_clips = sorted(key.removesuffix(".clip_z") for key in tensors if key.endswith(".clip_z"))
     expected = {f"{place}.variables" for place in with_states}

@@ -6,7 +6,7 @@ Legend: B batch, T time, D state width, E trunk width, F feature width, V variab
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,13 @@ class WorldModel(nn.Module):
         """What game variables are divided by before the model sees them, (V,)."""
         return self.dynamics.scales
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> WorldModel:
+        """What `to` and its like do with the weights, they do with what dreams begin with as well."""
+        super()._apply(fn, recurse)
+        for places in (self.initial_states, self.context_clips):
+            places.update({place: tuple(map(fn, parts)) for place, parts in places.items()})  # type: ignore[misc]
+        return self
+
     # ---- files -----------------------------------------------------------------------------------------------------
 
     @classmethod
@@ -83,20 +90,14 @@ class WorldModel(nn.Module):
             ValueError: if they are damaged, or of another configuration or format version.
         """
         folder = files.find_weights(name_or_path, revision)
-        config = WorldModelConfig.from_dict(files.read_json(folder / files.CONFIG))
-        manifest = files.check(folder)
-        model = cls(config)
+        model = cls(WorldModelConfig.from_dict(files.read_json(folder / files.CONFIG)))
+        model.fingerprint = files.check(folder)["fingerprint"]
         tensors = {key: value.float() for key, value in files.read_weights(folder).items()}
-        expected = {key: tuple(value.shape) for key, value in model._saved_tensors().items()}
-        found = {key: tuple(value.shape) for key, value in tensors.items()}
-        if expected != found:
-            wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
-            raise ValueError(
-                f"weights in {folder} do not fit their config.json ({', '.join(wrong[:3])}); fetch both anew"
-            )
+        expected, found = ({key: v.shape for key, v in part.items()} for part in (model._saved_tensors(), tensors))
+        if wrong := sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)):
+            raise ValueError(f"weights in {folder} do not fit their config.json ({', '.join(wrong[:3])}); fetch both")
         model.load_state_dict(tensors, strict=False)
-        model.initial_states, model.context_clips = files.read_initial_states(folder, device)
-        model.fingerprint = manifest["fingerprint"]
+        model.initial_states, model.context_clips = files.read_initial_states(folder)
         model.source = folder.name if folder.parent == files.SHIPPED else str(folder.resolve())
         return model.to(device).eval().requires_grad_(False)
 

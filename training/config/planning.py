@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class PlanningConfig:
-    """Measure planners in the real game at equal computing time, beside the agent that ships and blind play.
+    """Measure planners in the real game at equal computing time, beside the agent that ships and the routine.
 
     Attributes:
         weights: name or folder; None: the best that ship.
@@ -26,7 +26,7 @@ class PlanningConfig:
     weights: str | None = None
     scenarios: tuple[str, ...] = ("take_cover", "defend_the_center", "health_gathering")
     maps: tuple[str, ...] = ()
-    minds: tuple[str, ...] = ("random", "blind", "agent", "planner:switch", "planner:cem", "planner:gradient")
+    minds: tuple[str, ...] = ("random", "routine", "agent", "planner:switch", "planner:cem", "planner:gradient")
     milliseconds: float = 100.0
     episodes: int = 24
     games: int = 8

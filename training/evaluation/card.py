@@ -60,7 +60,7 @@ PROBES = {
     "crosshair_auc": "monster under the crosshair, AUC",
     "item_ahead_auc": "item ahead, AUC",
 }
-POLICIES = ("noop", "random", "blind")
+POLICIES = ("noop", "random", "routine")
 
 
 def steps_in_words(count: int) -> str:

@@ -2,7 +2,7 @@
 
     python -m training planning                     # three scenarios; two hours of one idle core
     python -m training planning --scenarios take_cover --minds planner:switch planner:cem --episodes 100
-    python -m training planning --minds random blind agent clone runs/mine      # any minds, a planner among them or not
+    python -m training planning --minds random routine agent clone runs/mine    # any minds, a planner among them or not
     python -m training planning --scenarios freedoom --maps MAP07 E1M5 --minds random clone     # free play
 
 Plays real ViZDoom on seeds from 60,000 up, on one thread. Writes a file of returns for each scenario and mind below

@@ -27,7 +27,8 @@ from torch import Tensor
 from doom_dream_env.benchmark import speed_scores
 from doom_dream_env.progress import progress
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.files import find_weights, write_atomically
+from doom_dream_env.world_model.files import SCORECARD, find_weights, write_atomically
+from doom_dream_env.world_model.flops import parameters_and_flops
 from training.config import ScorecardConfig, record_config
 from training.evaluation import open_loop
 from training.evaluation.card import model_card
@@ -68,7 +69,7 @@ def run(config: ScorecardConfig) -> dict[str, Any]:
     plot_calibration(scorecard["worlds"], out / "calibration.png")
     plot_skill(scorecard["worlds"], out / "skill.png")
     text = json.dumps(scorecard, indent=2, allow_nan=False)
-    write_atomically(out / "scorecard.json", (text + "\n").encode())
+    write_atomically(out / SCORECARD, (text + "\n").encode())
     write_atomically(out / "README.md", model_card(model.config, scorecard).encode())
     print(text)
     return scorecard
@@ -85,6 +86,7 @@ def model_scores(model: WorldModel, test: HeldOut) -> Scores:
         "threads": torch.get_num_threads(),
         "effective_rank": effective_rank(test.z),
         "state_width": model.config.state_width,
+        "parts": {name: list(counted) for name, counted in parameters_and_flops(model).items()},
         "stepping_differs_by": stepping_difference(model, test.data, test.z),
         "ends_of_all_worlds": {key: rounded(value) for key, value in terminations.items()},
     }

@@ -241,7 +241,7 @@ def report_agent(agent: str, config: TransferConfig) -> Report:
 
 
 def shipped_scores(reports: list[Report]) -> dict[str, Any]:
-    """What `doom_dream_env.transfer_scores` reads: mean returns and half of their 95 % intervals."""
+    """What `doom_dream_env.quality` reads: mean returns and half of their 95 % intervals."""
     names = {"random": "random", "blind": "best blind", "agent": "agent", "dream": "agent in the dream"}
     worlds = {
         about["scenario"]: {

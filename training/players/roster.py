@@ -61,7 +61,7 @@ def make_player(behaviour: str, scenario: Scenario, rng: np.random.Generator) ->
         )
     if scenario.name not in TEACHERS:
         raise ValueError(
-            f"nobody knows how to play {scenario.name}; use the behaviours random and alternating, or an agent's folder"
+            f"nobody knows how to play {scenario.name}: give --mix random 1 alternating 1, or the folder of an agent"
         )
     teacher = TEACHERS[scenario.name](scenario, rng)
     if behaviour == "scripted":

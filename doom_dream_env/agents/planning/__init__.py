@@ -100,7 +100,7 @@ def make_planner(
         raise ValueError(f"planner kind {kind!r} is unknown; choose from {', '.join(KINDS)}")
     if kind == "improve" and proposal is None:
         if scenario.name not in shipped_agents(model.fingerprint):
-            raise ValueError(f"no agent ships for {scenario.name} and these weights: give one as proposal")
+            raise ValueError(f"no agent ships for {scenario.name} and these weights: there is nobody to improve")
         proposal = Agent.load(scenario.name, model.fingerprint)
     planner = KINDS[kind]
     known = [field.name for field in fields(planner.settings)]

@@ -74,7 +74,9 @@ function showValue(list, name, text) {
 
 function showStatus() {
   for (const [name, value] of Object.entries(status.variables)) showValue($("values"), NAMES[name] ?? name, value.toFixed(0));
-  showValue($("values"), "Return", status.reward.toFixed(1));
+  const { points } = manifest.worlds.find(({ name }) => name === status.world);
+  // What a world counts, in whole points; its end pays for other things.
+  if (points && !status.ended) showValue($("values"), points[0].toUpperCase() + points.slice(1), Math.max(Math.round(status.reward), 0).toFixed(0));
   showValue($("values"), "Seconds", status.seconds.toFixed(1));
   showValue($("values"), "Drift", status.drift.toFixed(2));
   showValue($("values"), "Pressed", status.pressed.map((name) => name.toLowerCase().replace("_", " ")).join(", ") || "nothing");
