@@ -126,7 +126,7 @@ class EnvBatch(Settings, ABC):
             envs = checked_mask(envs, self.num_envs, self.device)
         if envs is None or not self._begun:
             envs = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        with at_most(1):  # few environments begin at once
+        with at_most(1), torch.inference_mode():  # few environments begin at once
             self._begin(envs, checked_seed(seed), options)
         self._begun = True
         self.steps = torch.where(envs, 0, self.steps)
@@ -156,7 +156,7 @@ class EnvBatch(Settings, ABC):
             raise RuntimeError(f"environments {which} have ended: reset them before the next step()")
         buttons = self.buttons(actions)
         # In inference mode, which spares each of a step's many small operations a little (7 % of a step of one dream).
-        # Its tensors are no good for learning, so those handed out are copied, here and in `LatentBatch.state`.
+        # Its tensors are no good for learning, so those handed out are copies.
         with self._torch_threads, torch.inference_mode():
             results = self._advance(buttons)
         reward, terminated, truncated = (tensor.clone() for tensor in results)
@@ -239,17 +239,20 @@ class LatentBatch(EnvBatch):
 
     @property
     def state(self) -> DreamState | None:
-        """What the world model remembers of each episode; None before the first reset. Not to be changed in place."""
-        if self._state is not None and self._state.z.is_inference() and not torch.is_inference_mode_enabled():
-            ordinary = self._state.clone()
-            if self._features is not None and self._features[0] is self._state:
-                self._features = (ordinary, self._features[1])
-            self._state = ordinary
-        return self._state
+        """What the world model remembers of each episode, a copy; None before the first reset."""
+        return None if self._state is None else self._state.clone()
 
     @state.setter
     def state(self, state: DreamState | None) -> None:
         self._state = state
+
+    def _put(self, envs: Tensor, new: DreamState) -> None:
+        """Go on from given states in the environments of the mask (N,)."""
+        if self._state is None or len(new) == self.num_envs:
+            self._state = new
+        else:
+            self._state.put_(envs.nonzero()[:, 0], new)
+            self._features = None
 
     def _running(self) -> DreamState:
         if self._state is None:

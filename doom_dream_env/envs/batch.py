@@ -19,6 +19,7 @@ from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.saved import check_saved, check_state
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model import DreamState, WorldModel
+from doom_dream_env.world_model.trunk import Tape
 
 INITIAL_STATES = ("episode_start", "anywhere")
 CLIP_OPTIONS = ("frames", "actions", "variables")
@@ -81,7 +82,11 @@ class DreamBatch(LatentBatch):
         self.temperature = temperature
         self.generator = torch.Generator(self.device)
         self.generator.seed()
+        self._tape = Tape()
         self._example: DreamState | None = None  # of the states of these weights; see `check_state`
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_tape": Tape()}
 
     @property
     def temperature(self) -> float:
@@ -104,8 +109,7 @@ class DreamBatch(LatentBatch):
             self.generator.manual_seed(seed)
         count = int(envs.sum())
         new = self._observed(options, count) if options else self._drawn(count)
-        new = self.model.with_dropout(new, self.generator)
-        self.state = new if self._state is None or count == self.num_envs else self._state.put(envs, new)
+        self._put(envs, self.model.with_dropout(new, self.generator))
 
     def _drawn(self, count: int) -> DreamState:
         """`count` dreams from real moments that the weights carry, drawn at random."""
@@ -145,7 +149,9 @@ class DreamBatch(LatentBatch):
         return one.map(lambda x: x.expand(count, *x.shape[1:]).clone())
 
     def _advance(self, buttons: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        self.state, reward, continues = self.model.imagine(self._running(), buttons, self.temperature, self.generator)
+        self._state, reward, continues = self.model.imagine(
+            self._running(), buttons, self.temperature, self.generator, tape=self._tape
+        )
         if self.temperature > 0:
             terminated = torch.rand(self.num_envs, generator=self.generator, device=self.device) >= continues
         else:
