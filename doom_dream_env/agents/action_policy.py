@@ -104,6 +104,9 @@ class PolicyNetwork(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.heads, config.context) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, config.ahead * N_LOGITS))
+        self.register_buffer("unseen", unseen_slots(config.context), persistent=False)
+
+    unseen: Tensor  # (W, 1, W), see `unseen_slots`
 
     @property
     def device(self) -> torch.device:
@@ -156,7 +159,7 @@ class PolicyNetwork(nn.Module):
         Returns:
             logits (N, K, 12) and the new context, in which nothing is pressed yet.
         """
-        unseen = unseen_slots(context.length, self.config.context)
+        unseen = self.unseen[context.length]
         x = self.tokens(features, context.pressed, (context.length > 0).float(), scenario)
         layers = []
         for block, old in zip(cast("Iterable[Block]", self.blocks), context.cache.unbind(1), strict=True):

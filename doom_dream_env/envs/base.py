@@ -19,8 +19,9 @@ from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.settings import Settings
 from doom_dream_env.envs.weights import WeightsReference, shared_world_model
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
-from doom_dream_env.threads import PICTURES_WORTH_SPLITTING, WORTH_SPLITTING, AdaptiveThreads, at_most
+from doom_dream_env.threads import AdaptiveThreads, at_most
 from doom_dream_env.world_model import DreamState, WorldModel
+from doom_dream_env.world_model.checks import within
 
 FEATURE_LIMIT = 10.0  # features are clipped to ± this; a standard Gaussian never gets there
 INDEX_TYPES = tuple(getattr(torch, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64))
@@ -73,7 +74,7 @@ class EnvBatch(Settings, ABC):
         self.done = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self.seeds: list[int | None] = [None] * num_envs
         self._begun = False
-        self._torch_threads = AdaptiveThreads(num_envs >= WORTH_SPLITTING)
+        self._torch_threads = AdaptiveThreads()
         self._fix()
 
     # ---- what each kind of environment says for itself -------------------------------------------------------------
@@ -187,7 +188,7 @@ class EnvBatch(Settings, ABC):
         if not self.scenario.discrete:
             raise ValueError(f"{self.scenario.name} takes nine 0/1 buttons, shape {shape}, not indices")
         last = len(self.action_table) - 1
-        if not bool(((chosen >= 0) & (chosen <= last)).all()):
+        if not within(chosen, 0, last):
             raise ValueError(f"actions must be in 0…{last} in {self.scenario.name}, got {chosen.tolist()}")
         return self.action_table[chosen]
 
@@ -226,7 +227,7 @@ class LatentBatch(EnvBatch):
         name = self.scenario.name
         self.known_scenario = name if name in self.model.config.scenarios else None
         self._state: DreamState | None = None
-        self._picture_threads = AdaptiveThreads(self.num_envs >= PICTURES_WORTH_SPLITTING)
+        self._picture_threads = AdaptiveThreads()
         self._features: tuple[DreamState, Tensor] | None = None  # of the state that they were computed from
         self._continues = torch.ones(self.num_envs, device=self.device)
 

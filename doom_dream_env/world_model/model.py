@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import files
 from doom_dream_env.world_model.checks import checked_buttons, checked_frames, checked_history, checked_variables
+from doom_dream_env.world_model.codes import BELOW_ONE
 from doom_dream_env.world_model.config import WorldModelConfig
 from doom_dream_env.world_model.decoder import Decoder
 from doom_dream_env.world_model.dynamics import Dynamics
@@ -280,8 +281,7 @@ class WorldModel(nn.Module):
             generator: on the model's device; None: torch's own.
             noise: the step's chance itself, uniform in 0…1, (B, V + G), as `Dynamics.draw_noise` draws it; then no
                 generator is asked. Dreams with equal noise have equal luck, whatever their actions are.
-            tape: where whoever alone holds the state keeps its cache: the next state is written there, and the given one
-                has been used up. None: both are values.
+            tape: of whoever alone holds the state: its cache is kept there, and the given state has been used up.
 
         Returns:
             the next state, reward (B,), probability that the episode goes on (B,). Both are means given the chosen
@@ -294,6 +294,7 @@ class WorldModel(nn.Module):
         dropout = luck = None
         if temperature > 0:
             noise = dynamics.draw_noise(len(state), generator) if noise is None else noise
+            noise = noise * BELOW_ONE
             chances = len(self.config.variables)
             choose = sampled(noise[:, :chances], dynamics.health_odds[state.scenario])
             luck = noise[:, chances:]

@@ -25,7 +25,7 @@ def sampled(noise: Tensor, health_odds: Tensor) -> OutcomeRule:
     """Changes drawn at their learned probabilities: dreams.
 
     Args:
-        noise: uniform in 0…1, (..., V), see `draw`.
+        noise: uniform in 0…`BELOW_ONE`, (..., V), see `draw`.
         health_odds: added to the log probabilities of the first variable's changes (health), (..., S).
     """
 

@@ -56,9 +56,7 @@ class Attention(nn.Module):
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask(t).to(q.dtype))
         return self.out(y.transpose(1, 2).reshape(b, t, e)), qkv[:, :, 1:].transpose(1, 2)
 
-    def step(
-        self, x: Tensor, cache: Tensor, unseen: Tensor, window: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, cache: Tensor, unseen: Tensor, window: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One more step onto a cache.
 
         Args:
@@ -91,10 +89,10 @@ class Attention(nn.Module):
         return self.out(y), window
 
 
-def unseen_slots(length: Tensor, context: int) -> Tensor:
-    """What `Attention.step` takes as `unseen`, (B, 1, W), where `length` (B,) earlier steps are real."""
-    slots = torch.arange(context, device=length.device)
-    return torch.where(slots >= context - 1 - length[:, None, None], 0.0, -torch.inf)
+def unseen_slots(context: int) -> Tensor:
+    """What `Attention.step` takes as `unseen`, (W, 1, W), for each number of earlier steps that are real."""
+    seen = torch.ones(context, context).tril().flip(1).bool()[:, None]
+    return torch.zeros(context, 1, context).masked_fill(~seen, -torch.inf)
 
 
 class Tape:
@@ -142,9 +140,7 @@ class Block(nn.Module):
         x = x + y
         return x + self.mlp(self.norm2(x)), cache
 
-    def step(
-        self, x: Tensor, cache: Tensor, unseen: Tensor, window: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, cache: Tensor, unseen: Tensor, window: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As `Attention.step`."""
         y, cache = self.attention.step(self.norm1(x), cache, unseen, window)
         x = x + y
@@ -192,6 +188,9 @@ class Trunk(nn.Module):
         self.age_in = nn.Linear(2 * len(ELAPSED_PERIODS) + 1, width, bias=False)
         self.blocks = nn.ModuleList(Block(width, config.trunk_heads, self.context) for _ in range(config.trunk_depth))
         self.norm = nn.LayerNorm(width)
+        self.register_buffer("unseen", unseen_slots(self.context), persistent=False)
+
+    unseen: Tensor  # (W, 1, W), see `unseen_slots`
 
     def embed(
         self,
@@ -238,14 +237,12 @@ class Trunk(nn.Module):
         length = torch.full((b,), min(t, self.context - 1), device=tokens.device)
         return self.norm(tokens), torch.stack(caches, 1), length
 
-    def step(
-        self, token: Tensor, cache: Tensor, length: Tensor, tape: Tape | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def step(self, token: Tensor, cache: Tensor, length: Tensor, tape: Tape | None = None) -> tuple[Tensor, Tensor]:
         """One step (B, E) onto a cache (B, L, 2, W, E) of which `length` (B,) steps are real → h (B, E), new cache.
 
         With a tape the new cache is a window of it, and the given one has been used up.
         """
-        unseen = unseen_slots(length, self.context)
+        unseen = self.unseen[length]
         window = None if tape is None else tape.after(cache)
         windows = [None] * len(self.blocks) if window is None else window.unbind(1)
         layers = []
