@@ -296,7 +296,7 @@ class WorldModel(nn.Module):
             noise = dynamics.draw_noise(len(state), generator) if noise is None else noise
             noise = noise * BELOW_ONE
             chances = len(self.config.variables)
-            choose = sampled(noise[:, :chances], dynamics.health_odds[state.scenario])
+            choose = sampled(noise[:, :chances], dynamics.odds[state.scenario])
             luck = noise[:, chances:]
             dropout = state.dropout
         step = dynamics.transition(state.h, buttons, state.scenario, choose, dropout)
