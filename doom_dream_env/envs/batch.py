@@ -83,10 +83,11 @@ class DreamBatch(LatentBatch):
         self.generator = torch.Generator(self.device)
         self.generator.seed()
         self._tape = Tape()
+        self._first: DreamState | None = None  # dreams that begin at each of the initial states
         self._example: DreamState | None = None  # of the states of these weights; see `check_state`
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_tape": Tape()}
+        return super().__getstate__() | {"_tape": Tape(), "_first": None}
 
     @property
     def temperature(self) -> float:
@@ -114,11 +115,11 @@ class DreamBatch(LatentBatch):
     def _drawn(self, count: int) -> DreamState:
         """`count` dreams from real moments that the weights carry, drawn at random."""
         place = self.scenario.place
-        scenario = self.model.scenario_index(self.scenario.name, count)
         if self.initial_states == "anywhere":
             clips = self.model.context_clips[place]
             chosen = self._draw(len(clips[0]), count)
             z, actions, variables, elapsed = (part[chosen] for part in clips)
+            scenario = self.model.scenario_index(self.scenario.name, count)
             return self.model.prefill(z, actions, variables, scenario, elapsed)
         if place not in self.model.initial_states:
             known = ", ".join(self.model.initial_states) or "nothing"
@@ -126,9 +127,10 @@ class DreamBatch(LatentBatch):
                 f"these weights carry no initial states of {place!r}, only of {known}; "
                 "reset with options={'frames': ...} to dream from a clip of it"
             )
-        z, variables = self.model.initial_states[place]
-        chosen = self._draw(len(z), count)
-        return self.model.begin(z[chosen], variables[chosen], scenario)
+        if self._first is None:  # all of them at once: of hundreds of dreams a few begin anew at every step
+            z, variables = self.model.initial_states[place]
+            self._first = self.model.begin(z, variables, self.model.scenario_index(self.scenario.name, len(z)))
+        return self._first[self._draw(len(self._first), count)]
 
     def _draw(self, size: int, count: int) -> Tensor:
         return torch.randint(size, (count,), generator=self.generator, device=self.device)

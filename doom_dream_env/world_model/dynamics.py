@@ -122,13 +122,14 @@ class Dynamics(nn.Module):
         variables = torch.tensor([limit.variables for limit in limits])
         constant("least_variables", variables[..., 0])
         constant("greatest_variables", variables[..., 1])
+        most = max(self.sizes)
         counts = torch.tensor(self.sizes)[:, None]
-        place = torch.arange(max(self.sizes)).expand(len(self.sizes), -1)
+        place = torch.arange(most).expand(len(self.sizes), -1)
         exists = place < counts
-        first = counts.cumsum(0) - counts
-        constant("rows", first + place.minimum(counts - 1))
-        constant("real", exists.flatten().nonzero()[:, 0])
-        changes = torch.zeros(exists.shape).masked_scatter(exists, torch.tensor([c for d in config.deltas for c in d]))
+        constant("rows", counts.cumsum(0) - counts + torch.minimum(place, counts - 1))
+        constant("real", torch.tensor([i * most + j for i, size in enumerate(self.sizes) for j in range(size)]))
+        padded = [[*values, *[0.0] * (most - len(values))] for values in config.deltas]
+        changes = torch.tensor(padded, dtype=torch.float32)
         constant("changes", changes)
         size = changes.abs().masked_fill(~exists, torch.inf)
         still = size == size.amin(-1, keepdim=True)
@@ -137,7 +138,7 @@ class Dynamics(nn.Module):
         # A variable that a scenario lacks does not change; nothing teaches the logits to say so.
         constant("possible_changes", (((self.variable_mask[..., None] > 0) & within) | still) & exists)
         constant("temperatures", torch.ones(len(limits)))
-        constant("odds", torch.zeros(len(limits), *exists.shape))
+        constant("odds", torch.zeros(len(limits), len(self.sizes), most))
         self.set_dials(config.temperatures, config.harm, config.healing)
 
     def set_dials(self, temperatures: Sequence[float], harm: Sequence[float], healing: Sequence[float]) -> None:
