@@ -3,7 +3,6 @@
 Importing this package registers `DreamDoom-v0` and `RealDoom-v0` and loads neither torch nor ViZDoom.
 """
 
-import os
 from typing import TYPE_CHECKING
 
 import lazy_loader
@@ -15,11 +14,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Agent", "DreamState", "WorldModel", "WorldModelConfig", "__version__"]
-
-# Read when torch is loaded: its threads wait for each other 1,000 turns and then sleep. As they come they spin for
-# milliseconds, and beside a busy process each of a step's operations takes as long; see `doom_dream_env.threads`.
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 # The names of `__all__` are imported when they are first used: that is what loads torch.
 __getattr__, __dir__, _ = lazy_loader.attach(

@@ -9,7 +9,8 @@ import resource
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+import unittest.mock
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from doom_dream_env.doctor import usable_cores
+from doom_dream_env.doctor import processor_name, usable_cores
 from doom_dream_env.envs.base import shared_world_model
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.game import Game
@@ -25,13 +26,18 @@ from doom_dream_env.policies import RandomPolicy
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
 from doom_dream_env.threads import at_most
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.flops import parameters_and_flops
+from doom_dream_env.world_model.files import write_atomically
+from doom_dream_env.world_model.flops import parameters_and_flops, shares_of_time
 
 ENV_COUNTS = (1, 16, 64, 256, 1024)
 PIXEL_ENV_COUNTS = (1, 64)
 REFERENCE_ENVS = 256  # of the ratio to the real game
 SCORECARD_ENVS = (1, REFERENCE_ENVS)
 SCORECARD_SECONDS = 1.5
+TABLE = (
+    "| processor, cores | 64 dreams, steps/s | 256 | over SubprocVecEnv | of the matrix-product peak | one step |\n"
+    "|---|---|---|---|---|---|\n"
+)
 
 Percentiles = tuple[float, float]  # 50th and 99th
 
@@ -52,7 +58,9 @@ class Speed:
         key_ms: from a key to the picture it changes, (p50, p99).
         real_raw: steps/s of one real game at 160x120.
         real_vec: steps/s of one game per core through ViZDoom's Gymnasium wrapper in Stable-Baselines3's SubprocVecEnv.
-        peak_gflops: of a float32 matrix product.
+        processor: its name.
+    shares: of the time of a step of `REFERENCE_ENVS` on one thread: see `shares_of_time`.
+    peak_gflops: of a float32 matrix product.
         step_mflop: a dreamed step.
         memory_mb: of this process at most.
         state_kb: of one dream.
@@ -69,6 +77,8 @@ class Speed:
     key_ms: Percentiles = (0.0, 0.0)
     real_raw: float = 0.0
     real_vec: float = 0.0
+    processor: str = field(default_factory=processor_name)
+    shares: dict[str, float] = field(default_factory=dict)
     peak_gflops: float = 0.0
     step_mflop: float = 0.0
     memory_mb: float = 0.0
@@ -82,6 +92,13 @@ class Speed:
     def peak_share(self, num_envs: int) -> float:
         """Share of the matrix-product peak that the dream's products reach."""
         return self.dream[num_envs] * self.step_mflop / (1000 * self.peak_gflops)
+
+    @property
+    def row(self) -> str:
+        """A line of the table that begins with `TABLE`."""
+        rates = f"{self.dream[64]:,.0f} | {self.dream[REFERENCE_ENVS]:,.0f} | {self.ratio:.1f}"
+        share = f"{self.peak_share(REFERENCE_ENVS):.0%} of {self.peak_gflops:.0f} GFLOP/s"
+        return f"| {self.processor}, {usable_cores()} | {rates} | {share} | {self.latency_ms[0]:.2f} ms |"
 
 
 # ---- what is measured how ------------------------------------------------------------------------------------------
@@ -207,18 +224,6 @@ def matrix_peak(seconds: float, size: int = 1024) -> float:
     return rate(product, seconds) * 2 * size**3 / 1e9
 
 
-@contextlib.contextmanager
-def _without_a_screen() -> Iterator[None]:
-    driver = os.environ.get("SDL_VIDEODRIVER")
-    os.environ["SDL_VIDEODRIVER"] = "dummy"
-    try:
-        yield
-    finally:
-        os.environ.pop("SDL_VIDEODRIVER")
-        if driver is not None:
-            os.environ["SDL_VIDEODRIVER"] = driver
-
-
 def window_rates(model: WorldModel, scenario: str, seconds: float) -> tuple[float, Percentiles]:
     """Frames/s of the window on one thread while somebody types, and from a key to its picture, (p50, p99) ms.
 
@@ -241,7 +246,7 @@ def window_rates(model: WorldModel, scenario: str, seconds: float) -> tuple[floa
 
     with (
         at_most(1),
-        _without_a_screen(),
+        unittest.mock.patch.dict(os.environ, {"SDL_VIDEODRIVER": "dummy"}),
         tempfile.TemporaryDirectory() as folder,
         contextlib.closing(Session(PlayScenario(scenario), model, seed=0)) as session,
     ):
@@ -281,6 +286,8 @@ def measure(scenario: str = "take_cover", weights: str | None = None, seconds: f
         speed.dream[count] = rate(random_step(DreamBatch(count, scenario, weights=model)), seconds)
     for count in PIXEL_ENV_COUNTS:
         speed.dream_pixels[count] = rate(random_step(DreamBatch(count, scenario, weights=model), True), seconds)
+    with at_most(1):
+        speed.shares = shares_of_time(random_step(DreamBatch(REFERENCE_ENVS, scenario, weights=model)))
     one = DreamBatch(1, scenario, weights=model)
     speed.latency_ms = latency(random_step(one), seconds)
     speed.latency_pixels_ms = latency(random_step(one, True), seconds)
@@ -299,6 +306,18 @@ def speed_scores(model: WorldModel, scenario: str, seconds: float = SCORECARD_SE
         for count in SCORECARD_ENVS
     }
     return scores | {"real_steps_per_s": game_rate(get_scenario(scenario), seconds)}
+
+
+def append(speed: Speed, path: Path) -> None:
+    """Put the row of this machine into the table of a Markdown file, the newest first.
+
+    Raises:
+        ValueError: if the file holds no such table.
+    """
+    before, found, after = path.read_text().partition(TABLE)
+    if not found:
+        raise ValueError(f"{path} holds no table of speeds: it needs these lines\n{TABLE}")
+    write_atomically(path, f"{before}{TABLE}{speed.row}\n{after}".encode())
 
 
 def show(speed: Speed) -> None:
@@ -324,7 +343,8 @@ def show(speed: Speed) -> None:
         f"In the window, from a key to the picture it changes: p50 {speed.key_ms[0]:.0f} ms, "
         f"p99 {speed.key_ms[1]:.0f} ms.\n"
         f"A step is {speed.step_mflop:.2f} MFLOP; "
-        f"the peak, float32 on {speed.threads} threads, {speed.peak_gflops:.0f} GFLOP/s: "
-        "the rest of the time goes to random numbers, the cache and the small operations between the products. "
+        f"the peak, float32 on {speed.threads} threads, {speed.peak_gflops:.0f} GFLOP/s. "
+        f"The time of {REFERENCE_ENVS} dreams on one thread: "
+        f"{', '.join(f'{name} {share:.0%}' for name, share in speed.shares.items())}. "
         f"Memory at most {speed.memory_mb:.0f} MB; one dream {speed.state_kb:.0f} kB."
     )

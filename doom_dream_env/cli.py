@@ -60,9 +60,12 @@ def bench(args: argparse.Namespace) -> None:
 
         show_busy(measure_busy(args.scenario, args.weights, args.seconds))
     else:
-        from doom_dream_env.benchmark import measure, show
+        from doom_dream_env.benchmark import append, measure, show
 
-        show(measure(args.scenario, args.weights, args.seconds))
+        speed = measure(args.scenario, args.weights, args.seconds)
+        show(speed)
+        if args.table is not None:
+            append(speed, args.table)
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -148,6 +151,9 @@ def add_training_commands(commands: Commands[Parser]) -> None:
     command.option("--seconds", "spent on each figure", number(0.05, 3600, " seconds"), 3.0)
     command.add_argument(
         "--busy", action="store_true", help="instead: the dream's speed while other processes use the cores"
+    )
+    command.add_argument(
+        "--table", type=file, metavar="FILE", help="also put a row for this machine into the table of speeds in a page"
     )
 
     command = commands.add_parser("doctor", help="check the installation: what a report of a bug needs")

@@ -28,16 +28,20 @@ def test_a_rate_counts_steps_over_time() -> None:
     assert 2 <= p50 <= p99
 
 
-def test_the_command_prints_dream_and_game(
-    weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_command_prints_dream_and_game_and_keeps_a_row(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(benchmark, "ENV_COUNTS", (1, 256))
+    monkeypatch.setattr(benchmark, "ENV_COUNTS", (1, 64, 256))
     monkeypatch.setattr(benchmark, "PIXEL_ENV_COUNTS", (1,))
-    assert main(["bench", "--weights", str(weights), "--seconds", "0.1"]) == 0
+    table = tmp_path / "results.md"
+    table.write_text(f"# Speed\n\n{benchmark.TABLE}| another machine |\n\nThe end.\n")
+    assert main(["bench", "--weights", str(weights), "--seconds", "0.1", "--table", str(table)]) == 0
+    lines = table.read_text().splitlines()
+    assert [line.count("|") for line in lines] == [0, 0, 7, 7, 7, 2, 0, 0]
     printed = " ".join(capsys.readouterr().out.split())  # the console breaks lines
     for part in ("dreams at once: 256", "with pixels", "window, frames/s", "from a key to the picture"):
         assert part in printed
-    for part in ("SubprocVecEnv", "p99", "GFLOP/s", "kB"):
+    for part in ("SubprocVecEnv", "p99", "GFLOP/s", "kB", "matrix products", "copies", "the rest"):
         assert part in printed
 
 

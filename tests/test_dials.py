@@ -53,8 +53,8 @@ class World:
         lasts = GAME
         if isinstance(batch, DreamBatch):
             dynamics = batch.model.dynamics
-            odds = dynamics.health_odds[batch.model.config.scenarios.index(batch.scenario.name)].exp()
-            changes = dynamics.deltas(0)
+            odds = dynamics.odds[batch.model.config.scenarios.index(batch.scenario.name), 0].exp()
+            changes = dynamics.changes[0]
             lasts = self.length(float(odds[changes < 0].mean()), float(odds[changes > 0].mean()))
         batch.close()
         return {who: EpisodeStatistics(np.full(4, lasts), np.full(4, int(lasts))) for who in policies}
@@ -112,14 +112,14 @@ def test_dreams_without_stand_ins_can_be_set(tmp_path: Path, weights: Path) -> N
 def test_harm_and_healing_turn_the_odds_of_health_and_nothing_else(healing: Path) -> None:
     model = WorldModel.from_pretrained(healing)
     dynamics = model.dynamics
-    changes = dynamics.deltas(0)
-    logits = dynamics.outcome_logits(torch.zeros(1, model.config.trunk_width), torch.zeros(1, dtype=torch.long))[0][0]
+    changes = dynamics.changes[0]
+    logits = dynamics.outcome_logits(torch.zeros(1, model.config.trunk_width), torch.zeros(1, dtype=torch.long))[0, 0]
     before = logits.softmax(-1)
     known = len(model.config.scenarios)
     dynamics.set_dials((), (2.0,) * known, (0.5,) * known)
-    after = (logits + dynamics.health_odds[0]).softmax(-1)
-    still = changes == 0
+    after = (logits + dynamics.odds[0, 0]).softmax(-1)
     possible = before > 0
+    still = (changes == 0) & possible
     odds = (after / after[still]) / (before / before[still])
     assert torch.allclose(odds[(changes < 0) & possible], torch.tensor(2.0), rtol=1e-4)
     assert torch.allclose(odds[(changes > 0) & possible], torch.tensor(0.5), rtol=1e-4)

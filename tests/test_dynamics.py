@@ -241,7 +241,7 @@ def test_a_rollout_that_follows_the_mean_is_a_dream_at_temperature_0(data: Datas
             head.zero_()[1 if index == 0 else 0] = 60.0  # nothing changes
         still = dataclasses.replace(batch, variables=batch.variables[:, 1:2].expand(-1, WINDOW, -1).clone())
         still.variables[:, 0] = batch.variables[:, 0]
-        outcome = [torch.full((6, WINDOW), 1 if index == 0 else 0) for index in range(4)]
+        outcome = torch.tensor([1, 0, 0, 0]).expand(6, WINDOW, 4)
         windows = dataclasses.replace(windows, batch=still, outcome=outcome)
         follow_mean = torch.zeros(6, 1, dtype=torch.bool)
         dream = open_loop_rollout(model, windows, 3, follow_mean, SampleGenerator.alone(6, 0))

@@ -174,14 +174,14 @@ def test_a_change_that_the_weights_hold_for_impossible_counts_as_the_nearest_pos
     """Otherwise data that show more than those the weights began with would make the loss infinite."""
     model = make_model()
     health = VARIABLES.index("HEALTH")
-    none, hit = (model.dynamics.deltas(health).tolist().index(change) for change in (0.0, -100.0))
-    model.dynamics.possible(health)[:, hit] = False
+    none, hit = (model.dynamics.changes[health].tolist().index(change) for change in (0.0, -100.0))
+    model.dynamics.possible_changes[:, health, hit] = False
     next_variables = torch.zeros(1, 2, 4)
     next_variables[0, 1, health] = -100.0
     batch = SimpleNamespace(variables=torch.zeros(1, 2, 4), next_variables=next_variables, scenario=torch.tensor([0]))
-    assert outcome_targets(model, batch)[health].tolist() == [[none, none]]  # type: ignore[arg-type]
-    model.dynamics.possible(health)[:, hit] = True
-    assert outcome_targets(model, batch)[health].tolist() == [[none, hit]]  # type: ignore[arg-type]
+    assert outcome_targets(model, batch)[..., health].tolist() == [[none, none]]  # type: ignore[arg-type]
+    model.dynamics.possible_changes[:, health, hit] = True
+    assert outcome_targets(model, batch)[..., health].tolist() == [[none, hit]]  # type: ignore[arg-type]
 
 
 def test_variables_that_a_scenario_lacks_do_not_count() -> None:
@@ -207,7 +207,9 @@ def test_variables_that_a_scenario_lacks_do_not_count() -> None:
         dynamics.transition(h, torch.zeros(2, 3, 9), scenario[:, None], observed(outcome))
         for scenario in (batch.scenario, torch.full_like(batch.scenario, len(model.config.scenarios)))
     )
-    assert told.outcome_logits[index].isinf().any() and not unknown.outcome_logits[index].isinf().any()
+    size = dynamics.sizes[index]
+    assert told.outcome_logits[..., index, :size].isinf().any()
+    assert not unknown.outcome_logits[..., index, :size].isinf().any()
     loss = outcome_loss(model, told, batch)  # type: ignore[arg-type]
     assert torch.equal(loss, outcome_loss(model, unknown, batch))  # type: ignore[arg-type]
     loss.backward()

@@ -76,14 +76,13 @@ def test_a_certain_distribution_over_changes_is_that_change(model: WorldModel) -
     state = model.observe(random_frames(B, 1), scenario="take_cover")
     dynamics = model.dynamics
     step = dynamics.transition(state.h, torch.zeros(B, A), state.scenario, most_likely)
-    sizes = [logits.shape[-1] for logits in step.outcome_logits]
-    certain = [F.one_hot(index, size).float() for index, size in zip(step.outcome, sizes, strict=True)]
+    certain = F.one_hot(step.outcome, step.outcome_logits.shape[-1]).float()
     again = dynamics.transition(state.h, torch.zeros(B, A), state.scenario, lambda logits: certain)
     torch.testing.assert_close(again.condition, step.condition)
     after, same = (dynamics.changed_variables(state.variables, o, state.scenario) for o in (certain, step.outcome))
     torch.testing.assert_close(after, same)
     mean = dynamics.transition(state.h, torch.zeros(B, A), state.scenario, expected).outcome
-    torch.testing.assert_close(mean, [logits.softmax(-1) for logits in step.outcome_logits])
+    torch.testing.assert_close(mean, step.outcome_logits.softmax(-1))
 
 
 def test_the_action_reaches_the_context_too(model: WorldModel) -> None:
@@ -166,7 +165,7 @@ def test_a_window_is_its_steps(model: WorldModel) -> None:
     after = dynamics.changed_variables(variables, window.outcome, scenario[:, None])
     continues, reward = dynamics.continue_and_reward(window.condition, after, scenario[:, None])
     risk = dynamics.termination_probability(h, action, variables, scenario[:, None])
-    assert [part.shape for part in window.outcome] == [(B, T)] * len(VARIABLE_SCALES)
+    assert window.outcome.shape == (B, T, len(VARIABLE_SCALES))
     for t in range(T):
         step = dynamics.transition(h[:, t], action[:, t], scenario, most_likely)
         moved = dynamics.changed_variables(variables[:, t], step.outcome, scenario)
@@ -186,10 +185,10 @@ def test_a_window_with_a_scenario_that_does_not_broadcast_over_time_is_refused(m
 
 
 def test_outcomes_are_drawn_at_their_probabilities_in_windows_too() -> None:
-    logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(40, 100, 3)
-    (drawn,) = sampled(torch.rand(40, 100, 1, generator=generator()), torch.zeros(1))([logits])
-    assert drawn.shape == (40, 100)
-    torch.testing.assert_close(drawn.flatten().bincount() / 4000, logits[0, 0].exp(), atol=0.03, rtol=0)
+    logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(40, 100, 1, 3)
+    drawn = sampled(torch.rand(40, 100, 1, generator=generator()), torch.zeros(1))(logits)
+    assert drawn.shape == (40, 100, 1)
+    torch.testing.assert_close(drawn.flatten().bincount() / 4000, logits[0, 0, 0].exp(), atol=0.03, rtol=0)
 
 
 def test_what_a_scenario_cannot_do_teaches_nothing() -> None:
@@ -198,8 +197,8 @@ def test_what_a_scenario_cannot_do_teaches_nothing() -> None:
     state = model.observe(random_frames(B, 1), scenario="take_cover")
     step = model.dynamics.transition(state.h, torch.zeros(B, A), state.scenario, most_likely)
     ammunition = model.config.variables.index("AMMO2")
-    unchanged = model.dynamics.deltas(ammunition).abs().argmin().expand(B)
-    loss = F.cross_entropy(step.outcome_logits[ammunition], unchanged)
+    unchanged = torch.tensor(model.config.deltas[ammunition]).abs().argmin().expand(B)
+    loss = F.cross_entropy(step.outcome_logits[:, ammunition], unchanged)
     loss.backward()
     gradient = model.dynamics.outcome.bias.grad
     assert float(loss.detach()) == 0
@@ -265,14 +264,14 @@ def test_the_termination_probability_sums_over_all_changes_of_the_first_variable
     action = torch.zeros(1, A)
     dynamics = model.dynamics
     action_feature = dynamics.join_action(state.h, action)
-    health, *others = dynamics.outcome_logits(action_feature, state.scenario)
+    logits = dynamics.outcome_logits(action_feature, state.scenario)
     terminates = 0.0
     for index, change in enumerate(model.config.deltas[0]):
-        outcome = [torch.tensor([index]), *(logits.argmax(-1) for logits in others)]
+        outcome = torch.tensor([[index, *logits[0, 1:].argmax(-1).tolist()]])
         condition = dynamics.condition_on_outcome(action_feature, outcome)
         after = torch.tensor([[state.variables[0, 0] + change, 0.0, 0.0, 0.0]])
         continue_logit, _ = dynamics.termination_logits(condition, after / model.scales)
-        terminates += float(health.softmax(-1)[0, index] * torch.sigmoid(-continue_logit[0]))
+        terminates += float(logits[0, 0].softmax(-1)[index] * torch.sigmoid(-continue_logit[0]))
     assert float(model.termination_probability(state, action)[0]) == pytest.approx(terminates, abs=1e-5)
     assert float(model.imagine(state, action, 0)[2][0]) == pytest.approx(1 - terminates, abs=1e-5)
 
@@ -281,8 +280,8 @@ def test_who_has_health_left_goes_on_where_only_death_ends_an_episode() -> None:
     model = make_model(survival=-60.0)
     state = model.observe(random_frames(1, 1), scenario="take_cover")
     step = model.dynamics.transition(state.h, torch.zeros(1, A), state.scenario, most_likely)
-    kills = state.variables[0, 0] + model.dynamics.deltas(0) <= 0
-    expected = float(step.outcome_logits[0].softmax(-1)[0, kills].sum())
+    kills = state.variables[0, 0] + model.dynamics.changes[0] <= 0
+    expected = float(step.outcome_logits[0, 0].softmax(-1)[kills].sum())
     assert 0 < expected < 1
     assert float(model.termination_probability(state, torch.zeros(1, A))[0]) == pytest.approx(expected, abs=1e-5)
 

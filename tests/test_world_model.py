@@ -205,7 +205,8 @@ def test_state_indexing_and_putting_are_inverse(model: WorldModel) -> None:
     left = model.observe(random_frames(B, 1))
     right = model.observe(random_frames(B, 1, seed=1))
     mask = torch.tensor([False, True, False])
-    mixed = left.put(mask, right[mask])
+    mixed = left.clone()
+    mixed.put_(mask.nonzero()[:, 0], right[mask])
     assert states_equal(mixed[mask], right[mask]) and states_equal(mixed[~mask], left[~mask])
     assert not states_equal(mixed, left)
 

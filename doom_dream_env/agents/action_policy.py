@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from doom_dream_env.agents.choices import N_LOGITS, button_logits, draw_buttons, table_logits
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model.files import check_file, read_json, read_tensors, sha256, write_atomically
-from doom_dream_env.world_model.trunk import Block
+from doom_dream_env.world_model.trunk import Block, unseen_slots
 from doom_dream_env.world_model.validation import GREATEST, shown, wrong_fields, wrong_version
 
 if TYPE_CHECKING:
@@ -104,6 +104,9 @@ class PolicyNetwork(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.heads, config.context) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, config.ahead * N_LOGITS))
+        self.register_buffer("unseen", unseen_slots(config.context), persistent=False)
+
+    unseen: Tensor  # (W, 1, W), see `unseen_slots`
 
     @property
     def device(self) -> torch.device:
@@ -156,12 +159,11 @@ class PolicyNetwork(nn.Module):
         Returns:
             logits (N, K, 12) and the new context, in which nothing is pressed yet.
         """
-        slots = torch.arange(self.config.context, device=self.device)
-        valid = slots >= self.config.context - 1 - context.length[:, None]
+        unseen = self.unseen[context.length]
         x = self.tokens(features, context.pressed, (context.length > 0).float(), scenario)
         layers = []
         for block, old in zip(cast("Iterable[Block]", self.blocks), context.cache.unbind(1), strict=True):
-            x, new = block.step(x, old, valid)
+            x, new = block.step(x, old, unseen)
             layers.append(new)
         length = (context.length + 1).clamp(max=self.config.context - 1)
         logits = self.head(self.norm(x)).unflatten(-1, (self.config.ahead, N_LOGITS))

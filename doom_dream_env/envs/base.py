@@ -20,8 +20,9 @@ from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.settings import Settings
 from doom_dream_env.envs.weights import WeightsReference, shared_world_model
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
-from doom_dream_env.threads import PICTURES_WORTH_SPLITTING, WORTH_SPLITTING, AdaptiveThreads, at_most
+from doom_dream_env.threads import AdaptiveThreads, at_most
 from doom_dream_env.world_model import DreamState, WorldModel
+from doom_dream_env.world_model.checks import within
 
 FEATURE_LIMIT = 10.0  # features are clipped to ± this; a standard Gaussian never gets there
 INDEX_TYPES = tuple(getattr(torch, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64))
@@ -75,7 +76,7 @@ class EnvBatch(Settings, ABC):
         self.seeds: list[int | None] = [None] * num_envs
         self._begun = False
         self._pressed = torch.zeros(num_envs, len(BUTTONS), device=self.device)  # in the last step
-        self._torch_threads = AdaptiveThreads(num_envs >= WORTH_SPLITTING)
+        self._torch_threads = AdaptiveThreads()
         self._fix()
 
     # ---- what each kind of environment says for itself -------------------------------------------------------------
@@ -128,7 +129,7 @@ class EnvBatch(Settings, ABC):
             envs = checked_mask(envs, self.num_envs, self.device)
         if envs is None or not self._begun:
             envs = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        with at_most(1):  # few environments begin at once
+        with at_most(1), torch.inference_mode():  # few environments begin at once
             self._begin(envs, checked_seed(seed), options)
         self._begun = True
         self.steps = torch.where(envs, 0, self.steps)
@@ -158,7 +159,7 @@ class EnvBatch(Settings, ABC):
             raise RuntimeError(f"environments {which} have ended: reset them before the next step()")
         buttons = self._pressed = self.buttons(actions)
         # In inference mode, which spares each of a step's many small operations a little (7 % of a step of one dream).
-        # Its tensors are no good for learning, so those handed out are copied, here and in `LatentBatch.state`.
+        # Its tensors are no good for learning, so those handed out are copies.
         with self._torch_threads, torch.inference_mode():
             results = self._advance(buttons)
         reward, terminated, truncated = (tensor.clone() for tensor in results)
@@ -189,7 +190,7 @@ class EnvBatch(Settings, ABC):
         if not self.scenario.discrete:
             raise ValueError(f"{self.scenario.name} takes nine 0/1 buttons, shape {shape}, not indices")
         last = len(self.action_table) - 1
-        if not bool(((chosen >= 0) & (chosen <= last)).all()):
+        if not within(chosen, 0, last):
             raise ValueError(f"actions must be in 0…{last} in {self.scenario.name}, got {chosen.tolist()}")
         return self.action_table[chosen]
 
@@ -228,7 +229,7 @@ class LatentBatch(EnvBatch):
         name = self.scenario.name
         self.known_scenario = name if name in self.model.config.scenarios else None
         self._state: DreamState | None = None
-        self._picture_threads = AdaptiveThreads(self.num_envs >= PICTURES_WORTH_SPLITTING)
+        self._picture_threads = AdaptiveThreads()
         self._drawing = Drawing(self.model)
         self._drawn_at: Tensor | None = None  # steps since each episode began when it was drawn
         self._features: tuple[DreamState, Tensor] | None = None  # of the state that they were computed from
@@ -250,17 +251,20 @@ class LatentBatch(EnvBatch):
 
     @property
     def state(self) -> DreamState | None:
-        """What the world model remembers of each episode; None before the first reset. Not to be changed in place."""
-        if self._state is not None and self._state.z.is_inference() and not torch.is_inference_mode_enabled():
-            ordinary = self._state.clone()
-            if self._features is not None and self._features[0] is self._state:
-                self._features = (ordinary, self._features[1])
-            self._state = ordinary
-        return self._state
+        """What the world model remembers of each episode, a copy; None before the first reset."""
+        return None if self._state is None else self._state.clone()
 
     @state.setter
     def state(self, state: DreamState | None) -> None:
         self._state = state
+
+    def _put(self, envs: Tensor, new: DreamState) -> None:
+        """Go on from given states in the environments of the mask (N,)."""
+        if self._state is None or len(new) == self.num_envs:
+            self._state = new
+        else:
+            self._state.put_(envs.nonzero()[:, 0], new)
+            self._features = None
 
     def _running(self) -> DreamState:
         if self._state is None:

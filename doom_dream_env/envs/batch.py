@@ -19,6 +19,7 @@ from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.saved import check_saved, check_state
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model import DreamState, WorldModel
+from doom_dream_env.world_model.trunk import Tape
 
 INITIAL_STATES = ("episode_start", "anywhere")
 CLIP_OPTIONS = ("frames", "actions", "variables")
@@ -81,7 +82,12 @@ class DreamBatch(LatentBatch):
         self.temperature = temperature
         self.generator = torch.Generator(self.device)
         self.generator.seed()
+        self._tape = Tape()
+        self._first: DreamState | None = None  # dreams that begin at each of the initial states
         self._example: DreamState | None = None  # of the states of these weights; see `check_state`
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_tape": Tape(), "_first": None}
 
     @property
     def temperature(self) -> float:
@@ -105,17 +111,16 @@ class DreamBatch(LatentBatch):
             self._forget_pictures(seed)
         count = int(envs.sum())
         new = self._observed(options, count) if options else self._drawn(count)
-        new = self.model.with_dropout(new, self.generator)
-        self.state = new if self._state is None or count == self.num_envs else self._state.put(envs, new)
+        self._put(envs, self.model.with_dropout(new, self.generator))
 
     def _drawn(self, count: int) -> DreamState:
         """`count` dreams from real moments that the weights carry, drawn at random."""
         place = self.scenario.place
-        scenario = self.model.scenario_index(self.scenario.name, count)
         if self.initial_states == "anywhere":
             clips = self.model.context_clips[place]
             chosen = self._draw(len(clips[0]), count)
             z, actions, variables, elapsed = (part[chosen] for part in clips)
+            scenario = self.model.scenario_index(self.scenario.name, count)
             return self.model.prefill(z, actions, variables, scenario, elapsed)
         if place not in self.model.initial_states:
             known = ", ".join(self.model.initial_states) or "nothing"
@@ -123,9 +128,10 @@ class DreamBatch(LatentBatch):
                 f"these weights carry no initial states of {place!r}, only of {known}; "
                 "reset with options={'frames': ...} to dream from a clip of it"
             )
-        z, variables = self.model.initial_states[place]
-        chosen = self._draw(len(z), count)
-        return self.model.begin(z[chosen], variables[chosen], scenario)
+        if self._first is None:  # all of them at once: of hundreds of dreams a few begin anew at every step
+            z, variables = self.model.initial_states[place]
+            self._first = self.model.begin(z, variables, self.model.scenario_index(self.scenario.name, len(z)))
+        return self._first[self._draw(len(self._first), count)]
 
     def _draw(self, size: int, count: int) -> Tensor:
         return torch.randint(size, (count,), generator=self.generator, device=self.device)
@@ -146,7 +152,9 @@ class DreamBatch(LatentBatch):
         return one.map(lambda x: x.expand(count, *x.shape[1:]).clone())
 
     def _advance(self, buttons: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        self.state, reward, continues = self.model.imagine(self._running(), buttons, self.temperature, self.generator)
+        self._state, reward, continues = self.model.imagine(
+            self._running(), buttons, self.temperature, self.generator, tape=self._tape
+        )
         if self.temperature > 0:
             terminated = torch.rand(self.num_envs, generator=self.generator, device=self.device) >= continues
         else:

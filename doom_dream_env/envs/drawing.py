@@ -45,5 +45,5 @@ class Drawing:
             if follows is not None:
                 codes = torch.where(follows[:, None, None], codes, UNKNOWN)
         picture, codes = self.model.draw(z, codes, action, self.generator)
-        self._last = (z, codes, picture)
+        self._last = (z.clone(), codes, picture)
         return picture.clone()

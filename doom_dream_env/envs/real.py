@@ -103,7 +103,7 @@ class RealBatch(LatentBatch):
         frames = self.frames()[which][:, None]  # (n, 1, 120, 160, 3)
         variables = self._game_variables()[which][:, None]
         new = self.model.observe(frames, variables=variables, scenario=self.known_scenario)
-        self.state = new if self._state is None or bool(envs.all()) else self._state.put(envs, new)
+        self._put(envs, new)
 
     def _advance(self, buttons: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         _, reward, terminated, truncated = self._game_batch.step(buttons, allow_ended=True)

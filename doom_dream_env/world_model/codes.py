@@ -9,18 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+BELOW_ONE = 1 - 1e-6
 UNIMIX = 0.01  # share of every posterior in training that is uniform, so that the KL divergence stays finite
 
 
 def draw(probabilities: Tensor, noise: Tensor) -> Tensor:
     """Indices (...) drawn from distributions (..., S), one for each number of the noise (...), uniform in 0…1.
 
+    The distributions need not add up to one, and the noise stays below `BELOW_ONE`, so that rounding never leads past
+    the last possible choice.
+
     The inverse of the distribution function: equal noise gives equal draws, so that the same chances can be tried with
     another action, and a dream can be repeated by an engine that has other random numbers.
     """
     below = probabilities.cumsum(-1)
-    threshold = noise * below[..., -1] * (1 - 1e-6)  # so that rounding never leads past the last possible one
-    return (below <= threshold[..., None]).sum(-1).clamp(max=probabilities.shape[-1] - 1)
+    return (below <= noise[..., None] * below[..., -1:]).sum(-1)
 
 
 class Codes(nn.Module):
@@ -42,6 +45,9 @@ class Codes(nn.Module):
         self.condition_in = nn.Linear(condition_width, width)
         self.chosen_in = nn.Parameter(torch.zeros(groups - 1, size, width))
         self.logits = nn.ModuleList(nn.Linear(width, size) for _ in range(groups))
+        self.register_buffer("first_rows", torch.arange(groups) * size, persistent=False)  # of each group's embedding
+
+    first_rows: Tensor
 
     def embed(self, code: Tensor) -> Tensor:
         """One-hot (or straight-through) code (..., G, K) → shift of the condition (..., E)."""
@@ -71,15 +77,15 @@ class Codes(nn.Module):
         Args:
             condition: (B, E).
             temperature: divides the log probabilities, (B,).
-            noise: uniform in 0…1, (B, G), see `draw`.
+            noise: uniform in 0…`BELOW_ONE`, (B, G), see `draw`.
         """
         x = self.condition_in(condition)
-        shift = torch.zeros_like(condition)
+        power = temperature.reciprocal()[:, None]
+        code: list[Tensor] = []
         for group, head in enumerate(self.logits):
+            if group:
+                x = x + F.embedding(code[-1], self.chosen_in[group - 1])
             probabilities = (head(F.gelu(x)).softmax(-1) - UNIMIX / self.size).clamp(min=1e-12)
-            probabilities = (probabilities.log() / temperature[:, None]).softmax(-1)
-            chosen = draw(probabilities, noise[:, group])
-            shift = shift + self.embedding[group, chosen]
-            if group + 1 < self.groups:
-                x = x + self.chosen_in[group, chosen]
-        return shift
+            code.append(draw(probabilities.pow(power), noise[:, group]))
+        rows = torch.stack(code, -1) + self.first_rows
+        return F.embedding(rows, self.embedding.flatten(0, 1)).sum(-2)

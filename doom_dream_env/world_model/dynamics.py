@@ -1,7 +1,7 @@
 """What an action brings: first the discrete outcome (variables, reward, termination), then the next state that fits it.
 
 Legend: leading dimensions free (written ...), D state width, E trunk width, V variables, R rewards, S changes that a
-variable can make.
+variable can make at most; those that can make fewer have impossible ones behind them.
 
 The order is a choice: a hit decides both the health that is lost and the picture that follows, so the outcome is drawn
 first and the next state is drawn given it. A step that ends an episode has no next picture, and needs none.
@@ -20,6 +20,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLE_SCALES
 from doom_dream_env.world_model.codes import Codes
@@ -37,14 +38,14 @@ class Transition:
 
     Attributes:
         action_feature: the trunk's feature joined with the action, (..., E).
-        outcome_logits: per variable, logits of its changes (..., S); −inf for what the scenario cannot do.
-        outcome: per variable, index of the chosen change (...), or the distribution over them (`expected`).
+        outcome_logits: per variable, logits of its changes, (..., V, S); −inf for what the scenario cannot do.
+        outcome: per variable, index of the chosen change, (..., V), or the distribution over them (`expected`).
         condition: the action feature told the outcome, (..., E); next state, reward and termination are read from it.
     """
 
     action_feature: Tensor
-    outcome_logits: list[Tensor]
-    outcome: list[Tensor]
+    outcome_logits: Tensor
+    outcome: Tensor
     condition: Tensor
 
 
@@ -88,7 +89,12 @@ class Dynamics(nn.Module):
     least_variables: Tensor  # float32 (scenarios + 1, V)
     greatest_variables: Tensor
     temperatures: Tensor  # float32 (scenarios + 1,): see `WorldModelConfig`
-    health_odds: Tensor  # float32 (scenarios + 1, S): what harm and healing add to the log probabilities of health
+    odds: Tensor  # float32 (scenarios + 1, V, S): what harm and healing add to the log probabilities of health
+    possible_changes: Tensor  # bool (scenarios + 1, V, S)
+    # Of all scenarios:
+    changes: Tensor  # float32 (V, S): changes per step that each variable can make, in the game's units, then zeros
+    rows: Tensor  # int64 (V, S): where each of them is in `outcome`, and in all of `outcome_in` one after another
+    real: Tensor  # int64: which of V · S there are
 
     def _register_constants(self, config: WorldModelConfig) -> None:
         """Constants that follow from the configuration and the scenarios; they are not saved with the weights."""
@@ -116,16 +122,23 @@ class Dynamics(nn.Module):
         variables = torch.tensor([limit.variables for limit in limits])
         constant("least_variables", variables[..., 0])
         constant("greatest_variables", variables[..., 1])
-        for index, values in enumerate(config.deltas):
-            changes = torch.tensor(values, dtype=torch.float32)
-            still = changes.abs() == changes.abs().min()
-            least, greatest = torch.tensor([limit.changes[index] for limit in limits]).T[..., None]
-            within = (changes >= least) & (changes <= greatest)
-            constant(f"deltas_{index}", changes)
-            # A variable that a scenario lacks does not change; nothing teaches the logits to say so.
-            constant(f"possible_{index}", ((self.variable_mask[:, index, None] > 0) & within) | still)
+        most = max(self.sizes)
+        counts = torch.tensor(self.sizes)[:, None]
+        place = torch.arange(most).expand(len(self.sizes), -1)
+        exists = place < counts
+        constant("rows", counts.cumsum(0) - counts + torch.minimum(place, counts - 1))
+        constant("real", torch.tensor([i * most + j for i, size in enumerate(self.sizes) for j in range(size)]))
+        padded = [[*values, *[0.0] * (most - len(values))] for values in config.deltas]
+        changes = torch.tensor(padded, dtype=torch.float32)
+        constant("changes", changes)
+        size = changes.abs().masked_fill(~exists, torch.inf)
+        still = size == size.amin(-1, keepdim=True)
+        least, greatest = torch.tensor([limit.changes for limit in limits])[..., None].unbind(2)
+        within = (changes >= least) & (changes <= greatest)
+        # A variable that a scenario lacks does not change; nothing teaches the logits to say so.
+        constant("possible_changes", (((self.variable_mask[..., None] > 0) & within) | still) & exists)
         constant("temperatures", torch.ones(len(limits)))
-        constant("health_odds", torch.zeros(len(limits), self.sizes[0]))
+        constant("odds", torch.zeros(len(limits), len(self.sizes), most))
         self.set_dials(config.temperatures, config.harm, config.healing)
 
     def set_dials(self, temperatures: Sequence[float], harm: Sequence[float], healing: Sequence[float]) -> None:
@@ -139,18 +152,10 @@ class Dynamics(nn.Module):
             settings = torch.tensor(values or (1.0,) * known, device=self.temperatures.device)
             return torch.cat([settings, settings.mean()[None]])
 
-        changes = self.deltas(0)
+        changes = self.changes[0]
         odds = torch.where(changes < 0, dial(harm)[:, None].log(), dial(healing)[:, None].log())
         self.temperatures.copy_(dial(temperatures))
-        self.health_odds.copy_(odds * (changes != 0))
-
-    def deltas(self, index: int) -> Tensor:
-        """The changes per step that variable `index` can make, in the game's units, (S,)."""
-        return getattr(self, f"deltas_{index}")
-
-    def possible(self, index: int) -> Tensor:
-        """Which of these changes each scenario can make, bool (scenarios + 1, S)."""
-        return getattr(self, f"possible_{index}")
+        self.odds[:, 0] = odds * (changes != 0)
 
     # ---- the transition --------------------------------------------------------------------------------------------
 
@@ -213,20 +218,22 @@ class Dynamics(nn.Module):
         joined = h + self.action_in(action)
         return joined + self.mix(joined)
 
-    def outcome_logits(self, action_feature: Tensor, scenario: Tensor) -> list[Tensor]:
-        """Per variable, logits (..., S) of its changes; −inf for changes of what the scenario does not have."""
-        parts = self.outcome(action_feature).split(self.sizes, -1)
-        return [part.masked_fill(~self.possible(i)[scenario], -torch.inf) for i, part in enumerate(parts)]
+    def outcome_logits(self, action_feature: Tensor, scenario: Tensor) -> Tensor:
+        """Per variable, logits of its changes, (..., V, S); −inf for changes of what the scenario does not have."""
+        logits = self.outcome(action_feature)[..., self.rows]
+        return torch.where(self.possible_changes[scenario], logits, -torch.inf)
 
-    def condition_on_outcome(self, action_feature: Tensor, outcome: list[Tensor]) -> Tensor:
+    def condition_on_outcome(self, action_feature: Tensor, outcome: Tensor) -> Tensor:
         """Tell the action feature (..., E) the outcome → condition (..., E).
 
-        The outcome is, per variable, the index of a change (...), or a distribution over them (..., S).
+        The outcome is, per variable, the index of a change, (..., V), or a distribution over them, (..., V, S).
         """
-        told = action_feature
-        for embedding, chosen in zip(cast("Iterable[nn.Embedding]", self.outcome_in), outcome, strict=True):
-            told = told + (chosen @ embedding.weight if chosen.is_floating_point() else embedding(chosen))
-        return self.norm(told)
+        weights = torch.cat([embedding.weight for embedding in cast("Iterable[nn.Embedding]", self.outcome_in)])
+        if outcome.is_floating_point():
+            told = outcome.flatten(-2)[..., self.real] @ weights
+        else:
+            told = F.embedding(outcome + self.rows[:, 0], weights).sum(-2)
+        return self.norm(action_feature + told)
 
     # ---- what follows from it --------------------------------------------------------------------------------------
 
@@ -243,23 +250,21 @@ class Dynamics(nn.Module):
             condition = condition + code
         return z + self.central(torch.cat([condition, z], -1))
 
-    def changed_variables(self, variables: Tensor, outcome: list[Tensor], scenario: Tensor) -> Tensor:
+    def changed_variables(self, variables: Tensor, outcome: Tensor, scenario: Tensor) -> Tensor:
         """Game variables after a step, in the game's units, (..., V), kept where the game keeps them.
 
         Args:
             variables: before the step, (..., V).
-            outcome: per variable, index of its change (...), or a distribution over them (..., S): then its mean.
+            outcome: per variable, index of its change, (..., V), or a distribution over them, (..., V, S): then the
+                mean change.
             scenario: index, (...). What it lacks does not change.
         """
-        changes = torch.stack(
-            [
-                chosen @ self.deltas(i) if chosen.is_floating_point() else self.deltas(i)[chosen]
-                for i, chosen in enumerate(outcome)
-            ],
-            -1,
-        )
+        if outcome.is_floating_point():
+            changes = (outcome * self.changes).sum(-1)
+        else:
+            changes = self.changes.expand(*outcome.shape, -1).gather(-1, outcome[..., None])[..., 0]
         after = variables + changes * self.variable_mask[scenario]
-        return torch.minimum(torch.maximum(after, self.least_variables[scenario]), self.greatest_variables[scenario])
+        return after.clamp(self.least_variables[scenario], self.greatest_variables[scenario])
 
     def termination_logits(self, condition: Tensor, scaled_variables: Tensor) -> tuple[Tensor, Tensor]:
         """What the heads say of the end of a step, as training needs it.
@@ -313,5 +318,5 @@ class Dynamics(nn.Module):
         step = self.transition(h[..., None, :], action[..., None, :], each, every_change_of_the_first, masks)
         after = self.changed_variables(variables[..., None, :], step.outcome, each)
         continues, _ = self.continue_and_reward(step.condition, after, each)
-        probabilities = step.outcome_logits[0].squeeze(-2).softmax(-1)
+        probabilities = step.outcome_logits[..., 0, 0, :].softmax(-1)
         return (probabilities * (1 - continues)).sum(-1)

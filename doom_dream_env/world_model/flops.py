@@ -1,12 +1,15 @@
-"""How many parameters and floating-point operations each part of a world model takes, counted by torch."""
+"""What each part of a world model takes: parameters and operations, counted by torch, and what its time goes to."""
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE
@@ -36,3 +39,35 @@ def parameters_and_flops(model: WorldModel) -> dict[str, tuple[int, int, str]]:
         parameters = sum(p.numel() for module in modules for p in module.parameters())
         counted[name] = (parameters, counter.get_total_flops(), unit)
     return counted
+
+
+PRODUCTS = ("addmm", "baddbmm", "bmm", "linear", "matmul", "mm")
+COPIES = ("_to_copy", "cat", "clone", "copy_", "embedding", "gather", "index", "index_copy_", "reshape", "stack", "to")
+
+
+class _Stopwatch(TorchDispatchMode):
+    """Adds up the seconds of torch's operations by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        started = time.perf_counter()
+        result = func(*args, **(kwargs or {}))
+        self.seconds[func.overloadpacket.__name__] += time.perf_counter() - started
+        return result
+
+
+def shares_of_time(step: Callable[[], object], repeats: int = 20) -> dict[str, float]:
+    """What the time of a step goes to: matrix products, copies, and the rest, which add up to one."""
+    step()
+    started = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    whole = time.perf_counter() - started
+    with _Stopwatch() as watch:
+        for _ in range(repeats):
+            step()
+    products, copies = (sum(watch.seconds[name] for name in names) / whole for names in (PRODUCTS, COPIES))
+    return {"matrix products": products, "copies": copies, "the rest": 1 - products - copies}

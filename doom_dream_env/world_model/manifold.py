@@ -50,11 +50,11 @@ class Manifold(nn.Module):
         """
         flat = z.reshape(z.shape[0], -1, z.shape[-1])
         # One matrix product for the whole batch instead of one each. An exported graph is for any batch.
-        if not torch.compiler.is_exporting() and bool((scenario == scenario[0]).all()):
-            one = int(scenario[0])
-            basis = self.basis[one]
-            low = self.low[one]
-            high = self.high[one]
+        lowest, highest = (0, 1) if torch.compiler.is_exporting() else map(int, scenario.aminmax())
+        if lowest == highest:
+            basis = self.basis[lowest]
+            low = self.low[lowest]
+            high = self.high[lowest]
         else:
             basis = self.basis[scenario]
             low = self.low[scenario][:, None]

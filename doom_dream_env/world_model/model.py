@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import files
 from doom_dream_env.world_model.checks import checked_buttons, checked_frames, checked_history, checked_variables
+from doom_dream_env.world_model.codes import BELOW_ONE
 from doom_dream_env.world_model.config import WorldModelConfig
 from doom_dream_env.world_model.decoder import CODES, UNKNOWN, Decoder
 from doom_dream_env.world_model.dynamics import Dynamics
@@ -24,7 +25,7 @@ from doom_dream_env.world_model.encoder import Encoder
 from doom_dream_env.world_model.manifold import Manifold
 from doom_dream_env.world_model.outcomes import OutcomeRule, most_likely, sampled
 from doom_dream_env.world_model.state import DreamState, advance_elapsed
-from doom_dream_env.world_model.trunk import Trunk, step_flags
+from doom_dream_env.world_model.trunk import Tape, Trunk, step_flags
 
 ENCODE_AT_ONCE = 256  # frames; more at once need memory and are no faster
 
@@ -268,6 +269,7 @@ class WorldModel(nn.Module):
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
+        tape: Tape | None = None,
     ) -> tuple[DreamState, Tensor, Tensor]:
         """Dream one step.
 
@@ -280,6 +282,7 @@ class WorldModel(nn.Module):
             generator: on the model's device; None: torch's own.
             noise: the step's chance itself, uniform in 0…1, (B, V + G), as `Dynamics.draw_noise` draws it; then no
                 generator is asked. Dreams with equal noise have equal luck, whatever their actions are.
+            tape: of whoever alone holds the state: its cache is kept there, and the given state has been used up.
 
         Returns:
             the next state, reward (B,), probability that the episode goes on (B,). Both are means given the chosen
@@ -292,8 +295,9 @@ class WorldModel(nn.Module):
         dropout = luck = None
         if temperature > 0:
             noise = dynamics.draw_noise(len(state), generator) if noise is None else noise
+            noise = noise * BELOW_ONE
             chances = len(self.config.variables)
-            choose = sampled(noise[:, :chances], dynamics.health_odds[state.scenario])
+            choose = sampled(noise[:, :chances], dynamics.odds[state.scenario])
             luck = noise[:, chances:]
             dropout = state.dropout
         step = dynamics.transition(state.h, buttons, state.scenario, choose, dropout)
@@ -306,9 +310,11 @@ class WorldModel(nn.Module):
         else:
             continues = 1 - dynamics.termination_probability(state.h, buttons, state.variables, state.scenario)
         z = self.manifold(dynamics.next_state(state.z, step.condition, code), state.scenario)
-        return self.advance(state, z, variables, buttons), reward, continues
+        return self.advance(state, z, variables, buttons, tape), reward, continues
 
-    def advance(self, state: DreamState, z: Tensor, variables: Tensor, action: Tensor) -> DreamState:
+    def advance(
+        self, state: DreamState, z: Tensor, variables: Tensor, action: Tensor, tape: Tape | None = None
+    ) -> DreamState:
         """Add one given step, real or dreamed, to what the dreams remember.
 
         Args:
@@ -316,16 +322,24 @@ class WorldModel(nn.Module):
             z: their next states, (B, D).
             variables: game variables there, in the game's units, (B, V).
             action: the buttons that led there, float32 (B, 9).
+            tape: as for `imagine`.
         """
         flags = step_flags(z.shape[0], action_known=True, episode_start=False, device=z.device)
-        return self._step_trunk(state, z, variables, action, flags, advance_elapsed(state.elapsed, 1))
+        return self._step_trunk(state, z, variables, action, flags, advance_elapsed(state.elapsed, 1), tape)
 
     def _step_trunk(
-        self, state: DreamState, z: Tensor, variables: Tensor, action: Tensor, flags: Tensor, elapsed: Tensor
+        self,
+        state: DreamState,
+        z: Tensor,
+        variables: Tensor,
+        action: Tensor,
+        flags: Tensor,
+        elapsed: Tensor,
+        tape: Tape | None = None,
     ) -> DreamState:
         change = (variables - state.variables) / self.scales
         token = self.trunk.embed(z, action, variables / self.scales, change, state.scenario, flags, elapsed)
-        h, cache = self.trunk.step(token, state.cache, state.length)
+        h, cache = self.trunk.step(token, state.cache, state.length, tape)
         length = (state.length + 1).clamp(max=self.config.context - 1)
         return DreamState(z, h, variables, state.scenario, elapsed, cache, length, state.dropout)
 

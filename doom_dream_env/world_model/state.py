@@ -16,7 +16,7 @@ def advance_elapsed(elapsed: Tensor, steps: int | Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DreamState:
-    """Everything a dream needs to go on. Never changed in place: `imagine` and `observe` return a new one.
+    """Everything a dream needs to go on: a value. `imagine` and `observe` return a new one.
 
     Attributes (B dreams, D state width, E trunk width, V variables, L layers, W context):
         z: newest state, float32 (B, D).
@@ -57,15 +57,10 @@ class DreamState:
         """Some of the dreams, by slice, indices or mask."""
         return self.map(lambda tensor: tensor[dreams])
 
-    def put(self, dreams: Tensor, other: DreamState) -> DreamState:
-        """Replace some of the dreams (indices or mask) by those of `other`."""
-
-        def replace(mine: Tensor, theirs: Tensor) -> Tensor:
-            mine = mine.clone()
-            mine[dreams] = theirs
-            return mine
-
-        return DreamState(**{f.name: replace(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)})
+    def put_(self, dreams: Tensor, other: DreamState) -> None:
+        """Replace some of the dreams (indices) by those of `other`, in place: for whoever alone holds this state."""
+        for field in fields(self):
+            getattr(self, field.name).index_copy_(0, dreams, getattr(other, field.name))
 
     @staticmethod
     def cat(states: Sequence[DreamState]) -> DreamState:

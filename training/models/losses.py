@@ -144,19 +144,16 @@ def two_hot(values: Tensor, support: Tensor) -> Tensor:
     return target.scatter_add_(-1, above[..., None], share[..., None])
 
 
-def outcome_targets(model: WorldModel, batch: Batch) -> list[Tensor]:
-    """The outcome that was observed: per variable, the index of the change that happened, (B, T).
+def outcome_targets(model: WorldModel, batch: Batch) -> Tensor:
+    """The outcome that was observed: per variable, the index of the change that happened, (B, T, V).
 
     A change that the weights hold for impossible in its scenario (`ScenarioLimits`) counts as the nearest possible one:
     its own loss would be infinite.
     """
     change = batch.next_variables - batch.variables
-    targets = []
-    for index in range(change.shape[-1]):
-        distance = (change[..., index, None] - model.dynamics.deltas(index)).abs()
-        possible = model.dynamics.possible(index)[batch.scenario][:, None]
-        targets.append(distance.masked_fill(~possible, torch.inf).argmin(-1))
-    return targets
+    distance = (change[..., None] - model.dynamics.changes).abs()
+    possible = model.dynamics.possible_changes[batch.scenario][:, None]
+    return distance.masked_fill(~possible, torch.inf).argmin(-1)
 
 
 def outcome_loss(model: WorldModel, step: Transition, batch: Batch) -> Tensor:
@@ -170,8 +167,8 @@ def outcome_loss(model: WorldModel, step: Transition, batch: Batch) -> Tensor:
     dynamics = model.dynamics
     has_variable = dynamics.variable_mask[batch.scenario]  # B, V
     loss = step.condition.new_zeros(())
-    for index, (logits, target) in enumerate(zip(step.outcome_logits, step.outcome, strict=True)):
-        error = F.cross_entropy(logits.float().flatten(0, 1), target.flatten(), reduction="none").view_as(target)
+    errors = F.cross_entropy(step.outcome_logits.float().flatten(0, 2), step.outcome.flatten(), reduction="none")
+    for index, error in enumerate(errors.view_as(step.outcome).unbind(-1)):
         known = batch.valid * batch.variables_confidence[..., index]
         loss = loss + masked_mean(error, has_variable[:, index, None] * known)
     continue_logit, reward_logits = dynamics.termination_logits(step.condition, batch.next_variables / model.scales)

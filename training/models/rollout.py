@@ -36,7 +36,7 @@ class Windows:
     batch: Batch
     z: Tensor
     scenario: Tensor
-    outcome: list[Tensor]
+    outcome: Tensor
     begin: int
     dropout: Tensor | None = None
 
@@ -174,7 +174,7 @@ def open_loop_rollout(
     samples = []
     for now in range(begin, begin + steps):
         action = batch.actions[:, now]
-        choose = observed([index[:, now] for index in windows.outcome])
+        choose = observed(windows.outcome[:, now])
         condition = dynamics.transition(state.h, action, windows.scenario, choose, windows.dropout).condition
         mean = dynamics.next_state(state.z, condition)
         sample = posterior_sample(model, condition, state.z, mean, windows.z[:, now + 1], generator)

@@ -316,7 +316,7 @@ def rollout_losses(
     dream = open_loop_rollout(model, windows, rollout, follow_posterior, generator)
     real = windows.z[:, after]
     part = windows.batch.part(after.start, after.stop)
-    choose = observed([index[:, after] for index in windows.outcome])
+    choose = observed(windows.outcome[:, after])
     step = world_model.dynamics.transition(
         dream.features, part.actions, windows.scenario[:, None], choose, windows.dropout_of_steps
     )

@@ -152,11 +152,11 @@ def expected_health_change(model: WorldModel, state: DreamState, buttons: Tensor
     """
     dynamics = model.dynamics
     feature = dynamics.join_action(state.h * state.dropout[:, 0], buttons)
-    probabilities = dynamics.outcome_logits(feature, state.scenario)[HEALTH].softmax(-1)  # B, S
+    probabilities = dynamics.outcome_logits(feature, state.scenario)[:, HEALTH].softmax(-1)  # B, S
     health = state.variables[:, HEALTH, None]
     least = dynamics.least_variables[state.scenario, HEALTH, None]
     greatest = dynamics.greatest_variables[state.scenario, HEALTH, None]
-    after = torch.minimum(torch.maximum(health + dynamics.deltas(HEALTH), least), greatest)
+    after = torch.minimum(torch.maximum(health + dynamics.changes[HEALTH], least), greatest)
     return (probabilities * (after - health)).sum(-1)
 
 
