@@ -145,7 +145,7 @@ def test_only_the_environments_asked_for_are_reset(immortal: WorldModel) -> None
     assert np.array_equal(np.stack(seeded), env.reset())
     drifts = env.batch.drift().tolist()
     assert env.env_method("drift", indices=[1]) == [drifts[1]] and env.env_method("drift") == drifts
-    assert np.array_equal(env.env_method("render", indices=[2])[0], env.batch.pixels()[2].numpy())
+    assert np.array_equal(env.env_method("render", indices=[2])[0], env.batch.drawn()[2].numpy())
 
 
 def test_what_is_set_is_set_or_refused(model: WorldModel) -> None:

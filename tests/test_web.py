@@ -236,6 +236,7 @@ def test_a_first_moment_is_read_whole_from_its_file(tmp_path: Path, model) -> No
         "cache": {"type": "float32", "shape": shape},
     }
     manifest = {"state": state, "scales": model.scales.tolist(), "noise_width": 3, "dropout": 0}
+    manifest["drawing"] = {"codes": [1], "luck": [1]}
     found = in_node(
         tmp_path,
         'import { readTensors } from "./files.js"; import { Dream } from "./dream.js";\n'
