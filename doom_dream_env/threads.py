@@ -18,6 +18,9 @@ COST_OF_PROBES = 0.02  # share of the time that goes to trying the other number 
 PROBE = 3  # repetitions of which the fastest counts: threads that have slept and cold caches are slow at first
 FASTER = 0.93  # times the other's time: a difference below this is noise
 STALLED = 1.5  # times one thread's time: another process has begun to work
+CALLS = 1000  # of a trifle that is split: longer than the threads are let run before others have their turn
+SPLIT = 32_768  # numbers of which torch gives each thread as many at least
+UNANSWERED = 4.0  # times one thread's time for the trifle: threads that are called do not come
 WARM_UP = 3  # repetitions before anything is tried; the first one allocates and is not counted
 
 
@@ -41,9 +44,9 @@ class AdaptiveThreads:
                 ...  # always about the same amount of work
 
     It begins with one. Now and then `PROBE` repetitions are given the other number, no more often than costs
-    `COST_OF_PROBES` of the time, however slow they turn out to be; the faster one stays. All threads are left at once
-    when a repetition takes `STALLED` times as long as on one. After `torch.set_num_threads(1)` one thread does
-    everything.
+    `COST_OF_PROBES` of the time; the faster one stays. All threads are left at once when a repetition takes `STALLED`
+    times as long as on one, and they are not even tried while they do not come when they are called: a repetition could
+    take fifty times as long. After `torch.set_num_threads(1)` one thread does everything.
     """
 
     def __init__(self) -> None:
@@ -61,6 +64,11 @@ class AdaptiveThreads:
         self._repetitions += 1
         self._started = time.perf_counter()
         self._probing = self._repetitions > WARM_UP and (bool(self._probe) or self._started >= self._next_probe)
+        if self._probing and not self.split and not self._probe and self._all > 1 and not self._answered():
+            self._probing = False
+            now = time.perf_counter()
+            self._next_probe = now + (now - self._started) / COST_OF_PROBES
+            self._started = now
         if self.split == self._probing:  # one thread is used, or tried while all are used
             torch.set_num_threads(1)
 
@@ -69,6 +77,22 @@ class AdaptiveThreads:
         torch.set_num_threads(self._all)
         if self._all > 1 and self._repetitions > 1:
             self._learn(finished - self._started, finished)
+
+    def _answered(self) -> bool:
+        """Do all threads come when they are called?"""
+        numbers = torch.zeros(SPLIT * self._all)
+
+        def seconds(threads: int, limit: float) -> float:
+            torch.set_num_threads(threads)
+            started = time.perf_counter()
+            for _ in range(CALLS):
+                numbers.zero_()
+                if time.perf_counter() - started > limit:
+                    break
+            return time.perf_counter() - started
+
+        limit = UNANSWERED * seconds(1, float("inf"))
+        return seconds(self._all, limit) <= limit
 
     def _learn(self, seconds: float, now: float) -> None:
         """Take in how long a repetition took, and decide how the next ones are done."""

@@ -76,6 +76,14 @@ def test_a_probe_that_stalls_is_broken_off(clock: Clock) -> None:
     assert clock.used.count(ALL) == 1
 
 
+def test_threads_that_do_not_come_when_they_are_called_are_not_tried(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AdaptiveThreads, "_answered", lambda self: False)
+    clock.work(AdaptiveThreads(), 100)
+    assert set(clock.used) == {1}
+
+
 def test_threads_that_wake_slowly_are_not_judged_by_their_first_repetition(clock: Clock) -> None:
     clock.cost[ALL] = 1.2
     adaptive = AdaptiveThreads()

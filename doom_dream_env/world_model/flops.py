@@ -53,19 +53,22 @@ class _Stopwatch(TorchDispatchMode):
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        started = time.perf_counter()
+        started = time.thread_time()
         result = func(*args, **(kwargs or {}))
-        self.seconds[func.overloadpacket.__name__] += time.perf_counter() - started
+        self.seconds[func.overloadpacket.__name__] += time.thread_time() - started
         return result
 
 
 def shares_of_time(step: Callable[[], object], repeats: int = 20) -> dict[str, float]:
-    """What the time of a step goes to: matrix products, copies, and the rest, which add up to one."""
+    """What the time of a step on one thread goes to: matrix products, copies, and the rest, which add up to one.
+
+    It is processor time, so that other programs hardly matter.
+    """
     step()
-    started = time.perf_counter()
+    started = time.thread_time()
     for _ in range(repeats):
         step()
-    whole = time.perf_counter() - started
+    whole = time.thread_time() - started
     with _Stopwatch() as watch:
         for _ in range(repeats):
             step()
