@@ -15,7 +15,7 @@ import torch
 from shard_tools import row, write_shard
 from toy_world import LENGTH, WINDOW, toy_config, write_toy
 
-from doom_dream_env.recording import ShardWriter
+from doom_dream_env.recording import Origin, ShardWriter
 from doom_dream_env.world_model import WorldModel
 from training.data.batch import Batch, make_batch
 from training.data.dataset import Dataset, read_shard
@@ -38,12 +38,14 @@ def soft(**changes: Any) -> dict[str, Any]:
     return columns | changes
 
 
-def write_footage(path: Path, steps: int = 6, place: str = "take_cover:MAP01", **changes: Any) -> Path:
+def write_footage(
+    path: Path, steps: int = 6, place: str = "take_cover:MAP01", origin: Origin | None = None, **changes: Any
+) -> Path:
     writer = ShardWriter()
     for _ in range(steps):
         writer.add([], **row(np.zeros((120, 160, 3), np.uint8), 0, **soft(**changes)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer.write(path, "take_cover", place)
+    writer.write(path, "take_cover", place, origin or Origin())
     return path
 
 
@@ -81,7 +83,7 @@ def test_a_shard_that_cannot_be_right_is_refused(tmp_path: Path, changes: dict[s
 def test_half_of_the_columns_is_a_damage(tmp_path: Path) -> None:
     writer = ShardWriter()
     writer.add([], **row(np.zeros((120, 160, 3), np.uint8), 0, confidence=np.float32(1)))
-    writer.write(tmp_path / "a.parquet", "take_cover", "take_cover")
+    writer.write(tmp_path / "a.parquet", "take_cover", "take_cover", Origin())
     with pytest.raises(ValueError, match="it lacks the columns variables_confidence, outcome_confidence, annotated"):
         read_shard(tmp_path / "a.parquet")
 
