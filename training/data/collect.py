@@ -25,6 +25,7 @@ import numpy as np
 
 from doom_dream_env.doctor import usable_cores
 from doom_dream_env.envs.game import Game
+from doom_dream_env.orphans import end_with_parent
 from doom_dream_env.progress import progress
 from doom_dream_env.recording import (
     FREEDOOM,
@@ -43,7 +44,7 @@ from training.config import CollectConfig, Split, record_config
 from training.players.base import Player, RandomPlayer
 from training.players.handover import HandoverPlayer
 from training.players.roster import make_player
-from training.processes import end_with_parent, sole_writer
+from training.processes import sole_writer
 
 EPISODES_PER_SHARD = 50  # at most; also the stride of the shards' seeds
 HEAD_START = (

@@ -226,8 +226,10 @@ class Video:
 
     def _open(self) -> av.container.InputContainer:
         path = self.path
-        if not path.is_file():
+        if not path.exists():
             raise VideoError(path, "missing", "there is no such file")
+        if not path.is_file():
+            raise VideoError(path, "not a video", "it is a device or a pipe, which cannot be read twice")
         if not path.stat().st_size:
             raise VideoError(path, "empty", "it has no bytes")
         try:
