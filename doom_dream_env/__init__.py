@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 import lazy_loader
 from gymnasium.envs.registration import register
 
+from doom_dream_env.orphans import end_with_parent, playing
+
 if TYPE_CHECKING:
     from doom_dream_env.agents import Agent
     from doom_dream_env.world_model import DreamState, WorldModel, WorldModelConfig
 
 __version__ = "0.1.0"
 __all__ = ["Agent", "DreamState", "WorldModel", "WorldModelConfig", "__version__"]
+
+end_with_parent(until=playing)
 
 # The names of `__all__` are imported when they are first used: that is what loads torch.
 __getattr__, __dir__, _ = lazy_loader.attach(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,15 @@ def load_configuration(config: str | Path, map: str | None = None, wad: str | No
         ValueError: if there is no such configuration, map or WAD, if one of them is damaged, or if the configuration
             asks for what cannot be played here.
     """
+    return _load(config, map, wad)[0]
+
+
+def wads_of(config: str | Path, map: str | None = None, wad: str | None = None) -> list[Path]:
+    """The WADs that a configuration is played with, the whole game first; arguments and errors as above."""
+    return _load(config, map, wad)[1]
+
+
+def _load(config: str | Path, map: str | None, wad: str | None) -> tuple[Any, list[Path]]:
     import vizdoom as vzd
 
     path = Path(vzd.scenarios_path) / config  # an absolute path stays as it is
@@ -39,7 +49,7 @@ def load_configuration(config: str | Path, map: str | None = None, wad: str | No
         raise ValueError(f"{Path(OVERRIDE).absolute()} would overrule {path.name}: ViZDoom reads it; move it away")
     game = vzd.DoomGame()
     try:
-        whole = game.load_config(str(path))
+        whole = game.load_config(os.fsencode(path))
     except Exception as error:  # ViZDoom's exceptions share no base class but this
         raise ValueError(f"ViZDoom cannot read the configuration {path}: {error}") from error
     if not whole:  # it would play another game than the one that is meant: its default map, say
@@ -47,14 +57,14 @@ def load_configuration(config: str | Path, map: str | None = None, wad: str | No
             f"ViZDoom ignores lines of {path}; its warnings above say which: correct them, or take them out"
         )
     _check_arguments(game.get_game_args().split(), path)
-    if map is not None:
-        main = wad if wad is not None and is_iwad(wad) else str(shipped_wad(map))
-        game.set_doom_game_path(main)
-        if wad is not None and wad != main:
-            game.set_doom_scenario_path(wad)
+    if map is None:
+        named = [game.get_doom_game_path() or str(shipped_wad("MAP01")), game.get_doom_scenario_path()]
+    else:
+        named = [str(shipped_wad(map)), wad] if wad is None or not is_iwad(wad) else [wad]
         game.set_doom_map(map)
-    _settle_files(game, path)
-    return game
+    wads = [_find(name, path) for name in named if name]
+    _settle_files(game, wads, path)
+    return game, wads
 
 
 def _check_arguments(arguments: Sequence[str], path: Path) -> None:
@@ -70,14 +80,11 @@ def _check_arguments(arguments: Sequence[str], path: Path) -> None:
             raise ValueError(f"{path} has {argument} in its game_args, which this environment decides; take that out")
 
 
-def _settle_files(game: Any, path: Path) -> None:
-    """Give the game absolute paths of WADs that exist, are whole, and have its map."""
-    main = _find(game.get_doom_game_path() or str(shipped_wad("MAP01")), path)
-    wads = [main]
-    game.set_doom_game_path(str(main))
-    if addition := game.get_doom_scenario_path():
-        wads.append(_find(addition, path))
-        game.set_doom_scenario_path(str(wads[-1]))
+def _settle_files(game: Any, wads: Sequence[Path], path: Path) -> None:
+    """Give the game its WADs, the whole game and perhaps an addition, if they are whole and have its map."""
+    # ViZDoom takes names that are not UTF-8 as bytes alone.
+    for wad, settle in zip(wads, (game.set_doom_game_path, game.set_doom_scenario_path), strict=False):
+        settle(os.fsencode(wad))
     wanted = game.get_doom_map().upper()
     maps = {name: wad for wad in wads for name in maps_in(wad)}  # an addition's maps replace those of the game
     if wanted not in maps:

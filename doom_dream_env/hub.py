@@ -1,4 +1,4 @@
-"""Weights, agents and datasets from the Hugging Face hub: found by `owner/name` or `owner/name@revision`.
+"""Weights and players from the Hugging Face hub: found by `owner/name` or `owner/name@revision`.
 
 What was fetched once stays in the hub's own cache (`HF_HOME`), and is found there when the hub cannot be reached. What
 is sent there is in `doom_dream_env.publish`.
@@ -6,13 +6,14 @@ is sent there is in `doom_dream_env.publish`.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TypeGuard
 
-Kind = Literal["model", "dataset"]
 NAME = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?")
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
 STILL_WORKS = "what ships with the package (--weights nano), folders, and what was fetched before work without it"
 
 
@@ -35,14 +36,26 @@ def split_name(name: str, revision: str | None = None) -> tuple[str, str | None]
     return found["repository"], named or revision
 
 
+def find_folder(name: str | Path, patterns: Sequence[str], check: Callable[[Path], object]) -> Path:
+    """The folder of a path, or of a hub id where no such path exists.
+
+    Args:
+        name: the path, `owner/name` or `owner/name@revision`.
+        patterns: as for `fetch`, which says what is raised.
+        check: as for `fetch`.
+    """
+    folder = Path(name).expanduser()  # a shell leaves the ~ of --weights=~/mine alone
+    on_hub = split_name(str(name))
+    return folder if on_hub is None or folder.exists() else fetch(*on_hub, patterns, check)
+
+
 def fetch(
     repository: str,
     revision: str | None,
     patterns: Sequence[str],
     check: Callable[[Path], object],
-    kind: Kind = "model",
 ) -> Path:
-    """The folder of a repository in the hub's cache, downloaded if it is not there.
+    """The folder of a model's repository in the hub's cache, downloaded if it is not there.
 
     A download that was cut short goes on where it was. Files that arrived damaged, or were changed in the cache since,
     are fetched once more.
@@ -52,18 +65,18 @@ def fetch(
         revision: a branch, tag or commit; None: the main branch.
         patterns: of the files that are wanted.
         check: raises ValueError or FileNotFoundError if the folder is damaged or not whole.
-        kind: of the repository.
 
     Raises:
         FileNotFoundError: if there is no such repository or revision, or the hub cannot be reached and the cache does
             not have it.
-        ValueError: if the hub's own files are damaged.
+        ValueError: if the hub's own files are damaged, or if no repository can have such a name.
+        OSError: if the cache cannot be written.
     """
-    folder = _download(repository, revision, patterns, kind, again=False)
+    folder = _download(repository, revision, patterns, again=False)
     try:
         check(folder)
     except (ValueError, FileNotFoundError):
-        folder = _download(repository, revision, patterns, kind, again=True)
+        folder = _download(repository, revision, patterns, again=True)
         try:
             check(folder)
         except (ValueError, FileNotFoundError) as error:
@@ -72,24 +85,31 @@ def fetch(
     return folder
 
 
-def _download(repository: str, revision: str | None, patterns: Sequence[str], kind: Kind, *, again: bool) -> Path:
+def _download(repository: str, revision: str | None, patterns: Sequence[str], *, again: bool) -> Path:
     from huggingface_hub import HfApi, constants, errors, snapshot_download
 
     name = described(repository, revision)
-    options: dict[str, Any] = {"revision": revision, "repo_type": kind, "allow_patterns": list(patterns)}
     try:
         if again:  # without an answer, what is in the cache would be returned once more
-            HfApi().repo_info(repository, revision=revision or constants.DEFAULT_REVISION, repo_type=kind)
-        return Path(snapshot_download(repository, force_download=again, **options))
+            HfApi().repo_info(repository, revision=revision or constants.DEFAULT_REVISION)
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(patterns), force_download=again)
+        )
+    except errors.HFValidationError as error:
+        raise ValueError(f"no repository on the hub can be called {name}: {reason(error)}") from error
     except errors.RevisionNotFoundError as error:
         raise FileNotFoundError(f"{repository!r} on the hub has no revision {revision!r}") from error
     except errors.GatedRepoError as error:
         raise FileNotFoundError(f"{name} wants its terms accepted: visit its page, then `hf auth login`") from error
     except errors.RepositoryNotFoundError as error:
         raise FileNotFoundError(
-            f"there is no {kind} {name} at {constants.ENDPOINT}, or it is private: check the name, or `hf auth login`"
+            f"there is no model {name} at {constants.ENDPOINT}, or it is private: check the name, or `hf auth login`"
         ) from error
     except unreachable() as error:
+        if is_of_disk(error):
+            raise OSError(
+                error.errno, f"{name} could not be kept in the cache ({constants.HF_HUB_CACHE}): {reason(error)}"
+            ) from error
         cached = "damaged" if again else "not"
         raise FileNotFoundError(
             f"{name} is no folder, is {cached} in the cache ({constants.HF_HUB_CACHE}), and the hub at "
@@ -107,7 +127,12 @@ def unreachable() -> tuple[type[BaseException], ...]:
     from huggingface_hub import errors
 
     http = [base for base in errors.HfHubHTTPError.__mro__ if base.__module__.split(".")[0] in ("httpx", "httpx2")]
-    return (OSError, errors.HfHubHTTPError, errors.HFValidationError, *http)
+    return (OSError, errors.HfHubHTTPError, *http)
+
+
+def is_of_disk(error: BaseException) -> TypeGuard[OSError]:
+    """Does an error come from this machine's files, not from the network? Only those name the file."""
+    return isinstance(error, OSError) and (error.filename is not None or error.errno in DISK)
 
 
 def reason(error: BaseException) -> str:

@@ -10,6 +10,12 @@ from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 60.0  # in a log
 SECONDS_BETWEEN_LOOKS = 1.0  # on a terminal
+_lines: list[TextIO] = []  # where lines go in this process, whatever standard error is
+
+
+def print_lines(file: TextIO) -> None:
+    """From now on, print lines instead of bars in this process, one of several that would write over each other's."""
+    _lines[:] = [file]
 
 
 class _Lines(tqdm):
@@ -55,8 +61,8 @@ def progress(
 ) -> tqdm:
     """A progress bar on standard error: use it as an iterator, or in a `with` and call its `update`.
 
-    Where standard error is no terminal it prints a line a minute, and one at the end if it is to stay or if it took
-    longer than that.
+    Where standard error is no terminal, or after `print_lines`, it prints a line a minute, and one at the end if it is
+    to stay or if it took longer than that.
 
     Args:
         iterable: what it goes through; None: `update` says how far it is.
@@ -67,7 +73,7 @@ def progress(
         leave: does it stay when it is finished?
         disable: show nothing.
     """
-    terminal = sys.stderr is not None and sys.stderr.isatty()
+    terminal = not _lines and sys.stderr is not None and sys.stderr.isatty()
     kind = tqdm if terminal else _Lines
     seconds = SECONDS_BETWEEN_LOOKS if terminal else SECONDS_BETWEEN_LINES
     return kind(
@@ -78,6 +84,7 @@ def progress(
         unit=unit,
         leave=leave,
         disable=disable,
+        file=_lines[0] if _lines else None,
         mininterval=seconds,
         maxinterval=2 * seconds,
         miniters=1,

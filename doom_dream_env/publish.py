@@ -1,4 +1,4 @@
-"""`dream-doom push`: weights, agents and datasets to the Hugging Face hub, with the card that its pages read.
+"""`dream-doom push`: weights, players and datasets to the Hugging Face hub, with the card that its pages read.
 
 What lies in a folder says what it is. Files go to the hub as they are, so what is fetched has the same checksums; only
 the card is made anew: its metadata (licence, library, tags, measured results as a model index, configurations and
@@ -8,24 +8,27 @@ splits of a dataset) are what the hub searches and shows.
 from __future__ import annotations
 
 import importlib.metadata
-import json
-from collections.abc import Iterator
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from doom_dream_env.hub import Kind, reason, split_name, unreachable
+from doom_dream_env.hub import reason, split_name, unreachable
 from doom_dream_env.quality import best_world, transfer_scores
 from doom_dream_env.world_model import files
 
 LIBRARY = "doom-dream-env"
 TAGS = ["world-model", "reinforcement-learning", "vizdoom", "doom"]
 TASK = "reinforcement-learning"
-AGENT = ("agent.json", "agent.safetensors")
 NOTICE = "NOTICE.md"
-FREE_GRAPHICS = "freedoom"  # the only game data whose frames may be passed on
 SPLITS = {"train": "train", "val": "validation", "test": "test"}  # as shards are named, and as the hub names splits
-FILES_PER_COMMIT = 200
+# Of the licences that the hub abbreviates, those that people give to pictures; it refuses a card with any other word.
+LICENCES = (
+    *("bsd-3-clause", "mit", "apache-2.0", "gpl-2.0", "gpl-3.0", "unlicense", "cc0-1.0", "cc-by-3.0", "cc-by-4.0"),
+    *("cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-4.0"),
+)
 
 # Figures of a scorecard that go into the model index, and their names there.
 SCORES = {
@@ -36,32 +39,46 @@ SCORES = {
     "noop_length_ratio": "episode length of doing nothing, dream over game",
 }
 
-Parts = dict[str, "Path | bytes"]
-"""Paths in the repository, and what goes there."""
-
 
 @dataclass(frozen=True)
 class Upload:
     """What a push sends.
 
     Attributes:
-        kind: of repository.
         what: for people.
-        parts: the files; the card comes last, so that a repository with one is whole.
+        files: paths in the repository, and what goes there.
+        metadata: of the card, `ModelCardData` or `DatasetCardData`.
+        card: its Markdown.
+        is_dataset: a dataset's repository, not a model's.
+        shows_freedoom: Freedoom's notice goes along.
     """
 
-    kind: Kind
     what: str
-    parts: Parts
+    files: dict[str, Path]
+    metadata: Any
+    card: str
+    is_dataset: bool = False
+    shows_freedoom: bool = False
+
+    def lay_out(self, folder: Path) -> None:
+        """Make a folder of all that is sent: links to what is there, the card and the notice."""
+        for name, path in self.files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).symlink_to(path.absolute())
+        if self.shows_freedoom:
+            (folder / NOTICE).write_bytes(notice())
+        metadata = self.metadata.to_yaml().strip()
+        (folder / files.CARD).write_text(f"---\n{metadata}\n---\n\n{self.card.strip()}\n", "utf-8")
 
 
 def push(name: str, folder: Path, *, private: bool = False, message: str | None = None) -> str:
-    """Send a folder of weights, an agent or a dataset to the hub.
+    """Send a folder of weights, a player or a dataset to the hub, in one commit.
 
     A push that was interrupted goes on when it is given again: what the hub has is not sent twice.
 
     Args:
-        name: `owner/name`, or `owner/name@branch`; made if it does not exist.
+        name: `owner/name`, or `owner/name@branch`; made if it does not exist. `owner/name@refs/pr/1` is a pull request
+            that is open.
         folder: what to send.
         private: make a new repository private.
         message: of the commit.
@@ -70,11 +87,11 @@ def push(name: str, folder: Path, *, private: bool = False, message: str | None 
         the address of the repository.
 
     Raises:
-        FileNotFoundError: if the folder holds none of the three.
-        ValueError: if it is damaged, or its frames may not be passed on.
+        FileNotFoundError: if the folder holds nothing of the kind.
+        ValueError: if it is damaged, if its frames may not be passed on, or if no repository can have such a name.
         ConnectionError: if the hub refuses, or cannot be reached.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import HfApi, errors
 
     found = split_name(name)
     if found is None:
@@ -82,19 +99,22 @@ def push(name: str, folder: Path, *, private: bool = False, message: str | None 
     repository, branch = found
     upload = prepared(folder, repository)
     api = HfApi(library_name=LIBRARY)
+    about: dict[str, Any] = {"repo_type": "dataset" if upload.is_dataset else "model"}
     try:
-        url = api.create_repo(repository, repo_type=upload.kind, private=private or None, exist_ok=True)
-        if branch is not None:
-            api.create_branch(repository, branch=branch, repo_type=upload.kind, exist_ok=True)
-        operations = [CommitOperationAdd(path, content) for path, content in upload.parts.items()]
-        for begin in range(0, len(operations), FILES_PER_COMMIT):
-            api.create_commit(
-                repository,
-                operations[begin : begin + FILES_PER_COMMIT],
+        with tempfile.TemporaryDirectory() as staged:
+            upload.lay_out(Path(staged))
+            url = api.create_repo(repository, private=private or None, exist_ok=True, **about)
+            if branch is not None and not api.revision_exists(repository, branch, **about):
+                api.create_branch(repository, branch=branch, exist_ok=True, **about)
+            api.upload_folder(
+                repo_id=repository,
+                folder_path=staged,
                 commit_message=message or f"{upload.what} by dream-doom push",
-                repo_type=upload.kind,
                 revision=branch,
+                **about,
             )
+    except errors.HFValidationError as error:
+        raise ValueError(f"no repository on the hub can be called {name!r}: {reason(error)}") from error
     except unreachable() as error:
         raise ConnectionError(
             f"{repository} at {api.endpoint} could not be written ({reason(error)}); log in with `hf auth login`, see "
@@ -107,18 +127,22 @@ def prepared(folder: Path, repository: str) -> Upload:
     """What goes to the hub of a folder, checked.
 
     Raises:
-        FileNotFoundError: if it holds neither weights nor an agent nor shards.
+        FileNotFoundError: if it holds neither weights nor a player nor shards.
         ValueError: if it is damaged, or its frames may not be passed on.
     """
-    if (folder / files.MANIFEST).is_file():
-        return weights_upload(folder, repository)
-    if (folder / AGENT[0]).is_file():
-        return agent_upload(folder, repository)
+    kinds = {
+        files.MANIFEST: weights_upload,
+        "agent.json": agent_upload,
+        "policy.json": policy_upload,
+        "idm.safetensors": idm_upload,
+    }
+    for name, upload in kinds.items():
+        if (folder / name).is_file():
+            return upload(folder, repository)
     if any(shards(folder)):
         return dataset_upload(folder, repository)
     raise FileNotFoundError(
-        f"{folder} holds nothing to push: expected weights ({files.MANIFEST}), an agent ({AGENT[0]}), or a dataset "
-        "(SCENARIO/train-*.parquet)"
+        f"{folder} holds nothing to push: expected {', '.join(kinds)}, or a dataset (SCENARIO/train-*.parquet)"
     )
 
 
@@ -130,92 +154,127 @@ def notice() -> bytes:
     return (importlib.metadata.distribution(LIBRARY).read_text(f"licenses/{NOTICE}") or "").encode()
 
 
-# ---- weights ---------------------------------------------------------------------------------------------------------
+# ---- models ----------------------------------------------------------------------------------------------------------
 
 
 def weights_upload(folder: Path, repository: str) -> Upload:
     """A set of weights with its scorecard and pictures."""
+    from huggingface_hub import ModelCard
+
     manifest = files.check(folder)
-    parts: Parts = {name: folder / name for name in files.CHECKED}
-    parts |= {path.name: path for path in sorted(folder.glob("*.png"))}
-    results = []
-    if (folder / "scorecard.json").is_file():
-        parts["scorecard.json"] = folder / "scorecard.json"
-        results = scorecard_results(files.read_json(folder / "scorecard.json"))
-    parts[NOTICE] = notice()
-    parts[files.MANIFEST] = folder / files.MANIFEST
-    use = f"""```python
-import gymnasium as gym
+    scorecard = folder / "scorecard.json"
+    worlds = files.read_json(scorecard).get("worlds", {}) if scorecard.is_file() else {}
+    results = [
+        result(name, key, scores[key], metric_name=shown, task_name="world model")
+        for name, scores in worlds.items()
+        for key, shown in SCORES.items()
+        if key in scores
+    ]
+    use = f"""import gymnasium as gym
 import doom_dream_env
 
 env = gym.make("DreamDoom-v0", scenario="{best_world(folder)}", weights="{repository}")
-model = doom_dream_env.WorldModel.from_pretrained("{repository}")
-```"""
-    own = (folder / files.CARD).read_text("utf-8") if (folder / files.CARD).is_file() else ""
-    parts[files.CARD] = model_card(repository, results, "mit", use, without_metadata(own))
-    return Upload("model", f"weights {manifest['fingerprint']}", parts)
-
-
-def scorecard_results(scorecard: dict[str, Any]) -> list[Any]:
-    """The figures of a scorecard as a model index has them, by scenario."""
-    from huggingface_hub import EvalResult
-
-    return [
-        EvalResult(
-            task_type=TASK,
-            task_name="world model",
-            dataset_type=scenario,
-            dataset_name=f"ViZDoom {scenario}",
-            metric_type=key,
-            metric_name=name,
-            metric_value=scores[key],
-        )
-        for scenario, scores in scorecard.get("worlds", {}).items()
-        for key, name in SCORES.items()
-        if key in scores
+model = doom_dream_env.WorldModel.from_pretrained("{repository}")"""
+    own = ModelCard.load(folder / files.CARD).text if (folder / files.CARD).is_file() else ""
+    names = [
+        *files.CHECKED,
+        files.MANIFEST,
+        *(path.name for path in (*folder.glob("*.png"), *folder.glob(scorecard.name))),
     ]
-
-
-# ---- agents ----------------------------------------------------------------------------------------------------------
+    return model_upload(f"weights {manifest['fingerprint']}", folder, names, repository, use, own, results)
 
 
 def agent_upload(folder: Path, repository: str) -> Upload:
-    """An agent; with its score in the real game where it is one that ships."""
-    from doom_dream_env.agents import Agent
+    """An agent; with its score in the real game where it is one that ships, whose score was measured."""
+    from doom_dream_env.agents import agent
 
-    card = Agent.load(folder).card
-    scores = transfer_scores(card.fingerprint).get(card.scenario) if is_shipped(folder) else None
-    results = [] if scores is None else [agent_result(card.scenario, *scores.agent)]
-    use = f"""```python
-from doom_dream_env.agents import Agent
+    card = agent.check(folder)
+    is_shipped = folder.resolve().parent == agent.SHIPPED
+    scores = transfer_scores(card.fingerprint).get(card.scenario) if is_shipped else None
+    # As Stable-Baselines3's agents on the hub give it.
+    results = [result(card.scenario, "mean_reward", "{} +/- {}".format(*scores.agent))] if scores else []
+    use = f"""from doom_dream_env.agents import Agent
 
-agent = Agent.load("{repository}")
-```
-
-Plays {card.scenario} through the weights {card.fingerprint} (`{card.weights}`), in whose dream it was trained."""
-    about = "\n".join(f"* {key}: {value}" for key, value in card.hyper_parameters.items())
-    parts: Parts = {name: folder / name for name in AGENT}
-    parts[files.CARD] = model_card(repository, results, "mit", use, f"## Training\n\n{about}\n" if about else "")
-    return Upload("model", f"agent of {card.scenario}", parts)
-
-
-def is_shipped(folder: Path) -> bool:
-    """Is this the folder of an agent of the package, whose score was measured?"""
-    return folder.resolve().parent == Path(__file__).resolve().parent / "agents"
+agent = Agent.load("{repository}")"""
+    about = f"Plays {card.scenario} through the weights {card.fingerprint} (`{card.weights}`), trained in their dream."
+    about += training(card.hyper_parameters)
+    return model_upload(
+        f"agent of {card.scenario}", folder, (agent.CARD, agent.TENSORS), repository, use, about, results
+    )
 
 
-def agent_result(scenario: str, mean: float, margin: float) -> Any:
-    """A mean return as Stable-Baselines3's agents on the hub give it."""
+def policy_upload(folder: Path, repository: str) -> Upload:
+    """An action policy, cloned from others' play."""
+    from doom_dream_env.agents import action_policy
+
+    config = action_policy.check(folder)
+    use = f"""from doom_dream_env.agents.action_policy import ActionPolicy
+
+policy = ActionPolicy.load("{repository}")"""
+    about = f"Plays {', '.join(config.scenarios)} through the weights {config.fingerprint} (`{config.weights}`)."
+    about += training(config.training)
+    return model_upload("action policy", folder, (action_policy.CARD, action_policy.TENSORS), repository, use, about)
+
+
+def idm_upload(folder: Path, repository: str) -> Upload:
+    """An inverse dynamics model, which reads keys off pictures."""
+    from doom_dream_env.idm import model
+
+    model.read_files(folder)
+    use = f"""from doom_dream_env.idm import InverseDynamics
+
+labels = InverseDynamics.from_pretrained("{repository}").label(frames)  # uint8 (T, 120, 160, 3), 8.75 a second"""
+    about = f"Reads the nine keys off gameplay pictures: `python -m training label play.mp4 --weights {repository}`."
+    return model_upload("inverse dynamics model", folder, (files.CONFIG, model.WEIGHTS), repository, use, about)
+
+
+def model_upload(
+    what: str,
+    folder: Path,
+    names: Iterable[str],
+    repository: str,
+    use: str,
+    about: str,
+    results: Sequence[Any] = (),
+) -> Upload:
+    """Files of a folder, with the card that the hub reads.
+
+    Args:
+        what: for people.
+        folder: of the files.
+        names: of the files.
+        repository: `owner/name`.
+        use: how to load it, Python.
+        about: what else there is to say, Markdown.
+        results: of measurements.
+    """
+    from huggingface_hub import ModelCardData
+
+    metadata = ModelCardData(
+        license="mit",
+        library_name=LIBRARY,
+        pipeline_tag=TASK,
+        tags=TAGS,
+        model_name=repository.partition("/")[2] if results else None,
+        eval_results=list(results) or None,
+    )
+    card = f"`pip install {LIBRARY}`\n\n```python\n{use}\n```\n\n{about}"
+    return Upload(what, {name: folder / name for name in names}, metadata, card, shows_freedoom=True)
+
+
+def training(settings: dict[str, Any]) -> str:
+    """How something was trained, Markdown."""
+    about = "\n".join(f"* {key}: {value}" for key, value in settings.items())
+    return f"\n\n## Training\n\n{about}" if about else ""
+
+
+def result(scenario: str, metric: str, value: Any, **names: str) -> Any:
+    """A measurement, as a model index has it."""
     from huggingface_hub import EvalResult
 
-    return EvalResult(
-        task_type=TASK,
-        dataset_type=scenario,
-        dataset_name=f"ViZDoom {scenario}",
-        metric_type="mean_reward",
-        metric_name="mean_reward",
-        metric_value=f"{mean} +/- {margin}",
-    )
+    names = {"metric_name": metric} | names
+    about = {"dataset_type": scenario, "dataset_name": f"ViZDoom {scenario}"}
+    return EvalResult(task_type=TASK, metric_type=metric, metric_value=value, **about, **names)
 
 
 # ---- datasets --------------------------------------------------------------------------------------------------------
@@ -232,14 +291,15 @@ def dataset_upload(folder: Path, repository: str) -> Upload:
     """Recorded play, with one configuration for each scenario: `load_dataset("owner/name", "take_cover")`."""
     from huggingface_hub import DatasetCardData
 
-    parts: Parts = {}
-    found: dict[str, dict[str, int]] = {}
+    from doom_dream_env.recording import FREEDOOM, Origin, publishable_origin
+
+    found_files: dict[str, Path] = {}
+    found: dict[str, Counter[str]] = {}
+    origins: Counter[Origin] = Counter()
     for path in shards(folder):
-        check_shard(path)
-        split = path.name.partition("-")[0]
-        counts = found.setdefault(path.parent.name, {})
-        counts[split] = counts.get(split, 0) + 1
-        parts[f"{path.parent.name}/{path.name}"] = path
+        origins[publishable_origin(path)] += 1
+        found.setdefault(path.parent.name, Counter())[path.name.partition("-")[0]] += 1
+        found_files[f"{path.parent.name}/{path.name}"] = path
     configs = [
         {
             "config_name": scenario,
@@ -249,33 +309,29 @@ def dataset_upload(folder: Path, repository: str) -> Upload:
         }
         for scenario, counts in found.items()
     ]
+    licences = {str(origin.licence).lower() for origin in origins}
+    licence = licences.pop() if len(licences) == 1 else "see the table of sources"
     metadata = DatasetCardData(
-        license="bsd-3-clause",
+        license=licence if licence in LICENCES else "other",
+        license_name=None if licence in LICENCES else licence,
         task_categories=[TASK],
         tags=[*TAGS, LIBRARY],
         pretty_name=f"{repository.partition('/')[2]}: recorded DOOM",
         configs=configs,
-    ).to_yaml()
-    rows = "\n".join(
-        f"| {scenario} | {' | '.join(str(counts.get(split, 0)) for split in SPLITS)} |"
-        for scenario, counts in found.items()
     )
-    first = next(iter(found))
-    card = f"""---
-{metadata.strip()}
----
+    sources = "\n".join(f"| {origin.source} | {origin.licence} | {count} |" for origin, count in origins.items())
+    rows = "\n".join(f"| {name} | {' | '.join(str(counts[s]) for s in SPLITS)} |" for name, counts in found.items())
+    card = f"""# {repository}
 
-# {repository}
-
-Play of ViZDoom with Freedoom's graphics, recorded by `python -m training collect` of DreamDoom. One row is one step of
-four tics: the frame, the nine buttons that were pressed after it, and what the step returned.
+Play of DOOM, recorded by DreamDoom (`{LIBRARY}`) or read off videos. One row is one step of four tics: the frame, the
+nine buttons that were pressed after it, and what the step returned.
 
 ```python
 import numpy as np
 import pyarrow as pa
 from datasets import load_dataset
 
-steps = load_dataset("{repository}", "{first}", split="train", streaming=True)
+steps = load_dataset("{repository}", "{next(iter(found))}", split="train", streaming=True)
 row = next(iter(steps))
 frame = np.frombuffer(pa.Codec("lz4_raw").decompress(row["frame"], 120 * 160 * 3), np.uint8).reshape(120, 160, 3)
 ```
@@ -284,60 +340,10 @@ frame = np.frombuffer(pa.Codec("lz4_raw").decompress(row["frame"], 120 * 160 * 3
 |---|---|---|---|
 {rows}
 
-The frames show Freedoom's graphics, whose licence is in {NOTICE}.
+| frames of | licence | shards |
+|---|---|---|
+{sources}
 """
-    parts[NOTICE] = notice()
-    parts[files.CARD] = card.encode()
-    return Upload("dataset", f"{len(parts) - 2} shards", parts)
-
-
-def check_shard(path: Path) -> None:
-    """See that a shard is whole and that its frames may be passed on.
-
-    Raises:
-        ValueError: if not.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        place = json.loads(pq.read_schema(path).metadata[b"doom_dream_env"])["place"]
-    except (pa.ArrowException, OSError, TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it and run the collector again") from error
-    scenario, *more = place.split(":")
-    if scenario == FREE_GRAPHICS and len(more) > 1 and not more[0].startswith(FREE_GRAPHICS):
-        raise ValueError(f"{path} shows the graphics of {more[0]}, which may not be passed on; leave it out")
-
-
-# ---- cards -----------------------------------------------------------------------------------------------------------
-
-
-def model_card(repository: str, results: list[Any], licence: str, use: str, body: str) -> bytes:
-    """A model card with the metadata that the hub reads.
-
-    Args:
-        repository: `owner/name`.
-        results: of measurements, `EvalResult`s.
-        licence: as the hub abbreviates it.
-        use: how to load it, Markdown.
-        body: what else there is to say, Markdown.
-    """
-    from huggingface_hub import ModelCardData
-
-    name = repository.partition("/")[2]
-    metadata = ModelCardData(
-        license=licence,
-        library_name=LIBRARY,
-        pipeline_tag=TASK,
-        tags=TAGS,
-        model_name=name if results else None,
-        eval_results=results or None,
-    ).to_yaml()
-    return f"---\n{metadata.strip()}\n---\n\n`pip install {LIBRARY}`\n\n{use}\n\n{body.strip()}\n".encode()
-
-
-def without_metadata(card: str) -> str:
-    """A card's Markdown without the block of metadata at its top."""
-    if card.startswith("---\n") and "\n---\n" in card:
-        return card.partition("\n---\n")[2]
-    return card
+    if FREEDOOM in origins:
+        card += f"\nFreedoom's licence is in {NOTICE}.\n"
+    return Upload(f"{origins.total()} shards", found_files, metadata, card, True, FREEDOOM in origins)

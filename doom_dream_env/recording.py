@@ -10,7 +10,8 @@ Row t of an episode holds frame[t], the action pressed after it and what that st
 episode therefore has an action but no next frame: ViZDoom shows none. An episode that its player left ends with a row
 neither terminated nor truncated.
 
-What was read off a video instead of the game has four more columns (`SOFT_COLUMNS`), which say how sure that is.
+What was read off a video instead of the game has four more columns (`SOFT_COLUMNS`), which say how sure that is. Every
+shard says where its frames come from (`Origin`).
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from doom_dream_env.configurations import wads_of
 from doom_dream_env.mistakes import install_command
-from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES
+from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, SCENARIOS, VARIABLES, Scenario
+from doom_dream_env.wads import as_text, ships
 
 if TYPE_CHECKING:
     from doom_dream_env.envs.game import Game
@@ -47,6 +50,60 @@ FLOAT_VECTORS = ("variables", "next_variables", "pose", "variables_confidence")
 # step, and reward and termination; and whether the game itself said pose, objects and all the rest.
 SOFT_COLUMNS = ("confidence", "variables_confidence", "outcome_confidence", "annotated")
 OBJECT_FIELDS = ("name", "category", "box", "position")
+METADATA = b"doom_dream_env"  # key of what a shard says of itself, one JSON object, in the metadata of its schema
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where frames come from, as far as that is known.
+
+    Attributes:
+        source: what was played or filmed, for people; None: not said.
+        licence: under which they may be passed on, as the hub abbreviates it or in words; None: not known.
+    """
+
+    source: str | None = None
+    licence: str | None = None
+
+
+FREEDOOM = Origin("ViZDoom with Freedoom's graphics", "bsd-3-clause")
+
+
+def game_origin(scenario: Scenario, licence: str | None = None) -> Origin:
+    """Where the frames of a game come from, by the WADs that it is played with.
+
+    Args:
+        scenario: what is played.
+        licence: of the WADs that do not ship with ViZDoom, which are told by their bytes.
+    """
+    wads = wads_of(scenario.config, scenario.map, scenario.wad)
+    others = [as_text(wad.name) for wad in wads if not ships(wad)]
+    return Origin(f"ViZDoom with {' and '.join(others)}", licence) if others else FREEDOOM
+
+
+def publishable_origin(path: Path) -> Origin:
+    """Where a shard's frames come from, if it is whole and says under which licence they may be passed on.
+
+    Raises:
+        ValueError: if not; the message names the file.
+    """
+    try:
+        schema = pq.read_schema(path)
+        about = json.loads(schema.metadata[METADATA])
+        place = about["place"].split(":")
+        origin = Origin(about.get("source"), about.get("licence"))
+    except (pa.ArrowException, OSError, TypeError, KeyError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it and make it again") from error
+    # Shards of earlier releases do not say it; of the package's own scenarios, without a WAD, they show Freedoom.
+    if "source" not in about and place[0] in SCENARIOS and len(place) < 3 and "annotated" not in schema.names:
+        return FREEDOOM
+    if not origin.source or not origin.licence:
+        raise ValueError(
+            f"{path} shows {origin.source or 'pictures of an unknown source'}, and it is not said under which licence "
+            "they may be passed on: leave it out, or give the command that made it again, with --licence (of videos "
+            "--source, too)"
+        )
+    return origin
 
 
 def compress_frame(frame: npt.NDArray[np.uint8]) -> bytes:
@@ -130,13 +187,15 @@ class ShardWriter:
         arrays["objects"] = pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), objects)
         return pa.table(arrays)
 
-    def write(self, path: Path, scenario: str, place: str) -> None:
+    def write(self, path: Path, scenario: str, place: str, origin: Origin) -> None:
         """Write to a temporary name, flush to the disk, then rename.
 
         Args:
             path: the shard.
             scenario: name of the scenario.
-            place: `Scenario.place`: the scenario, with its map and WAD in free play.
+            place: `Scenario.place`: the scenario, with its map and WAD in free play; of a video whose map is not known,
+                the scenario and "footage".
+            origin: where its frames come from.
 
         Raises:
             OSError: if the disk is full or not writable; the message names the file, and no partial file stays.
@@ -145,25 +204,42 @@ class ShardWriter:
             "format_version": FORMAT_VERSION,
             "scenario": scenario,
             "place": place,
+            **asdict(origin),
             "frame": {"codec": "lz4_raw", "shape": FRAME_SHAPE, "dtype": "uint8", "order": "RGB"},
             "buttons": BUTTONS,
             "variables": VARIABLES,
         }
-        table = self.table().replace_schema_metadata({"doom_dream_env": json.dumps(about)})
-        temporary = path.with_suffix(".partial")
-        try:
-            with open(temporary, "wb") as file:
-                # Frames are compressed already and the rest is small; looking for duplicates among frames took a tenth
-                # of the time of collecting.
-                options = {"use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
-                pq.write_table(table, file, compression="NONE", **options)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OSError(
-                error.errno,
-                f"could not write {path}: {error.strerror or error}. Finished shards are untouched; free some space "
-                "and run the same command again to go on",
-            ) from error
+        _write_table(self.table(), about, path)
+
+
+def state_origin(path: Path, origin: Origin) -> None:
+    """Let a shard that is written say where its frames come from, if it says anything else.
+
+    Raises:
+        OSError: as for `ShardWriter.write`.
+    """
+    about = json.loads(pq.read_schema(path).metadata[METADATA])
+    if about | asdict(origin) != about:
+        _write_table(pq.read_table(path), about | asdict(origin), path)
+
+
+def _write_table(table: pa.Table, about: dict[str, Any], path: Path) -> None:
+    """Write a shard and what it says of itself, whole or not at all."""
+    temporary = path.with_suffix(".partial")
+    try:
+        with open(temporary, "wb") as file:
+            # Frames are compressed already and the rest is small; looking for duplicates among frames took a tenth
+            # of the time of collecting.
+            options = {"use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
+            table = table.replace_schema_metadata({METADATA: json.dumps(about)})
+            pq.write_table(table, file, compression="NONE", **options)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(
+            error.errno,
+            f"could not write {path}: {error.strerror or error}. Finished shards are untouched; free some space "
+            "and run the same command again to go on",
+        ) from error

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from doom_dream_env.configurations import load_configuration
-from doom_dream_env.wads import maps_in, shipped_wad
+from doom_dream_env.wads import as_text, maps_in, shipped_wad
 
 FRAME_SHAPE = (120, 160, 3)
 TICS_PER_SECOND = 35
@@ -89,7 +89,7 @@ class Scenario:
     @property
     def place(self) -> str:
         """Key of this scenario's initial states in a set of weights: its name, with WAD and map where it has them."""
-        source = None if self.wad is None else Path(self.wad).stem
+        source = None if self.wad is None else as_text(Path(self.wad).stem)
         return ":".join(part for part in (self.name, source, self.map) if part is not None)
 
     def action_table(self) -> npt.NDArray[np.uint8]:
@@ -237,7 +237,7 @@ def from_config(path: str | Path) -> Scenario:
     variables = tuple(v.name for v in game.get_available_game_variables() if v.name in VARIABLES)
     tics = game.get_episode_timeout() or 2100
     return Scenario(
-        path.stem,
+        as_text(path.stem),
         str(path.resolve()),
         buttons,
         variables,

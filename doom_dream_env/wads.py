@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import filecmp
+import os
 import re
 import struct
 import zipfile
@@ -124,3 +126,16 @@ def shipped_wad(map_name: str) -> Path:
 
     name = "freedoom1.wad" if map_name.upper().startswith("E") else "freedoom2.wad"
     return Path(vizdoom.__file__).parent / name
+
+
+def ships(wad: Path) -> bool:
+    """Is it, byte for byte, a WAD that ships with ViZDoom?"""
+    import vizdoom
+
+    theirs = Path(vizdoom.__file__).parent.rglob("*.wad")
+    return any(other.samefile(wad) or filecmp.cmp(other, wad, shallow=False) for other in theirs)
+
+
+def as_text(path: str | Path) -> str:
+    """A path for people and for files of text, whatever bytes it consists of."""
+    return os.fsencode(path).decode("utf-8", "replace")

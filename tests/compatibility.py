@@ -58,6 +58,18 @@ NOTES = """
   in Python 71.7 ± 4.5.
 * **A phone on its side.** Chromium 150 with a touch screen of 844×390: the picture and all pads are there without
   scrolling, a finger plays, nothing is reported as wrong. Health and seconds stand below the picture there.
+
+## Machines
+
+* **A disk that fills up** (a tmpfs of 400 kB, with 5, 70 and 200 kB left). The stages representation, dynamics and
+  decoder end with status 2 and one line that says what could not be written; nothing half written stays.
+* **A home that cannot be written, and a user who is not root** (uid 1000 in a user namespace, a home of mode 555):
+  dream, real game and figures work; Matplotlib says that it keeps its cache elsewhere. A dataset in a folder that
+  cannot be written is refused in one line. The hub's cache could not be tried without a network.
+* **Workers of a `SubprocVecEnv` that is killed while they load** end at the next look (half a second) if they were
+  spawned by a script that imports this package at its top; others first load Stable-Baselines3 to the end, which took
+  24 to 32 s on a machine with a load of 15.
+* **PyAV** older than 16 cannot tell an encrypted video.
 """
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy_world import square_at
 
-from doom_dream_env.recording import ShardWriter, compress_frame
+from doom_dream_env.recording import FREEDOOM, ShardWriter, compress_frame
 from doom_dream_env.scenarios import VARIABLES, get_scenario
 from doom_dream_env.world_model import WorldModel
 from training.data.dataset import Dataset
@@ -49,7 +49,7 @@ def write_data(root: Path, split: str, seed: int, length: int = LENGTH) -> None:
                     behaviour="random",
                 )
         (root / name).mkdir(parents=True, exist_ok=True)
-        shard.write(root / name / f"{split}-00000.parquet", name, name)
+        shard.write(root / name / f"{split}-00000.parquet", name, name, FREEDOOM)
 
 
 @pytest.fixture(scope="session")

@@ -1,261 +1,104 @@
-"""A stand-in for the Hugging Face hub: the few endpoints that `huggingface_hub` uses, on this machine, in memory."""
+"""A stand-in for the Hugging Face hub: what of its client is used here, in memory, with the client's own errors."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
-import re
-import threading
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
-from urllib.parse import unquote, urlparse
 
-LARGE = (".safetensors", ".parquet", ".png")  # what goes the way of large files
+from huggingface_hub import errors
+
 Files = dict[str, bytes]
-API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/(revision|tree|preupload|commit|branch)/([^/?]+)(/.*)?")
-RESOLVE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
-BATCH = re.compile(r"/(datasets/)?([^/]+/[^/]+)\.git/info/lfs/objects/batch")
 
 
-@dataclass
-class Repository:
-    """Commits by their names, and where the branches are."""
-
-    commits: dict[str, Files] = field(default_factory=dict)
-    branches: dict[str, str] = field(default_factory=dict)
-
-    def commit(self, branch: str, files: Files) -> str:
-        """Make a commit; returns its name."""
-        about = f"{len(self.commits)} {sorted((path, sha(data)) for path, data in files.items())}"
-        name = hashlib.sha1(about.encode()).hexdigest()
-        self.commits[name] = files
-        self.branches[branch] = name
-        return name
-
-    def find(self, revision: str) -> str | None:
-        """The commit of a branch or commit."""
-        name = self.branches.get(revision, revision)
-        return name if name in self.commits else None
-
-
-def sha(data: bytes) -> str:
-    """Hexadecimal SHA-256."""
-    return hashlib.sha256(data).hexdigest()
-
-
-@dataclass
-class Hub:
-    """What the stand-in knows, and how it misbehaves.
-
-    Attributes:
-        repositories: by kind and name.
-        uploads: contents of large files by their checksum.
-        cut: path of a file whose next transfer breaks off in the middle.
-        swapped: path of a file of which other bytes are sent, of the same length, that often.
-        requests: method, path and range of every request.
-    """
-
-    repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)
-    uploads: Files = field(default_factory=dict)
-    cut: str | None = None
-    swapped: dict[str, int] = field(default_factory=dict)
-    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
-
-    def model(self, name: str) -> Repository:
-        """A repository of a model."""
-        return self.repositories["model", name]
-
-
-class Handler(BaseHTTPRequestHandler):
-    """One request."""
-
-    protocol_version = "HTTP/1.0"  # a connection for each request: none outlives the server
-    hub: Hub
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-    def answer(self, status: int, body: Any = None, **headers: str) -> None:
-        data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def missing(self, code: str) -> None:
-        self.answer(404, {"error": code}, X_Error_Code=code)
-
-    def body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
-    def path_only(self) -> str:
-        path = unquote(urlparse(self.path).path)
-        self.hub.requests.append((self.command, path, self.headers.get("Range")))
-        return path
-
-    # ---- reading -----------------------------------------------------------------------------------------------------
-
-    def do_HEAD(self) -> None:
-        self.file(self.path_only(), with_body=False)
-
-    def do_GET(self) -> None:
-        path = self.path_only()
-        if not (found := API.fullmatch(path)):
-            self.file(path, with_body=True)
-            return
-        kind, name, verb, revision, _ = found.groups()
-        repository = self.hub.repositories.get((kind[:-1], name))
-        commit = repository.find(revision) if repository else None
-        if repository is None:
-            self.missing("RepoNotFound")
-        elif commit is None:
-            self.missing("RevisionNotFound")
-        elif verb == "revision":
-            files = [{"rfilename": path} for path in repository.commits[commit]]
-            self.answer(200, {"_id": "0", "id": name, "sha": commit, "private": False, "tags": [], "siblings": files})
-        else:
-            self.answer(200, [entry(path, data) for path, data in repository.commits[commit].items()])
-
-    def file(self, path: str, with_body: bool) -> None:
-        found = RESOLVE.fullmatch(path)
-        if not found:
-            self.missing("EntryNotFound")
-            return
-        datasets, name, revision, file = found.groups()
-        repository = self.hub.repositories.get(("dataset" if datasets else "model", name))
-        commit = repository.find(revision) if repository else None
-        if repository is None or commit is None or file not in repository.commits[commit]:
-            self.missing("EntryNotFound" if commit else "RevisionNotFound" if repository else "RepoNotFound")
-            return
-        data = repository.commits[commit][file]
-        headers = {"ETag": f'"{sha(data)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-        begin = int(asked[1]) if asked else 0
-        self.send_response(206 if asked else 200)
-        for key, value in headers.items():
-            self.send_header(key, value)
-        if asked:
-            self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(data) - begin))
-        self.end_headers()
-        if not with_body:
-            return
-        if self.hub.swapped.get(file):
-            self.hub.swapped[file] -= 1
-            data = bytes(byte ^ 1 for byte in data)
-        if self.hub.cut == file:
-            self.hub.cut = None
-            self.wfile.write(data[begin : (begin + len(data)) // 2])
-            self.wfile.flush()
-            self.close_connection = True
-            return
-        self.wfile.write(data[begin:])
-
-    # ---- writing -----------------------------------------------------------------------------------------------------
-
-    def do_PUT(self) -> None:
-        oid = self.path_only().rpartition("/")[2]
-        data = self.body()
-        assert sha(data) == oid
-        self.hub.uploads[oid] = data
-        self.answer(200)
-
-    def do_POST(self) -> None:
-        path = self.path_only()
-        body = self.body()
-        if self.headers.get("Authorization") is None:
-            self.answer(401, {"error": "Invalid username or password."})
-        elif path == "/api/repos/create":
-            self.create(json.loads(body))
-        elif path == "/api/validate-yaml":
-            self.answer(200, {"errors": [], "warnings": []})
-        elif BATCH.fullmatch(path):
-            self.batch(json.loads(body))
-        elif found := API.fullmatch(path):
-            kind, name, verb, revision, _ = found.groups()
-            repository = self.hub.repositories[kind[:-1], name]
-            answers = {"preupload": self.preupload, "commit": self.commit, "branch": self.branch}
-            answers[verb](repository, revision, body)
-        else:
-            self.missing("EntryNotFound")
-
-    def create(self, about: dict[str, Any]) -> None:
-        name = f"{about['organization']}/{about['name']}"
-        key = (about.get("type") or "model", name)
-        if key in self.hub.repositories:
-            self.answer(409, {"error": "You already created this repo", "url": self.address(*key)})
-            return
-        self.hub.repositories[key] = Repository()
-        self.hub.repositories[key].commit("main", {})
-        self.answer(200, {"url": self.address(*key), "name": name, "id": "0"})
-
-    def address(self, kind: str, name: str) -> str:
-        return f"http://{self.headers['Host']}/{'datasets/' * (kind == 'dataset')}{name}"
-
-    def preupload(self, repository: Repository, revision: str, body: bytes) -> None:
-        files = [
-            {
-                "path": file["path"],
-                "uploadMode": "lfs" if file["path"].endswith(LARGE) else "regular",
-                "shouldIgnore": False,
-            }
-            for file in json.loads(body)["files"]
-        ]
-        self.answer(200, {"files": files})
-
-    def batch(self, asked: dict[str, Any]) -> None:
-        objects = []
-        for item in asked["objects"]:
-            about = {"oid": item["oid"], "size": item["size"]}
-            if item["oid"] not in self.hub.uploads:
-                about["actions"] = {"upload": {"href": f"http://{self.headers['Host']}/upload/{item['oid']}"}}
-            objects.append(about)
-        self.answer(200, {"transfer": "basic", "objects": objects})
-
-    def commit(self, repository: Repository, revision: str, body: bytes) -> None:
-        files = dict(repository.commits[repository.branches[revision]])
-        for line in body.splitlines():
-            item = json.loads(line)
-            value = item["value"]
-            if item["key"] == "file":
-                files[value["path"]] = base64.b64decode(value["content"])
-            elif item["key"] == "lfsFile":
-                files[value["path"]] = self.hub.uploads[value["oid"]]
-        name = repository.commit(revision, files)
-        self.answer(200, {"success": True, "commitOid": name, "commitUrl": f"http://{self.headers['Host']}/c/{name}"})
-
-    def branch(self, repository: Repository, revision: str, body: bytes) -> None:
-        if revision in repository.branches:
-            self.answer(409, {"error": "Reference already exists"})
-            return
-        repository.branches[revision] = repository.branches["main"]
-        self.answer(200, {})
-
-
-def entry(path: str, data: bytes) -> dict[str, Any]:
-    """A file in a listing."""
-    about: dict[str, Any] = {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-    if path.endswith(LARGE):
-        about["lfs"] = {"oid": sha(data), "size": len(data), "pointerSize": 100}
-    return about
+def refusal(kind: type[errors.HfHubHTTPError], status: int, message: str) -> errors.HfHubHTTPError:
+    """An error of the client's, as the hub's answer makes it."""
+    response: Any = SimpleNamespace(headers={}, request=None, status_code=status)
+    return kind(message, response=response)
 
 
 class StandIn:
-    """The server, for as long as it runs."""
+    """Does what `HfApi` and `snapshot_download` do.
 
-    def __init__(self) -> None:
-        self.hub = Hub()
-        handler = type("HandlerOfThisHub", (Handler,), {"hub": self.hub})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+    Args:
+        cache: folder of what is fetched.
 
-    def stop(self) -> None:
-        """End it: nobody answers any more."""
-        self.server.shutdown()
-        self.server.server_close()
+    Attributes:
+        repositories: by kind and name: the files of every branch and commit.
+        spoilt: names of files of which other bytes arrive, of the same length, and how often.
+        fault: raised by whatever asks; None: nothing.
+        asked: how often files were asked for.
+    """
+
+    endpoint = "https://hub.test"
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+        self.repositories: dict[tuple[str, str], dict[str, Files]] = {}
+        self.spoilt: dict[str, int] = {}
+        self.fault: BaseException | None = None
+        self.asked = 0
+
+    def files(self, name: str, revision: str | None = None, repo_type: str = "model") -> Files:
+        """What a repository holds."""
+        if self.fault is not None:
+            raise self.fault
+        repository = self.repositories.get((repo_type, name))
+        if repository is None:
+            raise refusal(errors.RepositoryNotFoundError, 404, f"no {name}")
+        if (revision or "main") not in repository:
+            raise refusal(errors.RevisionNotFoundError, 404, f"no {revision}")
+        return repository[revision or "main"]
+
+    # ---- the client's functions --------------------------------------------------------------------------------------
+
+    def __call__(self, **_: Any) -> StandIn:
+        """As `HfApi()`."""
+        return self
+
+    def repo_info(self, name: str, *, revision: str | None = None, repo_type: str = "model") -> None:
+        self.files(name, revision, repo_type)
+
+    def revision_exists(self, name: str, revision: str, *, repo_type: str = "model") -> bool:
+        return revision in self.repositories[repo_type, name]
+
+    def create_repo(self, name: str, *, private: bool | None, exist_ok: bool, repo_type: str) -> str:
+        if self.fault is not None:
+            raise self.fault
+        self.repositories.setdefault((repo_type, name), {"main": {}})
+        return f"{self.endpoint}/{name}"
+
+    def create_branch(self, name: str, *, branch: str, exist_ok: bool, repo_type: str) -> None:
+        if branch.startswith("refs/"):
+            raise refusal(errors.BadRequestError, 400, f"Invalid reference for a branch: {branch}")
+        repository = self.repositories[repo_type, name]
+        repository[branch] = dict(repository["main"])
+
+    def upload_folder(
+        self, *, repo_id: str, folder_path: str, commit_message: str, revision: str | None, repo_type: str
+    ) -> None:
+        folder = Path(folder_path)
+        sent = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        repository = self.repositories[repo_type, repo_id]
+        whole = repository[revision or "main"] | sent
+        commit = hashlib.sha1(repr(sorted(whole.items())).encode()).hexdigest()
+        repository[revision or "main"] = repository[commit] = whole
+
+    def snapshot_download(
+        self, name: str, *, revision: str | None, allow_patterns: Sequence[str], force_download: bool
+    ) -> str:
+        self.asked += 1
+        folder = self.cache / name.replace("/", "--") / (revision or "main").replace("/", "-")
+        if self.fault is not None and folder.exists():
+            return str(folder)
+        for path, data in self.files(name, revision).items():
+            target = folder / path
+            if any(fnmatch(path, pattern) for pattern in allow_patterns) and (force_download or not target.exists()):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                spoilt = self.spoilt.get(path, 0) > 0
+                self.spoilt[path] = self.spoilt.get(path, 0) - spoilt
+                target.write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if spoilt else data)
+        return str(folder)

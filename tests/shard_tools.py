@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from conftest import random_frames
 
-from doom_dream_env.recording import ShardWriter, compress_frame
+from doom_dream_env.recording import FREEDOOM, ShardWriter, compress_frame
 
 BALL = ("DoomImpBall", "")
 IMP = ("DoomImp", "Monster")
@@ -67,7 +67,7 @@ def write_shard(path: Path, lengths: list[int], seed: int = 0) -> tuple[np.ndarr
             )
             writer.add([], **columns)
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer.write(path, path.parent.name, f"{path.parent.name}:MAP01")
+    writer.write(path, path.parent.name, f"{path.parent.name}:MAP01", FREEDOOM)
     return frames, writer
 
 

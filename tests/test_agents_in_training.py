@@ -79,13 +79,18 @@ def test_an_agent_of_another_scenario_is_refused(saved: Path) -> None:
         make_player(str(saved), get_scenario("health_gathering"), np.random.default_rng(0))
 
 
-def test_the_best_of_several_seeds_is_kept(weights: Path, tmp_path: Path) -> None:
+def test_the_best_of_several_seeds_is_kept(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(agents, "film", lambda *more: np.zeros((3, 120, 328, 3), np.uint8))
     config = AgentsConfig(
         weights=str(weights),
         scenarios=(SCENARIO,),
         seeds=2,
         steps=2048,
         episodes=3,
+        first_seed=90_000,
+        film=True,
         workers=2,
         work=tmp_path / "work",
         out=tmp_path / "best",
@@ -96,6 +101,11 @@ def test_the_best_of_several_seeds_is_kept(weights: Path, tmp_path: Path) -> Non
     assert len(seeds) == 2 and [Agent.load(folder).card.hyper_parameters["seed"] for folder in seeds] == [0, 1]
     best = Agent.load(tmp_path / "best" / SCENARIO)
     assert best.card.hyper_parameters["seed"] == int(np.argmax(real))
+    for folder in seeds:
+        steps, mean = (folder / "curve.csv").read_text().splitlines()[-1].split(",")
+        assert int(steps) == 2048 and float(mean) > 0 and (folder / "curve.png").is_file()
+        assert json.loads((folder / "gap.json").read_text())["first_seed"] == 90_000
+    assert (tmp_path / "best" / SCENARIO / "dream_and_real.mp4").is_file()
     written = [(folder / "agent.safetensors").stat().st_mtime_ns for folder in seeds]
     agents.train(config)
     again = [(folder / "agent.safetensors").stat().st_mtime_ns for folder in seeds]

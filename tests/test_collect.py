@@ -23,7 +23,7 @@ import torch
 from conftest import ROOT
 
 from doom_dream_env.envs.game import Game
-from doom_dream_env.recording import decompress_frame
+from doom_dream_env.recording import FREEDOOM, decompress_frame
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLES, get_scenario
 from doom_dream_env.seeds import SPLITS
 from training.__main__ import main
@@ -57,7 +57,7 @@ def job(
     tics: bool = False,
 ) -> Job:
     path = folder / f"{scenario}-{split}-{index:05d}.parquet"
-    return Job(SCENARIOS[scenario], split, index, {behaviour: 1.0}, path, tics)
+    return Job(SCENARIOS[scenario], split, index, {behaviour: 1.0}, path, FREEDOOM, tics)
 
 
 def config(out: Path, steps: int, **settings: Any) -> CollectConfig:
@@ -174,7 +174,7 @@ def test_a_handover_is_recorded_from_shortly_before_it_stops_looking(
     monkeypatch.setattr(collect, "STEPS_PER_SHARD", 150)
     scenario = SCENARIOS["take_cover"]
     (tmp_path / "take_cover").mkdir()
-    work = Job(scenario, "train", 0, {"handover": 1.0}, tmp_path / "take_cover" / "train-00000.parquet")
+    work = Job(scenario, "train", 0, {"handover": 1.0}, tmp_path / "take_cover" / "train-00000.parquet", FREEDOOM)
     collect_shard(work)
     data = Dataset(tmp_path, ["take_cover"], "train")
     firsts = np.unique(data.first)
@@ -199,7 +199,7 @@ def test_the_mix_is_kept_in_steps(small: None, tmp_path: Path, monkeypatch: pyte
     for index in range(2):
         path = tmp_path / f"{index}.parquet"
         mix = {"random": 0.75, "alternating": 0.25}
-        collect_shard(Job(SCENARIOS["health_gathering"], "train", index, mix, path))
+        collect_shard(Job(SCENARIOS["health_gathering"], "train", index, mix, path, FREEDOOM))
         for name in read_shard(path)["behaviour"].to_pylist():
             steps[name] = steps.get(name, 0) + 1
     assert steps["random"] / sum(steps.values()) == pytest.approx(0.75, abs=0.2)

@@ -5,6 +5,7 @@ ViZDoom itself hangs on most of these, or takes Python with it.
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -15,6 +16,7 @@ import vizdoom
 
 from doom_dream_env.envs import engine
 from doom_dream_env.envs.game import Game
+from doom_dream_env.recording import FREEDOOM, Origin, game_origin
 from doom_dream_env.scenarios import SCENARIOS, get_scenario
 from training.players.maps import read_map
 
@@ -170,3 +172,16 @@ def test_a_players_map_is_read_or_refused_by_name(folder: Path) -> None:
     change_lumps(wad, b"linedef { v1 = 9; }\n", "TEXTMAP")
     with pytest.raises(ValueError, match="map MAP01 of .*basic.wad is damaged"):
         read_map(wad, "MAP01")
+
+
+def test_frames_are_known_by_the_bytes_of_the_wads_whatever_they_are_called(tmp_path: Path) -> None:
+    shipped = Path(vizdoom.scenarios_path) / "take_cover.wad"
+    mine = os.fsdecode(os.fsencode(tmp_path) + b"/m\xe9.wad")  # no UTF-8
+    shutil.copy(shipped, mine)
+    scenario = get_scenario("freedoom", "MAP01", mine)
+    assert game_origin(scenario) == game_origin(SCENARIOS["take_cover"], "mit") == FREEDOOM
+    assert scenario.place == "freedoom:m\ufffd:MAP01"
+    with open(mine, "ab") as file:
+        file.write(b"changed")
+    assert game_origin(scenario, "cc-by-4.0") == Origin("ViZDoom with m\ufffd.wad", "cc-by-4.0")
+    assert game_origin(scenario) == Origin("ViZDoom with m\ufffd.wad", None)

@@ -18,6 +18,7 @@ import pytest
 from shard_tools import write_shard
 
 from doom_dream_env import recording
+from doom_dream_env.recording import FREEDOOM
 from training.data.annotations import OBJECT_MAP_SHAPE
 from training.data.dataset import Dataset, read_shard
 
@@ -73,7 +74,7 @@ def test_places_are_counted_as_the_run_counts_them(tmp_path: Path) -> None:
     for name in ("take_cover", "health_gathering"):
         path = tmp_path / name / "train-00000.parquet"
         _, writer = write_shard(path, [2])
-        writer.write(path, name, name)
+        writer.write(path, name, name, FREEDOOM)
     data = Dataset(tmp_path, ["take_cover", "health_gathering"])
     assert data.places == ["health_gathering", "take_cover"] and data.place.tolist() == [1, 1, 0, 0]
     data.count_places_as(["basic", "health_gathering", "my_way_home", "take_cover"])

@@ -42,10 +42,10 @@ def test_agents_of_dream_and_game_are_trained_alike_and_once(
 ) -> None:
     trained: list[tuple[Any, ...]] = []
 
-    def learn(batch: Any, learner: str, steps: int, seed: int) -> Agent:
+    def learn(batch: Any, learner: str, steps: int, seed: int) -> tuple[Agent, list[Any]]:
         trained.append((type(batch), batch.num_envs, learner, steps, seed))
         network = make_network([batch.model.config.feature_width, len(batch.action_table)], "Tanh")
-        return Agent(AgentCard("basic", batch.model.fingerprint, "", "Tanh"), network)
+        return Agent(AgentCard("basic", batch.model.fingerprint, "", "Tanh"), network), []
 
     monkeypatch.setattr(efficiency, "learn", learn)
     torch.manual_seed(0)

@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import shutil
-from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
+import pyarrow.parquet as pq
 import pytest
 import torch
-from hub_stand_in import StandIn
+from hub_stand_in import StandIn, refusal
+from huggingface_hub import constants, errors
 from shard_tools import write_shard
+from test_action_policy import make_policy
+from test_soft_labels import write_footage
 from toy_world import TOY_SCENARIOS
 
 from doom_dream_env.agents import Agent
+from doom_dream_env.agents.action_policy import ActionPolicy
 from doom_dream_env.cli import main
 from doom_dream_env.hub import split_name
+from doom_dream_env.idm import InverseDynamics
+from doom_dream_env.idm.model import SHIPPED as SHIPPED_IDM
 from doom_dream_env.publish import push
+from doom_dream_env.recording import METADATA, Origin
 from doom_dream_env.world_model import WorldModel, files
 
 NAME = "someone/dreams"
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandIn]:
-    """A hub of this test's own, an empty cache, and a token."""
-    from huggingface_hub import constants
-
-    server = StandIn()
-    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    for name, value in {
-        "ENDPOINT": server.url,
-        "HUGGINGFACE_CO_URL_TEMPLATE": template,
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
-        "HF_HUB_DISABLE_XET": True,
-        "HF_HUB_OFFLINE": False,
-    }.items():
-        monkeypatch.setattr(constants, name, value)
-    monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    yield server
-    server.stop()
+def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
+    """A hub of this test's own, and an empty cache."""
+    hub = StandIn(tmp_path / "cache")
+    monkeypatch.setattr(huggingface_hub, "HfApi", hub)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub.snapshot_download)
+    return hub
 
 
 @pytest.fixture
@@ -51,26 +49,9 @@ def pushed(stand_in: StandIn, weights: Path) -> StandIn:
     return stand_in
 
 
-def card_of(stand_in: StandIn, kind: str = "model", name: str = NAME, branch: str = "main") -> Any:
-    from huggingface_hub import DatasetCard, ModelCard
-
-    repository = stand_in.hub.repositories[kind, name]
-    text = repository.commits[repository.branches[branch]]["README.md"].decode()
-    return (DatasetCard if kind == "dataset" else ModelCard)(text)
-
-
-def cached(stand_in: StandIn, file: str) -> Path:
-    """A file in the cache."""
-    from huggingface_hub import constants
-
-    (found,) = Path(constants.HF_HUB_CACHE).glob(f"models--*/snapshots/*/{file}")
-    return found
-
-
-def overwrite(path: Path, data: bytes) -> None:
-    """Other contents for a file of the cache, and for the blob that it is a link to."""
-    path.resolve().chmod(0o644)
-    path.resolve().write_bytes(data)
+def card_of(stand_in: StandIn, kind: str = "model", name: str = NAME) -> Any:
+    text = stand_in.files(name, repo_type=kind)["README.md"].decode()
+    return (huggingface_hub.DatasetCard if kind == "dataset" else huggingface_hub.ModelCard)(text)
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
@@ -111,28 +92,26 @@ def test_pushed_weights_come_back_the_same(pushed: StandIn, model: WorldModel, w
     fetched = WorldModel.from_pretrained(NAME)
     assert fetched.fingerprint == model.fingerprint
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in fetched.state_dict().items())
-    assert b"Freedoom" in pushed.hub.model(NAME).commits[pushed.hub.model(NAME).branches["main"]]["NOTICE.md"]
-    for name in files.CHECKED:
-        assert cached(pushed, name).read_bytes() == (weights / name).read_bytes()
+    stored = pushed.files(NAME)
+    assert b"Freedoom" in stored["NOTICE.md"] and b"# tiny" in stored["README.md"]
+    assert all(stored[name] == (weights / name).read_bytes() for name in files.CHECKED)
 
 
-def test_what_was_pushed_is_not_sent_again(pushed: StandIn, weights: Path) -> None:
-    sent = sum(method == "PUT" for method, *_ in pushed.hub.requests)
-    push(NAME, weights)
-    assert sent == 3 and sum(method == "PUT" for method, *_ in pushed.hub.requests) == sent
-
-
-def test_a_revision_is_a_branch_or_a_commit(
+def test_a_revision_is_a_branch_a_commit_or_an_open_pull_request(
     pushed: StandIn, weights: Path, immortal: WorldModel, tmp_path: Path
 ) -> None:
-    first = pushed.hub.model(NAME).branches["main"]
+    repository = pushed.repositories["model", NAME]
+    first = next(name for name in repository if name != "main")
+    repository["refs/pr/1"] = {}
     immortal.save_pretrained(tmp_path / "other")
-    push(f"{NAME}@lives-on", tmp_path / "other")
-    old = WorldModel.from_pretrained(NAME).fingerprint
-    assert WorldModel.from_pretrained(NAME, revision="lives-on").fingerprint == immortal.fingerprint != old
-    assert WorldModel.from_pretrained(f"{NAME}@lives-on").fingerprint == immortal.fingerprint
+    for branch in ("lives-on", "refs/pr/1"):
+        push(f"{NAME}@{branch}", tmp_path / "other")
+        old = WorldModel.from_pretrained(NAME).fingerprint
+        assert WorldModel.from_pretrained(NAME, revision=branch).fingerprint == immortal.fingerprint != old
+        assert WorldModel.from_pretrained(f"{NAME}@{branch}").fingerprint == immortal.fingerprint
+    with pytest.raises(ConnectionError, match="could not be written .Invalid reference for a branch: refs/pr/2"):
+        push(f"{NAME}@refs/pr/2", tmp_path / "other")
     push(NAME, tmp_path / "other")
-    assert WorldModel.from_pretrained(NAME).fingerprint == immortal.fingerprint
     assert WorldModel.from_pretrained(NAME, revision=first).fingerprint == old
 
 
@@ -148,14 +127,14 @@ def test_the_card_of_shipped_weights_tells_the_hub_what_was_measured(stand_in: S
     assert {scenario for scenario, _ in found} == set(scorecard["worlds"])
     assert f'from_pretrained("{NAME}")' in card.text and "## Scorecard" in card.text
     assert card.content.count("library_name") == 1, "the old metadata stayed"
-    assert "scorecard.json" in stand_in.hub.model(NAME).commits[stand_in.hub.model(NAME).branches["main"]]
+    assert "scorecard.json" in stand_in.files(NAME) and "skill.png" in stand_in.files(NAME)
 
 
 def test_damaged_weights_are_not_pushed(stand_in: StandIn, copy: Path) -> None:
     (copy / "decoder.safetensors").write_bytes(b"half")
     with pytest.raises(ValueError, match="decoder.safetensors is damaged"):
         push(NAME, copy)
-    assert not stand_in.hub.repositories
+    assert not stand_in.repositories
 
 
 # ---- what goes wrong -------------------------------------------------------------------------------------------------
@@ -163,82 +142,69 @@ def test_damaged_weights_are_not_pushed(stand_in: StandIn, copy: Path) -> None:
 
 def test_without_the_hub_the_cache_goes_on_working(pushed: StandIn, model: WorldModel) -> None:
     WorldModel.from_pretrained(NAME)
-    pushed.stop()
+    pushed.fault = OSError("nobody answers")
     assert WorldModel.from_pretrained(NAME).fingerprint == model.fingerprint
-    with pytest.raises(FileNotFoundError, match="not in the cache .* could not be reached .*--weights nano"):
+    with pytest.raises(FileNotFoundError, match="not in the cache .* could not be reached .nobody answers.*--weights"):
         WorldModel.from_pretrained("someone/else")
 
 
-def test_offline_mode_asks_nobody(pushed: StandIn, model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    WorldModel.from_pretrained(NAME)
-    before = len(pushed.hub.requests)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert WorldModel.from_pretrained(NAME).fingerprint == model.fingerprint
-    assert len(pushed.hub.requests) == before
-
-
-def test_an_interrupted_download_goes_on_where_it_was(
-    pushed: StandIn, model: WorldModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)  # what has come of a chunk is lost
-    pushed.hub.cut = "world_model.safetensors"
-    try:
-        fetched = WorldModel.from_pretrained(NAME)
-    except FileNotFoundError as error:  # releases of the hub's client differ in whether they try again themselves
-        assert "could not be reached" in str(error)
-        fetched = WorldModel.from_pretrained(NAME)
-    assert fetched.fingerprint == model.fingerprint
-    ranges = [asked for _, path, asked in pushed.hub.requests if path.endswith("world_model.safetensors")]
-    assert any(asked not in (None, "bytes=0-") for asked in ranges), "all of it was fetched again"
+def test_a_hub_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, weights: Path) -> None:
+    """What the client itself raises then differs from release to release."""
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="could not be reached"):
+        WorldModel.from_pretrained(NAME)
+    with pytest.raises(ConnectionError, match="could not be written"):
+        push(NAME, weights)
 
 
 @pytest.mark.parametrize("file", ["config.json", "decoder.safetensors"])
 def test_a_file_that_arrives_changed_is_fetched_again(pushed: StandIn, model: WorldModel, file: str) -> None:
-    pushed.hub.swapped[file] = 1
+    pushed.spoilt[file] = 1
     assert WorldModel.from_pretrained(NAME).fingerprint == model.fingerprint
-    assert pushed.hub.swapped[file] == 0
+    assert pushed.asked == 2 and pushed.spoilt[file] == 0
 
 
 def test_a_file_that_was_changed_in_the_cache_is_fetched_again(pushed: StandIn, model: WorldModel) -> None:
     WorldModel.from_pretrained(NAME)
-    damaged = cached(pushed, "starts.safetensors")
-    overwrite(damaged, damaged.read_bytes()[:-1] + b"?")
+    (damaged,) = pushed.cache.rglob("starts.safetensors")
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
     assert WorldModel.from_pretrained(NAME).fingerprint == model.fingerprint
-    overwrite(damaged, b"?")
-    pushed.stop()
+    damaged.write_bytes(b"?")
+    pushed.fault = OSError("nobody answers")
     with pytest.raises(FileNotFoundError, match="is damaged in the cache"):
         WorldModel.from_pretrained(NAME)
 
 
 def test_weights_that_are_damaged_on_the_hub_are_said_to_be(pushed: StandIn) -> None:
-    repository = pushed.hub.model(NAME)
-    whole = repository.commits[repository.branches["main"]]
-    repository.commit("main", whole | {"decoder.safetensors": whole["decoder.safetensors"][:-1] + b"?"})
+    pushed.spoilt["decoder.safetensors"] = 2
     with pytest.raises(ValueError, match="was fetched anew and is still damaged, so it is on the hub: .*decoder"):
         WorldModel.from_pretrained(NAME)
 
 
-def test_what_is_not_there_is_said(pushed: StandIn) -> None:
+def test_what_is_not_there_or_cannot_be_is_said(pushed: StandIn) -> None:
     with pytest.raises(FileNotFoundError, match="there is no model 'someone/else' at .*hf auth login"):
         WorldModel.from_pretrained("someone/else")
     with pytest.raises(FileNotFoundError, match=f"'{NAME}' on the hub has no revision 'v9'"):
         WorldModel.from_pretrained(NAME, revision="v9")
+    pushed.fault = errors.HFValidationError("Cannot have -- in it")
+    for use in (lambda: WorldModel.from_pretrained("a--b/c"), lambda: push("a--b/c", files.SHIPPED / "nano")):
+        with pytest.raises(ValueError, match="no repository on the hub can be called 'a--b/c': Cannot have --"):
+            use()
+    pushed.fault = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="'someone/else' could not be kept in the cache .*No space left"):
+        WorldModel.from_pretrained("someone/else")
 
 
 def test_who_may_not_write_is_told_what_to_do(
-    stand_in: StandIn, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stand_in: StandIn, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("HF_TOKEN")
-    monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: None)
+    stand_in.fault = refusal(errors.HfHubHTTPError, 401, "Invalid username or password.")
     assert main(["push", NAME, str(weights)]) == 2
-    assert "hf auth login" in capsys.readouterr().err
+    assert "Invalid username or password.); log in with `hf auth login`" in capsys.readouterr().err
 
 
-# ---- agents ----------------------------------------------------------------------------------------------------------
+# ---- players ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_pushed_agent_plays_as_before_and_says_its_score(stand_in: StandIn) -> None:
@@ -259,6 +225,26 @@ def test_the_score_of_another_agent_is_not_claimed(stand_in: StandIn, tmp_path: 
     assert not card_of(stand_in, name="someone/agent").data.eval_results
 
 
+def test_clones_and_readers_of_keys_come_back_the_same(stand_in: StandIn, model: WorldModel, tmp_path: Path) -> None:
+    policy = make_policy(model)
+    policy.save(tmp_path / "clone")
+    push("someone/clone", tmp_path / "clone")
+    assert ActionPolicy.load("someone/clone", model.fingerprint).config == policy.config
+    assert 'ActionPolicy.load("someone/clone")' in card_of(stand_in, name="someone/clone").text
+    (folder,) = SHIPPED_IDM.iterdir()
+    push("someone/keys", folder)
+    fetched = InverseDynamics.from_pretrained("someone/keys")
+    assert fetched.config == InverseDynamics.from_pretrained().config
+    assert 'from_pretrained("someone/keys")' in card_of(stand_in, name="someone/keys").text
+    shutil.copytree(folder, tmp_path / "keys")
+    (tmp_path / "keys" / "idm.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match="idm.safetensors is damaged: .*fetch it anew"):
+        push("someone/keys", tmp_path / "keys")
+    (tmp_path / "keys" / "idm.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="idm.safetensors is missing"):
+        InverseDynamics.from_pretrained(tmp_path / "keys")
+
+
 # ---- datasets --------------------------------------------------------------------------------------------------------
 
 
@@ -270,11 +256,12 @@ def dataset(toy: Path, tmp_path: Path) -> Path:
 def test_a_pushed_dataset_has_a_configuration_for_each_scenario(stand_in: StandIn, dataset: Path) -> None:
     (dataset / "take_cover" / "notes.txt").write_text("not for everybody")
     push("someone/play", dataset)
-    repository = stand_in.hub.repositories["dataset", "someone/play"]
-    stored = repository.commits[repository.branches["main"]]
+    stored = stand_in.files("someone/play", repo_type="dataset")
     expected = {f"{name}/{split}-00000.parquet" for name in TOY_SCENARIOS for split in ("train", "val")}
     assert stored.keys() == expected | {"README.md", "NOTICE.md"}
-    configs = card_of(stand_in, "dataset", "someone/play").data.configs
+    about = card_of(stand_in, "dataset", "someone/play")
+    assert about.data.license == "bsd-3-clause" and "ViZDoom with Freedoom" in about.text
+    configs = about.data.configs
     assert {config["config_name"] for config in configs} == set(TOY_SCENARIOS)
     assert configs[0]["data_files"] == [
         {"split": "train", "path": f"{configs[0]['config_name']}/train-*.parquet"},
@@ -285,8 +272,7 @@ def test_a_pushed_dataset_has_a_configuration_for_each_scenario(stand_in: StandI
 def test_the_datasets_library_reads_what_is_pushed(stand_in: StandIn, dataset: Path, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     push("someone/play", dataset)
-    repository = stand_in.hub.repositories["dataset", "someone/play"]
-    for name, data in repository.commits[repository.branches["main"]].items():
+    for name, data in stand_in.files("someone/play", repo_type="dataset").items():
         (tmp_path / "fetched" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "fetched" / name).write_bytes(data)
     read = datasets.load_dataset(str(tmp_path / "fetched"), "take_cover", cache_dir=str(tmp_path / "arrow"))
@@ -295,16 +281,51 @@ def test_the_datasets_library_reads_what_is_pushed(stand_in: StandIn, dataset: P
     assert len(row["action"]) == 9 and row["elapsed"] == 3 and row["objects"][0]["name"] == "DoomImp"
 
 
-def test_frames_of_the_commercial_game_are_not_pushed(stand_in: StandIn, tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_nobody_has_given_a_licence_is_not_pushed(stand_in: StandIn, tmp_path: Path) -> None:
     _, writer = write_shard(tmp_path / "freedoom" / "train-00000.parquet", [3])
-    writer.write(tmp_path / "freedoom" / "train-doom2-MAP01-00000.parquet", "freedoom", "freedoom:doom2:MAP01")
-    with pytest.raises(ValueError, match="train-doom2.*shows the graphics of doom2, which may not be passed on"):
+    others = {
+        "train-doom2-MAP01-00000": Origin("ViZDoom with doom2.wad"),
+        "train-film-00000": Origin("somebody's channel"),
+        "train-film-00001": Origin(licence="mit"),
+    }
+    for stem, origin in others.items():
+        path = tmp_path / "freedoom" / f"{stem}.parquet"
+        writer.write(path, "freedoom", "freedoom:footage", origin)
+        with pytest.raises(ValueError, match=f"{stem}.* shows {origin.source or 'pictures of an unk'}.*--licence"):
+            push("someone/play", tmp_path)
+        path.unlink()
+    assert not stand_in.repositories
+
+
+def test_a_card_says_of_all_frames_whose_they_are(stand_in: StandIn, tmp_path: Path) -> None:
+    write_footage(tmp_path / "take_cover" / "train-a.parquet", origin=Origin("my channel", "CC-BY-4.0"))
+    push("someone/film", tmp_path)
+    card = card_of(stand_in, "dataset", "someone/film")
+    assert card.data.license == "cc-by-4.0" and "| my channel | CC-BY-4.0 | 1 |" in card.text
+    assert "Freedoom" not in card.content and "NOTICE.md" not in stand_in.files("someone/film", repo_type="dataset")
+    write_footage(tmp_path / "take_cover" / "train-b.parquet", origin=Origin("another", "for research, he wrote"))
+    push("someone/film", tmp_path)
+    card = card_of(stand_in, "dataset", "someone/film")
+    assert card.data.license == "other" and "| another | for research, he wrote | 1 |" in card.text
+
+
+@pytest.mark.parametrize(
+    ("place", "column", "free"), [("basic", False, True), ("basic", True, False), ("my", False, False)]
+)
+def test_shards_of_before_origins_were_said_are_free_if_they_can_only_show_freedoom(
+    stand_in: StandIn, tmp_path: Path, place: str, column: bool, free: bool
+) -> None:
+    path = tmp_path / "basic" / "train-00000.parquet"
+    write_footage(path, place=place) if column else write_shard(path, [3])
+    table = pq.read_table(path)
+    about = {key: value for key, value in json.loads(table.schema.metadata[METADATA]).items() if key != "source"}
+    pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(about | {"place": place})}), path)
+    with nullcontext() if free else pytest.raises(ValueError, match="pictures of an unknown source"):
         push("someone/play", tmp_path)
-    assert not stand_in.hub.repositories
 
 
 def test_a_folder_of_something_else_is_refused(stand_in: StandIn, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="holds nothing to push: expected weights .* or a dataset"):
+    with pytest.raises(FileNotFoundError, match="holds nothing to push: expected manifest.json, .* or a dataset"):
         push(NAME, tmp_path)
     with pytest.raises(ValueError, match="'dreams' is no name on the hub"):
         push("dreams", tmp_path)

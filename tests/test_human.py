@@ -22,6 +22,7 @@ from doom_dream_env import recording
 from doom_dream_env.envs.game import Game
 from doom_dream_env.play import human
 from doom_dream_env.play.human import HumanRecorder
+from doom_dream_env.recording import FREEDOOM
 from doom_dream_env.scenarios import SCENARIOS, get_scenario, press
 from training.config import DynamicsConfig
 from training.data import collect
@@ -90,7 +91,7 @@ def test_it_is_what_the_collector_records(game: Game, tmp_path: Path, monkeypatc
     """Tic by tic or four at once: the same rows in the same columns."""
     monkeypatch.setattr(collect, "STEPS_PER_SHARD", 1)
     monkeypatch.setattr(collect, "_games", {SCENARIO: game})
-    collect_shard(Job(SCENARIO, "train", 1, {"alternating": 1.0}, tmp_path / "collected.parquet"))
+    collect_shard(Job(SCENARIO, "train", 1, {"alternating": 1.0}, tmp_path / "collected.parquet", FREEDOOM))
     collected = read_shard(tmp_path / "collected.parquet").to_pydict()
     recorder = HumanRecorder(tmp_path, SCENARIO, game)
     recorder.begin(collected["episode"][0])

@@ -17,7 +17,7 @@ from doom_dream_env.idm import model as idm_model
 from doom_dream_env.idm.decoding import viterbi
 from doom_dream_env.idm.labels import CHAINS, effective, from_chains, to_chains
 from doom_dream_env.idm.network import correlation
-from doom_dream_env.recording import ShardWriter, compress_frame
+from doom_dream_env.recording import FREEDOOM, ShardWriter, compress_frame
 from doom_dream_env.scenarios import BUTTONS, press
 from training.config import Augmentation, IDMScoreConfig, IDMTrainingConfig
 from training.data.augment import augment, mirrored
@@ -192,7 +192,7 @@ def write_play(path: Path, episodes: int = 2, seed: int = 0, tics: bool = False)
             place = place + 33.0 * (action[0] + action[2]) * np.array([np.cos(way), np.sin(way)])
             angle += turn
     path.parent.mkdir(parents=True, exist_ok=True)
-    shard.write(path, "freedoom", f"freedoom:{path.stem.split('-')[1]}")
+    shard.write(path, "freedoom", f"freedoom:{path.stem.split('-')[1]}", FREEDOOM)
 
 
 @pytest.fixture(scope="module")

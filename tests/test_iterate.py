@@ -36,10 +36,11 @@ def test_two_rounds(finished_run: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     started: list[Any] = []
     trained: list[int] = []
 
-    def learn(batch: LatentBatch, learner: str, steps: int, seed: int, prior: Path | None) -> Agent:
+    def learn(batch: LatentBatch, learner: str, steps: int, seed: int, prior: Path | None) -> tuple[Agent, list[Any]]:
         trained.append(seed)
         network = make_network([batch.model.config.feature_width, 3], "Tanh")
-        return Agent(AgentCard(batch.scenario.name, batch.model.fingerprint, batch.model.source, "Tanh"), network)
+        card = AgentCard(batch.scenario.name, batch.model.fingerprint, batch.model.source, "Tanh")
+        return Agent(card, network), []
 
     monkeypatch.setattr(agent_scores, "learn", learn)
     monkeypatch.setattr(iterate, "run_stage", started.append)

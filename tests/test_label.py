@@ -6,23 +6,27 @@ The model is a stand-in that reads everything off the brightness of a frame. Bri
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from doom_dream_env.play.film import STEPS_PER_SECOND, Film
+from doom_dream_env.recording import METADATA, Origin
 from doom_dream_env.scenarios import BUTTONS
 from training.__main__ import main
 from training.config import LabelConfig
 from training.data.dataset import Dataset
 from training.footage import labelling
 from training.footage.labelling import Block, LabelledBlock, episodes, filled, label_block, read_blocks
-from training.footage.scenes import scene_cuts
+from training.footage.scenes import dead_frames, scene_cuts
 from training.footage.truth import TruthWriter, keys_file
 from training.footage.video import Video
 from training.stages import label as stage
@@ -117,7 +121,7 @@ def test_play_becomes_rows_and_the_rest_does_not(tmp_path: Path) -> None:
     assert (data.confidence[ends] == 0).all(), "no frame shows what was pressed after the last one"
     others = np.setdiff1d(np.arange(len(data)), ends)
     np.testing.assert_allclose(data.confidence[others], 0.9**9, rtol=1e-3)
-    assert set(data.behaviour) == {"video"} and data.places == ["freedoom:MAP01"]
+    assert set(data.behaviour) == {"video"} and data.places == ["freedoom:footage"]
     np.testing.assert_array_equal(data.actions[others, 0], brightness[others].round().astype(int) % 2 == 0)
 
 
@@ -171,7 +175,7 @@ def test_a_death_costs_what_the_scenario_says(tmp_path: Path) -> None:
     labelling.add_rows(shard, labelled(30, died=died), stage.get_scenario("freedoom"))
     path = tmp_path / "data" / "freedoom" / "train-00000.parquet"
     path.parent.mkdir(parents=True)
-    shard.write(path, "freedoom", "freedoom:MAP01")
+    shard.write(path, "freedoom", "freedoom:footage", Origin())
     data = read(tmp_path)
     assert np.flatnonzero(data.terminated).tolist() == [29] and data.rewards.tolist() == [0] * 29 + [-10]
     assert data.next_variables[-1, 0] == 0 and data.outcome_confidence[-1] == pytest.approx(0.8)
@@ -220,11 +224,48 @@ def title() -> np.ndarray:
     return frame
 
 
-def test_turning_and_flashes_of_pain_are_no_scene_changes() -> None:
+def tinted(frame: np.ndarray, red: int, green: int, blue: int, share: float) -> np.ndarray:
+    """A frame under a colour, as DOOM shows pain and pick-ups."""
+    return ((1 - share) * frame + share * np.array([red, green, blue])).astype(np.uint8)
+
+
+def test_turning_tints_and_fire_are_no_cuts_and_another_view_is_one() -> None:
     room = textured()
     turned = np.roll(room, 45, 1)
-    hurt = (0.5 * turned + np.array([120, 0, 0])).astype(np.uint8)
-    assert scene_cuts(np.stack([room, turned, hurt, turned, title(), room])).tolist() == [False] * 4 + [True] * 2
+    hurt = tinted(turned, 255, 0, 0, 0.85)
+    taken = tinted(turned, 215, 186, 68, 0.25)
+    fire = room.copy()
+    fire[10:110, 30:150] = (240, 200, 60)
+    uncut = [room, turned, hurt, hurt, turned, taken, turned, room, fire, fire, room, room, room]
+    assert not scene_cuts(np.stack(uncut)).any()
+    assert np.flatnonzero(scene_cuts(np.stack([*uncut, *[title()] * 5, *[room] * 5]))).tolist() == [13, 18]
+
+
+def test_frames_under_the_deepest_red_are_kept_and_black_ones_are_not() -> None:
+    room = textured()
+    moving = [np.roll(room, 3 * step, 1) for step in range(12)]
+    hurt = [tinted(frame, 255, 0, 0, 8 / 9) for frame in moving[:6]]
+    assert not dead_frames(np.stack([*moving, *hurt, *moving])).any()
+    assert dead_frames(np.stack([*moving, np.zeros_like(room), *moving])).sum() == 1
+
+
+def test_whose_a_video_is_can_be_said_later_and_is_not_forgotten(
+    tmp_path: Path, small: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shoot(tmp_path / "a.mp4", [120] * 30)
+
+    def said() -> tuple[Any, Any]:
+        (file,) = (tmp_path / "data" / "freedoom").iterdir()
+        about = json.loads(pq.read_schema(file).metadata[METADATA])
+        return about["source"], about["licence"]
+
+    stage.label(config(tmp_path, path))
+    assert said() == (None, None) and "--source and --licence" in capsys.readouterr().out
+    labelled = small.labelled
+    for _ in range(2):
+        stage.label(config(tmp_path, path, source="my channel", licence="cc-by-4.0"))
+        stage.label(config(tmp_path, path))
+        assert said() == ("my channel", "cc-by-4.0") and small.labelled == labelled
 
 
 def test_what_stands_still_is_no_play(small: StandIn) -> None:
@@ -273,6 +314,22 @@ def test_a_bad_video_is_named_and_the_others_go_on(tmp_path: Path, capsys: pytes
     assert end.value.code == 2
     assert f"1 of 2 videos: {tmp_path / 'bad.mp4'} is not a video" in capsys.readouterr().err
     assert len(read(tmp_path)) >= 28
+
+
+def test_a_video_is_known_by_its_bytes_whatever_it_is_called(tmp_path: Path, small: StandIn) -> None:
+    path = shoot(tmp_path / "a.mp4", [120] * 30)
+    other = shoot(tmp_path / "b.mp4", [150] * 30)
+    (tmp_path / "more").mkdir()
+    strange = other.rename(os.fsdecode(os.fsencode(tmp_path / "more") + b"/a\xe9.mp4"))
+    same = Path(shutil.copy(path, tmp_path / "more" / "a.mp4"))
+    stage.label(config(tmp_path, path, strange))
+    before = contents(tmp_path)
+    pages = [page.read_text() for page in (tmp_path / "data").rglob("report.html")]
+    assert len(before) == 2 and sum("a\ufffd.mp4" in page for page in pages) == 1
+    stage.label(config(tmp_path, same))
+    assert contents(tmp_path) == before
+    with pytest.raises(ValueError, match="labelled before with another split"):
+        stage.label(config(tmp_path, same, split="val"))
 
 
 def test_labels_of_two_models_are_not_mixed(tmp_path: Path, small: StandIn) -> None:

@@ -11,7 +11,6 @@ import torch
 
 from doom_dream_env.envs import DreamBatch
 from doom_dream_env.policies import NoopPolicy
-from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import WorldModel
 from training.config import PlanningConfig
 from training.evaluation import planning
@@ -39,6 +38,7 @@ def test_a_report_is_finished_where_it_was_killed(
             scenarios=("predict_position",),
             minds=("noop", "agent", "planner"),
             episodes=episodes,
+            first_seed=90_000,
             games=2,
             out=tmp_path,
             settings=QUICK,
@@ -48,7 +48,7 @@ def test_a_report_is_finished_where_it_was_killed(
     first = report(2)
     assert list(first) == ["noop", "planner"], "no agent ships for these weights"
     again = report(3)
-    assert sorted(seeds) == sorted(2 * [EVALUATION, EVALUATION + 1, EVALUATION + 2])
+    assert sorted(seeds) == sorted(2 * [90_000, 90_001, 90_002])
     assert again["planner"]["episodes"] == 3 and again["planner"]["rounds"] == 1
     assert again["planner"]["milliseconds"] > again["noop"]["milliseconds"]
     assert json.loads((tmp_path / "planning.json").read_text())["predict_position"] == again

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, process_exists
 
 from training.__main__ import main
 from training.config import CollectConfig, DynamicsConfig, PipelineConfig
@@ -52,6 +52,30 @@ def test_a_stage_may_write_to_the_folder_of_the_pipeline_that_started_it(tmp_pat
         assert child.communicate(timeout=60)[0] == "holds\n"
         with pytest.raises(BlockingIOError, match=f"process {os.getpid()}"), sole_writer(tmp_path):
             pass
+
+
+WORKERS = """
+import multiprocessing, os, sys, time
+def work():
+    import doom_dream_env
+    print(os.getpid(), flush=True)
+    time.sleep(600)  # as if it loaded torch
+if __name__ == "__main__":
+    worker = multiprocessing.get_context(sys.argv[1]).Process(target=work)
+    worker.start()
+    worker.join()
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_that_still_load_are_gone_when_their_parent_is_killed(tmp_path: Path, method: str) -> None:
+    (tmp_path / "workers.py").write_text(WORKERS)
+    parent = python(str(tmp_path / "workers.py"), method)
+    assert parent.stdout
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate(timeout=60)  # returns when nobody holds its standard output any more
+    assert not process_exists(worker)
 
 
 def test_one_part_of_a_folder_is_written_while_another_is(tmp_path: Path) -> None:

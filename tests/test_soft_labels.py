@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,12 @@ import torch
 from shard_tools import row, write_shard
 from toy_world import LENGTH, WINDOW, toy_config, write_toy
 
-from doom_dream_env.recording import ShardWriter
+from doom_dream_env.recording import FREEDOOM, Origin, ShardWriter
 from doom_dream_env.world_model import WorldModel
 from training.data.batch import Batch, make_batch
 from training.data.dataset import Dataset, read_shard
 from training.evaluation.held_out import load_split
-from training.models.packing import new_training_model
+from training.models.packing import new_training_model, store_initial_states
 from training.ranks import SampleGenerator
 from training.stages.representation import losses
 
@@ -38,12 +39,14 @@ def soft(**changes: Any) -> dict[str, Any]:
     return columns | changes
 
 
-def write_footage(path: Path, steps: int = 6, place: str = "take_cover:MAP01", **changes: Any) -> Path:
+def write_footage(
+    path: Path, steps: int = 6, place: str = "take_cover:MAP01", origin: Origin | None = None, **changes: Any
+) -> Path:
     writer = ShardWriter()
     for _ in range(steps):
         writer.add([], **row(np.zeros((120, 160, 3), np.uint8), 0, **soft(**changes)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer.write(path, "take_cover", place)
+    writer.write(path, "take_cover", place, origin or Origin())
     return path
 
 
@@ -81,7 +84,7 @@ def test_a_shard_that_cannot_be_right_is_refused(tmp_path: Path, changes: dict[s
 def test_half_of_the_columns_is_a_damage(tmp_path: Path) -> None:
     writer = ShardWriter()
     writer.add([], **row(np.zeros((120, 160, 3), np.uint8), 0, confidence=np.float32(1)))
-    writer.write(tmp_path / "a.parquet", "take_cover", "take_cover")
+    writer.write(tmp_path / "a.parquet", "take_cover", "take_cover", Origin())
     with pytest.raises(ValueError, match="it lacks the columns variables_confidence, outcome_confidence, annotated"):
         read_shard(tmp_path / "a.parquet")
 
@@ -159,3 +162,18 @@ def test_a_rollout_counts_as_much_as_the_least_sure_action_that_led_there(tmp_pa
     batch = dataclasses.replace(batch, confidence=confidence)
     np.testing.assert_allclose(batch.known_rollout(1, 4), [[0.9, 0.5, 0.5, 0.5]])
     np.testing.assert_allclose(batch.known_rollout(3, 4), [[0.8, 0.8, 0, 0]], err_msg="the episode has six steps")
+
+
+def test_dreams_of_footage_begin_where_the_scenario_does_unless_it_was_recorded_there(tmp_path: Path) -> None:
+    write_footage(tmp_path / "take_cover" / "train-a.parquet", 6, place="take_cover:footage")
+
+    def starts() -> dict[str, int]:
+        data = Dataset(tmp_path, ["take_cover"])
+        model: Any = SimpleNamespace(initial_states={}, context_clips={})
+        store_initial_states(model, data, torch.zeros(len(data), 3))
+        return {place: len(z) for place, (z, _) in model.initial_states.items()}
+
+    assert starts() == {"take_cover": 1}
+    _, writer = write_shard(tmp_path / "take_cover" / "train-b.parquet", [2, 3, 4])
+    writer.write(tmp_path / "take_cover" / "train-b.parquet", "take_cover", "take_cover", FREEDOOM)
+    assert starts() == {"take_cover": 3}

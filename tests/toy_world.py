@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from doom_dream_env.recording import ShardWriter, compress_frame
+from doom_dream_env.recording import FREEDOOM, ShardWriter, compress_frame
 from doom_dream_env.scenarios import get_scenario
 from training.engine.launch import STAGES
 
@@ -81,7 +81,7 @@ def write_toy(root: Path, split: str, seed: int) -> None:
                 shift = SPEED * ((index == 1) - (index == 2))
                 x = int(np.clip(x + shift, 0, 160 - SIDE))
         (root / name).mkdir(parents=True, exist_ok=True)
-        shard.write(root / name / f"{split}-00000.parquet", name, name)
+        shard.write(root / name / f"{split}-00000.parquet", name, name, FREEDOOM)
 
 
 @pytest.fixture(scope="session")

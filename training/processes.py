@@ -1,15 +1,13 @@
-"""Processes that must not write to one folder at once, and those that must not outlive the one that started them."""
+"""Processes that must not write to one folder at once."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import json
-import multiprocessing
 import os
 import shlex
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,19 +16,6 @@ from typing import IO
 
 COMMAND_LENGTH = 200  # characters of a holder's command that are shown
 NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # from file systems that have none
-
-
-def end_with_parent() -> None:
-    """In a process of `multiprocessing`: end when the process that started it is gone, however that went."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="end with parent").start()
 
 
 @contextmanager

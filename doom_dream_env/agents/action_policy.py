@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from doom_dream_env.agents.choices import N_LOGITS, button_logits, draw_buttons, table_logits
+from doom_dream_env.hub import find_folder
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model.files import check_file, read_json, read_tensors, sha256, write_atomically
 from doom_dream_env.world_model.trunk import Block, unseen_slots
@@ -266,7 +267,7 @@ class ActionPolicy:
         """Load a policy.
 
         Args:
-            folder: where `save` wrote it.
+            folder: where `save` wrote it, or a hub id (`owner/name`, `owner/name@revision`).
             fingerprint: of the weights it is to be used with (`WorldModel.fingerprint`); None skips the comparison.
             greedy: press the most likely instead of sampling.
 
@@ -274,10 +275,8 @@ class ActionPolicy:
             FileNotFoundError: if there is none.
             ValueError: if it is damaged, of another format version, or was cloned through other weights.
         """
-        folder = Path(folder)
-        config, checksum = _read_config(folder / CARD)
-        file = folder / TENSORS
-        check_file(file, checksum, CARD)
+        folder = find_folder(folder, (CARD, TENSORS, "README.md"), check)
+        config = check(folder)
         if fingerprint is not None and config.fingerprint != fingerprint:
             raise ValueError(
                 f"policy {folder} was cloned through weights {config.fingerprint}, not {fingerprint}: "
@@ -287,16 +286,22 @@ class ActionPolicy:
         tensors = read_tensors(folder, TENSORS)
         expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
         if expected != {name: tuple(tensor.shape) for name, tensor in tensors.items()}:
-            raise ValueError(f"{file} does not fit the sizes in {CARD}; fetch both anew")
+            raise ValueError(f"{folder / TENSORS} does not fit the sizes in {CARD}; fetch both anew")
         network.load_state_dict(tensors)
         return cls(network, greedy=greedy)
 
 
-def _read_config(path: Path) -> tuple[ActionPolicyConfig, str]:
-    """The configuration in a file, and the checksum of the tensors beside it."""
+def check(folder: Path) -> ActionPolicyConfig:
+    """The configuration of the policy in a folder.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if one is damaged, or of another format version.
+    """
+    path = folder / CARD
     about = read_json(path)
     if wrong := wrong_version(about, FORMAT_VERSION):
-        raise ValueError(f"policy {path.parent} has {wrong}")
+        raise ValueError(f"policy {folder} has {wrong}")
     checksum = about.pop("sha256", None)
     wrong = wrong_fields(ActionPolicyConfig, about)
     if not isinstance(checksum, str):
@@ -305,7 +310,8 @@ def _read_config(path: Path) -> tuple[ActionPolicyConfig, str]:
         wrong = _wrong_size(about)
     if wrong:
         raise ValueError(f"{path} is damaged: {wrong}; fetch it anew")
-    return ActionPolicyConfig(**about | {"scenarios": tuple(about["scenarios"])}), checksum
+    check_file(folder / TENSORS, str(checksum), CARD)
+    return ActionPolicyConfig(**about | {"scenarios": tuple(about["scenarios"])})
 
 
 def _wrong_size(about: dict[str, Any]) -> str:

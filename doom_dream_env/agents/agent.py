@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from doom_dream_env.hub import fetch, split_name
+from doom_dream_env.hub import find_folder
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model.files import check_file, read_json, read_tensors, sha256, write_atomically
 from doom_dream_env.world_model.validation import wrong_fields, wrong_version
@@ -90,8 +90,13 @@ def _read_card(path: Path) -> tuple[AgentCard, str]:
     return AgentCard(**about), checksum
 
 
-def _check(folder: Path) -> AgentCard:
-    """The card of the agent in a folder, whose files are whole."""
+def check(folder: Path) -> AgentCard:
+    """The card of the agent in a folder.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if one is damaged, or of another format version.
+    """
     card, checksum = _read_card(folder / CARD)
     check_file(folder / TENSORS, checksum, CARD)
     return card
@@ -101,10 +106,7 @@ def _find_agent(name: str | Path) -> Path:
     """Folder of a name, path or hub id."""
     if str(name) in shipped_agents():
         return SHIPPED / name
-    on_hub = split_name(str(name))
-    if on_hub is not None and not Path(name).exists():
-        return fetch(*on_hub, (CARD, TENSORS, "README.md"), _check)
-    return Path(name)
+    return find_folder(name, (CARD, TENSORS, "README.md"), check)
 
 
 class Agent:
@@ -211,7 +213,7 @@ class Agent:
             ValueError: if it is damaged, of another format version, or was trained in other weights.
         """
         folder = _find_agent(folder)
-        card = _check(folder)
+        card = check(folder)
         if fingerprint is not None and card.fingerprint != fingerprint:
             raise ValueError(
                 f"agent {folder} was trained in weights {card.fingerprint}, not in {fingerprint}: "

@@ -323,18 +323,20 @@ def learn_in_imagination(
     batch.reset(seed=seed)
     done = 0
     # One thread: networks this small are slower on two.
-    with progress_bar(total=c.steps, desc="imagination", leave=False, disable=not progress) as bar, at_most(1):
+    about = f"imagination in {scenario.name}, seed {seed}"
+    with progress_bar(total=c.steps, desc=about, leave=False, disable=not progress) as bar, at_most(1):
         while done < c.steps:
             unroll = imagine(batch, learner.actor, prior, c.unroll, generator)
             learner.learn(unroll, generator)
             done += unroll.rewards.numel()
-            bar.update(min(done, c.steps) - bar.n)
             for reward, ended in zip(unroll.rewards, unroll.ended, strict=True):
                 total += reward
                 recent = torch.cat([recent, total[ended]])[-2 * batch.num_envs :]
                 total = total.masked_fill(ended, 0.0)
             if len(recent):
                 curve.append((done, float(recent.mean())))
+                bar.set_postfix_str(f"return {curve[-1][1]:.4g}", refresh=False)
+            bar.update(min(done, c.steps) - bar.n)
     known = {
         "algorithm": f"imagination, {c.objective}",
         "steps": done,

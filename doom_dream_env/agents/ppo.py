@@ -87,10 +87,11 @@ class LearningCurve(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         steps = min(self.num_timesteps, self.bar.total)  # rollouts are whole: there are some more than asked for
-        self.bar.update(steps - self.bar.n)
         if self._recent:
             self.points.append((self.num_timesteps, sum(self._recent) / len(self._recent)))
+            self.bar.set_postfix_str(f"return {self.points[-1][1]:.4g}", refresh=False)
             self._recent = self._recent[-self.SHOWN :]
+        self.bar.update(steps - self.bar.n)
 
 
 def make_dreams(
@@ -178,7 +179,10 @@ def train_ppo(
         **SETTINGS,
     )
     # One thread: networks and batches this small are slower on two (measured: 8,192 steps in 2.3 s and 3.4 s).
-    with progress_bar(total=steps, desc=f"PPO in {scenario}", leave=False, disable=not progress) as bar, at_most(1):
+    with (
+        progress_bar(total=steps, desc=f"PPO in {scenario}, seed {seed}", leave=False, disable=not progress) as bar,
+        at_most(1),
+    ):
         curve = LearningCurve(bar)
         model.learn(steps, callback=curve)
     agent = Agent.from_sb3(

@@ -19,6 +19,7 @@ from doom_dream_env.envs.drawing import Drawing
 from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.settings import Settings
 from doom_dream_env.envs.weights import WeightsReference, shared_world_model
+from doom_dream_env.orphans import playing
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
 from doom_dream_env.threads import AdaptiveThreads, at_most
 from doom_dream_env.world_model import DreamState, WorldModel
@@ -75,6 +76,7 @@ class EnvBatch(Settings, ABC):
         self.done = torch.ones(num_envs, dtype=torch.bool, device=self.device)
         self.seeds: list[int | None] = [None] * num_envs
         self._begun = False
+        playing.set()
         self._pressed = torch.zeros(num_envs, len(BUTTONS), device=self.device)  # in the last step
         self._torch_threads = AdaptiveThreads()
         self._fix()

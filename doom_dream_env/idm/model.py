@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from doom_dream_env.hub import find_folder
 from doom_dream_env.idm.config import IDM_PRESETS, IDMConfig
 from doom_dream_env.idm.decoding import decode
 from doom_dream_env.idm.labels import Labels
@@ -125,7 +126,8 @@ class InverseDynamics(nn.Module):
         """Load weights.
 
         Args:
-            folder: where `save_pretrained` put them; None: those that ship with the package.
+            folder: where `save_pretrained` put them, or a hub id (`owner/name`, `owner/name@revision`); None: those
+                that ship with the package.
             device: where it shall compute.
 
         Raises:
@@ -140,25 +142,15 @@ class InverseDynamics(nn.Module):
                     "and give their folder (runs/idm/weights)"
                 )
             folder = found[0].parent
-        folder = Path(folder).expanduser()
-        if not (folder / CONFIG).is_file():
-            raise FileNotFoundError(
-                f"no inverse dynamics weights in {folder}: {CONFIG} is missing; expected a folder that "
-                "InverseDynamics.save_pretrained or python -m training idm has made"
-            )
-        values = read_json(folder / CONFIG)
-        config = IDMConfig.from_dict(values)
-        path = folder / WEIGHTS
-        metadata, tensors = read_checked(path)
-        if json.loads(metadata.get("config", "null")) != values:
-            raise ValueError(f"{folder / CONFIG} is not the one that {path} was written with; fetch both anew")
+        folder = find_folder(folder, (CONFIG, WEIGHTS, "README.md"), read_files)
+        config, tensors = read_files(folder)
         model = cls(config)
         try:
             model.load_state_dict(
                 {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
             )
         except RuntimeError as error:
-            raise ValueError(f"{path} does not fit its {CONFIG}: {error}; fetch both anew") from error
+            raise ValueError(f"{folder / WEIGHTS} does not fit its {CONFIG}: {error}; fetch both anew") from error
         return model.to(device).eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -168,6 +160,29 @@ class InverseDynamics(nn.Module):
         half = {name: value.half() if value.is_floating_point() else value for name, value in self.state_dict().items()}
         write_checked(folder / WEIGHTS, half, {"config": json.dumps(values, sort_keys=True)})
         write_atomically(folder / CONFIG, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def read_files(folder: Path) -> tuple[IDMConfig, dict[str, Tensor]]:
+    """Configuration and tensors of the weights in a folder.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if one is damaged, or of another format version.
+    """
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(
+            f"no inverse dynamics weights in {folder}: {CONFIG} is missing; expected a folder that "
+            "InverseDynamics.save_pretrained or python -m training idm has made"
+        )
+    values = read_json(folder / CONFIG)
+    config = IDMConfig.from_dict(values)
+    try:
+        metadata, tensors = read_checked(folder / WEIGHTS)
+    except ValueError as error:
+        raise ValueError(f"{error}; fetch it anew") from error
+    if json.loads(metadata.get("config", "null")) != values:
+        raise ValueError(f"{folder / CONFIG} is not the one that {WEIGHTS} was written with; fetch both anew")
+    return config, tensors
 
 
 def _with_last(parts: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:

@@ -22,7 +22,7 @@ from doom_dream_env.scenarios import FRAME_SHAPE
 
 START_STEPS = 16  # at most, of a clip to dream on from
 LAST_SECONDS = 10  # a longer clip is read from so long before its end
-USUAL_RATE = 25  # frames/s of a clip that does not say
+USUAL_RATE = 25  # frames/s of a clip in a container that does not say
 USUAL_DURATION = 100  # ms of a picture of a .gif that does not say, or says 10 or less: so browsers show it
 FLICKER = 10  # ms
 WHITE = {"I;16": 65535, "I;16L": 65535, "I;16B": 65535, "I;16N": 65535, "I": 65535, "F": 1.0}  # of PIL's deep greys
@@ -119,7 +119,7 @@ def _video_frames(path: Path) -> Iterator[tuple[float, Frame]]:
         if not isinstance(stream, av.VideoStream):
             raise ValueError("there is no video in it")
         pixel = float(stream.sample_aspect_ratio or 1)
-        interval = 1 / float(stream.average_rate or USUAL_RATE)
+        interval = frame_interval(container, stream)
         for begin in _beginnings(container, stream):
             if begin is not None:
                 container.seek(begin, stream=stream)  # to a key frame before that
@@ -129,6 +129,24 @@ def _video_frames(path: Path) -> Iterator[tuple[float, Frame]]:
                 yield times[-1], fitted(*upright(frame, pixel))
             if times and times[-1] - times[0] > START_STEPS / STEPS_PER_SECOND:
                 return
+
+
+def frame_interval(container: av.container.InputContainer, stream: av.VideoStream) -> float:
+    """Seconds between two frames, where these do not say it: streams without a container have no times.
+
+    FFmpeg counts 25 a second in such streams, whatever their codec says.
+
+    Raises:
+        ValueError: if the codec does not say it either.
+    """
+    without = bool(container.format.flags & av.format.Flags.no_timestamps.value)
+    rate = (stream.codec_context.framerate if without else stream.guessed_rate) or 0
+    if without and not rate:
+        raise ValueError(
+            f"it is a bare stream ({container.format.name}), which does not say how many frames are a second; put it "
+            "into a container: ffmpeg -framerate 30 -i FILE -c copy FILE.mkv"
+        )
+    return 1 / float(rate or USUAL_RATE)
 
 
 def _beginnings(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[int | None]:

@@ -143,7 +143,8 @@ class HumanRecorder:
             stem = "-".join(["train", "human", *self.scenario.place.split(":")[1:]])
             numbers = [int(path.stem.rpartition("-")[2]) for path in self.folder.glob(f"{stem}-*.parquet")]
             self._path = self.folder / f"{stem}-{max(numbers, default=-1) + 1:05d}.parquet"
-        self._shard.write(self._path, self.scenario.name, self.scenario.place)
+        origin = self._recording.game_origin(self.scenario)
+        self._shard.write(self._path, self.scenario.name, self.scenario.place, origin)
         self._unsaved = 0
 
     def close(self) -> None:

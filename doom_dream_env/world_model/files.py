@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from doom_dream_env.hub import fetch, split_name
+from doom_dream_env.hub import find_folder, split_name
 
 if TYPE_CHECKING:  # finding and checking files needs no torch
     from torch import Tensor
@@ -46,9 +46,11 @@ def shipped() -> list[str]:
 def find_weights(name_or_path: str | Path | None, revision: str | None = None) -> Path:
     """Folder of a name, path or hub id; see `WorldModel.from_pretrained`."""
     names = shipped()
-    on_hub = None if name_or_path is None else split_name(str(name_or_path), revision)
-    if revision is not None and (on_hub is None or (Path(str(name_or_path)) / CONFIG).is_file()):
-        raise ValueError(f"only weights on the hub (owner/name) have revisions; {name_or_path!r} is not there")
+    if revision is not None:
+        on_hub = split_name(str(name_or_path), revision)
+        if on_hub is None or Path(str(name_or_path)).exists():
+            raise ValueError(f"only weights on the hub (owner/name) have revisions; {name_or_path!r} is not there")
+        name_or_path = "@".join((on_hub[0], revision))
     if name_or_path is None:
         if not names:
             raise FileNotFoundError(
@@ -57,14 +59,13 @@ def find_weights(name_or_path: str | Path | None, revision: str | None = None) -
         return SHIPPED / names[0]
     if str(name_or_path) in names:
         return SHIPPED / str(name_or_path)
-    folder = Path(name_or_path).expanduser()  # a shell leaves the ~ of --weights=~/mine alone
-    if (folder / CONFIG).is_file():
-        return folder
-    name = str(name_or_path)
-    if on_hub is not None and not folder.exists():
-        return fetch(*on_hub, HUB_FILES, check)
-    known = ", ".join(names) or "(none shipped)"
-    raise FileNotFoundError(f"no weights at {name!r}: expected one of {known}, or a folder with {CONFIG}")
+    folder = find_folder(name_or_path, HUB_FILES, check)
+    if not (folder / CONFIG).is_file():
+        known = ", ".join(names) or "(none shipped)"
+        raise FileNotFoundError(
+            f"no weights at {str(name_or_path)!r}: expected one of {known}, or a folder with {CONFIG}"
+        )
+    return folder
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -172,6 +173,8 @@ def read_checked(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; fetch the folder anew")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

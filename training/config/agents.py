@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from doom_dream_env.seeds import AGENT_SELECTION
+
 Learner = Literal["ppo", "dreamer"]
 
 
@@ -22,6 +24,8 @@ class AgentsConfig:
         seeds: agents of each scenario and learner, of which one is kept.
         steps: dreamed steps of each; None: those of the scenario's recipe (`doom_dream_env.agents.ppo`).
         episodes: real and dreamed, by which they are compared.
+        first_seed: of the real games by which they are compared; from 90,000 up they are yours.
+        film: film the best agent of each scenario, in the game and beside it in the dream.
         workers: processes; None: one per core.
         work: folder of all agents.
         out: folder of the best agent of each scenario; None: the folder best below `work`.
@@ -34,6 +38,8 @@ class AgentsConfig:
     seeds: int = 3
     steps: int | None = None
     episodes: int = 100
+    first_seed: int = AGENT_SELECTION
+    film: bool = False
     workers: int | None = None
     work: Path = Path("runs/agents")
     out: Path | None = None

@@ -45,7 +45,7 @@ def problems(config: Any, prefix: str = "--") -> Iterator[str]:
             continue
         for number in numbers(value):
             least = 1 if field.name in AT_LEAST_ONE else 0
-            most = MOST_SEED if field.name == "seed" else 1 if field.name.endswith("_share") else MOST
+            most = MOST_SEED if field.name in ("seed", "first_seed") else 1 if field.name.endswith("_share") else MOST
             if not math.isfinite(number) or not least <= number <= most:
                 yield f"{name} must be from {least} to {most:,}, got {number}"
 

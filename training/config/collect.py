@@ -36,6 +36,8 @@ class CollectConfig:
             folder, each followed by a number. Empty: each scenario's own mix (`training.config.collect`).
         maps: of free play; empty: ten of Freedoom, or all maps of the WAD.
         wad: a WAD of your own for free play.
+        licence: under which the frames may be passed on, where a WAD does not ship with ViZDoom: as the hub abbreviates
+            it, or in words. None: they are not to be published (`dream-doom push` refuses).
         workers: ViZDoom processes; None: one per core.
         ray: address of a Ray cluster that makes the shards instead (`auto`, or HOST:PORT); None: this machine does.
         tics: also store the frames of the tics between two steps.
@@ -50,6 +52,7 @@ class CollectConfig:
     mix: dict[str, float] = field(default_factory=dict)
     maps: tuple[str, ...] = ()
     wad: str | None = None
+    licence: str | None = None
     workers: int | None = None
     ray: str | None = None
     tics: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from doom_dream_env.seeds import EVALUATION
 from training.config.agents import Learner
 
 
@@ -70,6 +71,7 @@ class TransferConfig:
             maker put in. Agents' folders and weights hold none.
         weights: what they see through; None: what the agent names, else the best that ship.
         episodes: of the agent, and of each policy that it is compared with.
+        first_seed: of the games that are played; from 90,000 up they are yours.
         out: folder of the reports.
         teacher_share: share of the episodes that the scripted teacher plays: it is slow and hardly varies.
         candidates: fixed alternations of two actions, the best of which is the score to beat.
@@ -83,6 +85,7 @@ class TransferConfig:
     trust: bool = False
     weights: str | None = None
     episodes: int = 200
+    first_seed: int = EVALUATION
     out: Path = Path("runs/transfer")
     teacher_share: float = 0.2
     candidates: int = 48

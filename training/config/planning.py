@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from doom_dream_env.seeds import EVALUATION
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlanningConfig:
@@ -18,6 +20,7 @@ class PlanningConfig:
         milliseconds: computing time of a planner's decision on one thread; rounds are set so that it is met about.
             Processor time, because on a busy machine the clock on the wall says how busy it is.
         episodes: of each.
+        first_seed: of the games that are played; from 90,000 up they are yours.
         games: side by side.
         out: folder of the report.
         settings: of the planners, where they are to be other than usual (`discount 0.97`).
@@ -29,6 +32,7 @@ class PlanningConfig:
     minds: tuple[str, ...] = ("random", "routine", "agent", "planner:switch", "planner:cem", "planner:gradient")
     milliseconds: float = 100.0
     episodes: int = 24
+    first_seed: int = EVALUATION
     games: int = 8
     out: Path = Path("runs/planning")
     settings: dict[str, int | float] = field(default_factory=dict)

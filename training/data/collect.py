@@ -25,8 +25,18 @@ import numpy as np
 
 from doom_dream_env.doctor import usable_cores
 from doom_dream_env.envs.game import Game
+from doom_dream_env.orphans import end_with_parent
 from doom_dream_env.progress import progress
-from doom_dream_env.recording import STEPS_PER_SHARD, ShardWriter, before_step, compress_frame
+from doom_dream_env.recording import (
+    FREEDOOM,
+    STEPS_PER_SHARD,
+    Origin,
+    ShardWriter,
+    before_step,
+    compress_frame,
+    game_origin,
+    state_origin,
+)
 from doom_dream_env.scenarios import BUTTONS, TRAINED_MAPS, Buttons, Scenario, get_scenario
 from doom_dream_env.seeds import SPLITS
 from doom_dream_env.wads import maps_in
@@ -34,7 +44,7 @@ from training.config import CollectConfig, Split, record_config
 from training.players.base import Player, RandomPlayer
 from training.players.handover import HandoverPlayer
 from training.players.roster import make_player
-from training.processes import end_with_parent, sole_writer
+from training.processes import sole_writer
 
 EPISODES_PER_SHARD = 50  # at most; also the stride of the shards' seeds
 HEAD_START = (
@@ -58,6 +68,7 @@ class Job:
         index: number of the shard, which says which part of the seeds.
         mix: who plays, and the share of the steps.
         path: where the shard goes.
+        origin: where its frames come from.
         tics: also store the frames of the tics between two steps.
     """
 
@@ -66,6 +77,7 @@ class Job:
     index: int
     mix: dict[str, float]
     path: Path
+    origin: Origin
     tics: bool = False
 
 
@@ -94,6 +106,10 @@ def _collect(config: CollectConfig) -> int:
     jobs = [job for name in config.scenarios for job in plan_jobs(config, name)]
     record_config(config, config.out / f"collect-{config.split}.config.json")
     todo = [job for job in jobs if not job.path.exists()]
+    if config.licence is not None:  # it may be known later than the frames
+        for job in jobs:
+            if job.path.exists():
+                state_origin(job.path, job.origin)
     total = 0
     started = time.perf_counter()
     with progress(total=len(jobs), initial=len(jobs) - len(todo), unit="shard", desc=f"collect {config.split}") as bar:
@@ -142,10 +158,11 @@ def plan_jobs(config: CollectConfig, name: str) -> list[Job]:
     shards = -(-steps // (STEPS_PER_SHARD * len(scenarios)))
     jobs = []
     for scenario in scenarios:
+        origin = game_origin(scenario, config.licence)
         stem = "-".join([config.split, *scenario.place.split(":")[1:]])
         for index in range(shards):
             path = folder / f"{stem}-{index:05d}.parquet"
-            jobs.append(Job(scenario, config.split, index, mix, path, config.tics))
+            jobs.append(Job(scenario, config.split, index, mix, path, origin, config.tics))
     return jobs
 
 
@@ -180,7 +197,7 @@ def collect_shard(job: Job) -> int:
         recorded[turn] += record_episode(shard, game, behaviours[turn], seed, job.tics)
         if len(shard) >= STEPS_PER_SHARD:
             break
-    shard.write(job.path, job.scenario.name, job.scenario.place)
+    shard.write(job.path, job.scenario.name, job.scenario.place, job.origin)
     return len(shard)
 
 
@@ -282,7 +299,7 @@ def benchmark(name: str) -> None:
         for turn in range(4):  # in turns, so that a busy machine slows all alike
             for kind, game in games.items():
                 rates[kind].append(_game_rate(game, turn))
-            job = Job(scenario, "train", turn, {"random": 1.0}, Path(folder) / f"{turn}.parquet")
+            job = Job(scenario, "train", turn, {"random": 1.0}, Path(folder) / f"{turn}.parquet", FREEDOOM)
             started = time.perf_counter()
             rates["collecting"].append(collect_shard(job) / (time.perf_counter() - started))
     for game in games.values():

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from doom_dream_env.recording import FORMAT_VERSION, decompress_frame
+from doom_dream_env.recording import FORMAT_VERSION, METADATA, decompress_frame
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, get_scenario
 from training.data.annotations import PROJECTILE, Objects, nearest_object, object_maps, under_crosshair
 from training.data.shard_checks import check_metadata, check_rows
@@ -53,7 +53,7 @@ def shard_metadata(table: pa.Table) -> dict[str, Any]:
     Raises:
         KeyError: if it says nothing.
     """
-    metadata: dict[str, Any] = json.loads((table.schema.metadata or {})[b"doom_dream_env"])
+    metadata: dict[str, Any] = json.loads((table.schema.metadata or {})[METADATA])
     return metadata
 
 

@@ -15,6 +15,7 @@ from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES
 GREATEST_REWARD = 100_000.0  # of a step; ViZDoom's own scenarios pay at most 1,000 or so
 GREATEST_VALUE = 1_000_000.0  # of game variables and places on a map
 UNKNOWN = -1  # elapsed steps of what was read off a video
+FOOTAGE = "footage"  # last part of the place of a video whose map nobody has said
 WIDTHS = {"action": len(BUTTONS), "variables": len(VARIABLES), "next_variables": len(VARIABLES), "pose": 4}
 SOFT_WIDTHS = {"variables_confidence": len(VARIABLES)}
 COLUMNS = (*WIDTHS, "frame", "reward", "terminated", "truncated", "episode", "elapsed", "behaviour", "objects")

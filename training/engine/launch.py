@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from doom_dream_env.mistakes import in_one_line
+from doom_dream_env.orphans import end_with_parent
 from training import config as settings
 from training.config import TrainingConfig, record_config
-from training.processes import end_with_parent, sole_writer
+from training.processes import sole_writer
 
 
 @dataclass(frozen=True)

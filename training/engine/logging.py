@@ -26,14 +26,21 @@ class RunLog:
             self.writer = SummaryWriter(str(folder))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Record named numbers."""
+        """Record named numbers.
+
+        Raises:
+            OSError: if the disk is full; the message names the folder.
+        """
         if self.writer is None:
             return
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
         line = {"step": step} | {name: round(value, 5) for name, value in values.items()}
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise OSError(error.errno, f"could not write to {self.path.parent}: {error.strerror or error}") from error
 
     def pictures(self, step: int, name: str, pictures: Tensor) -> None:
         """Record pictures (N, 3, H, W) in 0…1 side by side."""

@@ -81,7 +81,7 @@ def agent_returns(
             make_dreams(model, name, config.envs) if place == "dream" else RealBatch(config.envs, name, weights=model)
         )
         try:
-            agent = learn(batch, config.learner, config.steps, seed)
+            agent, _ = learn(batch, config.learner, config.steps, seed)
         finally:
             batch.close()
         agent.save(folder)

@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 from doom_dream_env.play.film import STEPS_PER_SECOND
 from doom_dream_env.recording import STEPS_PER_SHARD
 from doom_dream_env.scenarios import BUTTONS
+from doom_dream_env.wads import as_text
 from doom_dream_env.world_model.files import read_json, write_atomically
 from training.evaluation.figures import panels, save_figure
 from training.evaluation.tables import markdown_table
@@ -181,14 +182,15 @@ def write_report(folder: Path, video: Path, problem: VideoError | None, least_co
     problems = [str(problem)] if problem else []
     said = warnings(numbers, least_confidence)
     _draw(notes, folder / FIGURE)
-    rows = "".join(f"<tr><td>{name}</td><td>{value:.3g}</td></tr>" for name, value in numbers.items())
+    name = html.escape(as_text(video.name))
+    rows = "".join(f"<tr><td>{what}</td><td>{value:.3g}</td></tr>" for what, value in numbers.items())
     shown = "".join(
         f"<p>{block.index * BLOCK_MINUTES:.0f} min<br>{_picture(block.strip, 'jpeg')}</p>" for block in notes
     )
     page = (
-        f"<!doctype html><meta charset=utf-8><title>{html.escape(video.name)}</title>"
+        f"<!doctype html><meta charset=utf-8><title>{name}</title>"
         f"<style>{STYLE}</style>"
-        f"<h1>{html.escape(video.name)}</h1>"
+        f"<h1>{name}</h1>"
         + "".join(f"<p class=warning>{html.escape(sentence)}</p>" for sentence in problems + said)
         + f"<table>{rows}</table>{_picture((folder / FIGURE).read_bytes(), 'png')}"
         "<h2>Frames</h2><p>Green: in the dataset. Red: left out.</p>" + shown
@@ -198,10 +200,10 @@ def write_report(folder: Path, video: Path, problem: VideoError | None, least_co
     write_atomically(folder / FINISHED, json.dumps(about, indent=2).encode())
 
 
-def label_table(rows: dict[str, dict[str, float]]) -> str:
+def label_table(rows: dict[Path, dict[str, float]]) -> str:
     """The numbers of some videos as a Markdown table."""
     header = ["video", "minutes", "rows", "play", "confidence", "play dropped", "other kept"]
-    return markdown_table(header, ([name, *_cells(numbers)] for name, numbers in rows.items()))
+    return markdown_table(header, ([as_text(path), *_cells(numbers)] for path, numbers in rows.items()))
 
 
 def _cells(numbers: dict[str, float]) -> list[str]:

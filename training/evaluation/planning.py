@@ -96,8 +96,9 @@ def play(mind: str, scenario: Scenario, model: WorldModel, config: PlanningConfi
     planner = planner_of(mind, scenario, model, config) if mind.partition(":")[0] == "planner" else None
     settings = {} if planner is None else json.loads(json.dumps(asdict(planner.config)))
     same = {"weights": model.fingerprint, "settings": settings, "milliseconds": config.milliseconds}
+    same |= {"first_seed": config.first_seed}
     found: dict[str, Any] = same | {"returns": [], "kills": [], "squares": []}
-    if path.exists() and same.items() <= (before := read_json(path)).items():
+    if path.exists() and same.items() <= (before := {"first_seed": EVALUATION} | read_json(path)).items():
         found |= before
     if len(found["returns"]) >= config.episodes:
         return found
@@ -113,10 +114,11 @@ def play(mind: str, scenario: Scenario, model: WorldModel, config: PlanningConfi
         while len(found["returns"]) < config.episodes:
             begun = len(found["returns"])
             count = min(config.games, config.episodes - begun)
-            played = evaluate_policy(real, policy, count, EVALUATION + begun, f"{name}, {mind}")
+            first = config.first_seed + begun
+            played = evaluate_policy(real, policy, count, first, f"{name}, {mind}")
             found["returns"] += played.returns.tolist()
             if isinstance(policy, SurveyedPolicy):
-                seeds = range(EVALUATION + begun, EVALUATION + begun + count)
+                seeds = range(first, first + count)
                 found["kills"] += [policy.kills[seed] for seed in seeds]
                 found["squares"] += [len(policy.squares[seed]) for seed in seeds]
             found["took"] = 1000 * timed.seconds / timed.decisions

@@ -114,12 +114,12 @@ def load_policy(
 
 
 def play_games(
-    scenario: Scenario, policy: Policy, episodes: int, label: str, privileged: bool = False
+    scenario: Scenario, policy: Policy, episodes: int, first_seed: int, label: str, privileged: bool = False
 ) -> EpisodeStatistics:
-    """Whole real episodes of a policy that looks at no features, on seeds from `EVALUATION` up."""
+    """Whole real episodes of a policy that looks at no features."""
     games = GameBatch(min(episodes, REAL_ENVS), scenario.name, privileged=privileged)
     try:
-        return evaluate_policy(games, policy, episodes, EVALUATION, f"{scenario.name}, {label}")
+        return evaluate_policy(games, policy, episodes, first_seed, f"{scenario.name}, {label}")
     finally:
         games.close()
 
@@ -135,18 +135,19 @@ def score_agent(
     if not scenario.discrete:
         raise ValueError(f"the report needs a scenario with an action table, {scenario.name} takes nine buttons")
     episodes = config.episodes
-    both = compare_dream_and_game(model, scenario.name, {"agent": policy}, episodes, EVALUATION)["agent"]
+    first = config.first_seed
+    both = compare_dream_and_game(model, scenario.name, {"agent": policy}, episodes, first)["agent"]
     played = {"agent": both["real"]}
     if "dream" in both:
         played["agent in the dream"] = both["dream"]
     blind_name, blind = best_blind(scenario, config)
-    played["random"] = play_games(scenario, RandomPolicy(), episodes, "random")
-    played["best blind"] = play_games(scenario, blind, episodes, "best blind")
+    played["random"] = play_games(scenario, RandomPolicy(), episodes, first, "random")
+    played["best blind"] = play_games(scenario, blind, episodes, first, "best blind")
     if scenario.name in TEACHERS:
         make = TEACHERS[scenario.name]
         teacher = PlayerPolicy(lambda rng: make(scenario, rng))
         count = max(1, int(config.teacher_share * episodes))
-        played["teacher"] = play_games(scenario, teacher, count, "teacher", privileged=True)
+        played["teacher"] = play_games(scenario, teacher, count, first, "teacher", privileged=True)
     return played, blind_name
 
 
@@ -221,9 +222,9 @@ def report_agent(agent: str, config: TransferConfig) -> Report:
     policy, scenario, model = load_policy(agent, config.scenario, config.weights, config.trust)
     # A mind without a folder of its own is reported beside the scenario's agent.
     folder = config.out / (f"{scenario.name}-{agent.replace(':', '-')}" if agent in MINDS else scenario.name)
-    same = {"agent": agent, "weights": model.fingerprint}
+    same = {"agent": agent, "weights": model.fingerprint, "first_seed": config.first_seed}
     if (folder / "transfer.json").exists():
-        found = read_json(folder / "transfer.json")
+        found = {"first_seed": EVALUATION} | read_json(folder / "transfer.json")
         if same.items() <= found.items() and found["asked"] >= config.episodes:
             return found
     played, blind = score_agent(policy, scenario, model, config)

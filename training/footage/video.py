@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from doom_dream_env.play.clip import USUAL_RATE, fitted, upright
+from doom_dream_env.play.clip import fitted, frame_interval, upright
 from doom_dream_env.play.film import STEPS_PER_SECOND
 
 SUFFIXES = (".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".flv", ".ts", ".mpg", ".mpeg", ".wmv", ".ogv")
@@ -37,7 +37,7 @@ BAR_SHARE = 0.98  # of the pixels of a row or column must be so dark; there may 
 LEAST_PICTURE = 0.3  # share of the width or height that must be left; otherwise the video is dark, and nothing is cut
 
 Frame = npt.NDArray[np.uint8]  # (120, 160, 3)
-Kind = Literal["missing", "empty", "not a video", "audio only", "encrypted", "corrupt", "truncated"]
+Kind = Literal["missing", "empty", "not a video", "audio only", "without times", "encrypted", "corrupt", "truncated"]
 Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of width and height
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
@@ -116,6 +116,10 @@ class Video:
             length = stream.duration * stream.time_base if stream.duration and stream.time_base else 0
             self.seconds = float(length or (container.duration or 0) / av.time_base)
             packet = next(container.demux(stream), None)
+            try:
+                self._interval = frame_interval(container, stream)
+            except ValueError as error:
+                raise VideoError(path, "without times", str(error)) from error
             if "enc_key_id" in stream.metadata or (packet is not None and packet.has_sidedata("encryption_info")):
                 raise VideoError(path, "encrypted", "its pictures need a key (DRM)")
         self.picture = find_picture(self._samples())
@@ -156,9 +160,11 @@ class Video:
         held_time = 0.0
         first = 0.0
         left_out = 0.0
-        interval = 1 / USUAL_RATE  # between the two newest frames: the last one of a recording is seen as long
+        interval = min(self._interval, LONGEST_HALT)  # between the two newest frames that are no halt apart
+        length = 0.0  # of the newest one: what it says, or else that of the one before
         for frame in self._decoded():
             time = held_time + interval if frame.time is None else frame.time
+            length = float((frame.duration or 0) * (frame.time_base or 0)) or time - held_time
             if held is None:
                 first = time
             elif time < held_time - BACKWARDS or time > held_time + LONGEST_HALT:
@@ -173,9 +179,10 @@ class Video:
             held_time = time
         if held is None:
             raise VideoError(self.path, "corrupt", "none of its frames can be decoded")
-        yield left_out, held_time + interval - first - left_out, held
-        if self.problem is None and held_time + interval - first < self.seconds - MISSING:
-            read = held_time + interval - first
+        last = length if interval < length <= LONGEST_HALT else interval
+        yield left_out, held_time + last - first - left_out, held
+        read = held_time + max(length, interval) - first
+        if self.problem is None and read < self.seconds - MISSING:
             self.problem = VideoError(
                 self.path, "truncated", f"it ends after {read:.0f} of {self.seconds:.0f} s; what is there was read"
             )
@@ -219,8 +226,10 @@ class Video:
 
     def _open(self) -> av.container.InputContainer:
         path = self.path
-        if not path.is_file():
+        if not path.exists():
             raise VideoError(path, "missing", "there is no such file")
+        if not path.is_file():
+            raise VideoError(path, "not a video", "it is a device or a pipe, which cannot be read twice")
         if not path.stat().st_size:
             raise VideoError(path, "empty", "it has no bytes")
         try:

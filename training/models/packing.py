@@ -15,6 +15,7 @@ from doom_dream_env.world_model import PRESETS, WorldModel, files
 from doom_dream_env.world_model.config import ScenarioLimits
 from doom_dream_env.world_model.manifold import Manifold
 from training.data.dataset import Dataset
+from training.data.shard_checks import FOOTAGE
 from training.models.calibration import calibrated_dials
 from training.models.losses import nearest_index
 from training.models.training_model import TrainingModel
@@ -198,15 +199,22 @@ def calibrated(model: TrainingModel, data: Dataset, states: Tensor, seed: int) -
 def store_initial_states(model: WorldModel, data: Dataset, states: Tensor) -> None:
     """Give the model first frames and clips from anywhere in an episode, from which dreams can begin.
 
+    Those of videos whose map is not known are for the scenario's own place, if nothing else was recorded of it.
+
     Args:
         model: its `initial_states` and `context_clips` are set.
         data: real episodes.
         states: of all its rows, (N, D).
     """
     begins = data.beginnings()
-    for name in np.unique(data.place_names).tolist():
+    names = np.unique(data.place_names).tolist()
+    for name in names:
         here = data.place_names == name
         scenario = data.scenario[here][0]
+        if name.endswith(f":{FOOTAGE}"):
+            name = data.scenarios[scenario].place
+            if name in names:
+                continue
         maps = len(np.unique(data.place[data.scenario == scenario]))
         rng = np.random.default_rng(0)
         first = rng.permutation(np.flatnonzero(begins & here))[: INITIAL_STATES // maps]

@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 import numpy as np
 
 from doom_dream_env.doctor import usable_cores
+from doom_dream_env.orphans import end_with_parent
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import TICS_PER_SECOND, get_scenario
 from doom_dream_env.seeds import SPLITS
@@ -27,7 +28,7 @@ from training.config import FilmConfig, record_config
 from training.config.film import HELD_OUT_MAPS, LOOKS, PLAYERS
 from training.footage.filming import FilmJob, shoot_film
 from training.players.roster import make_player
-from training.processes import end_with_parent, sole_writer
+from training.processes import sole_writer
 
 
 def film(config: FilmConfig) -> int:

@@ -1,6 +1,6 @@
 """Label videos of play: what an inverse dynamics model reads off them becomes a dataset to train on.
 
-    python -m training label play.mp4 --out footage
+    python -m training label play.mp4 --out footage --source "https://... by me" --licence cc-by-4.0
     python -m training label films/ --out footage --weights runs/idm/weights
     python -m training label monday.mkv tuesday.webm --out footage --split val
 
@@ -9,35 +9,37 @@ that stand still and other programs are left out; at scene changes a new episode
 `training.data.collect` with four more columns, which say how sure each step is (`doom_dream_env.recording`): training
 weighs its losses by them, and what only the game knows is not asked for.
 
-A killed run goes on with the same command, shard by shard. `OUT/labelling/VIDEO/report.html` shows what was read and
-warns if a video does not look like the game that the model knows. A video that cannot be read, or not to its end, is
-named with the reason; the others go on, and the exit status is 2.
+A video is known by its bytes, whatever it is called. A killed run goes on with the same command, shard by shard.
+`OUT/labelling/VIDEO/report.html` shows what was read and warns if a video does not look like the game that the model
+knows. A video that cannot be read, or not to its end, is named with the reason; the others go on, and the exit status
+is 2.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from doom_dream_env.progress import progress
-from doom_dream_env.recording import STEPS_PER_SHARD, ShardWriter
+from doom_dream_env.recording import STEPS_PER_SHARD, Origin, ShardWriter, state_origin
 from doom_dream_env.scenarios import Scenario, get_scenario
-from doom_dream_env.world_model.files import read_json, write_atomically
+from doom_dream_env.wads import as_text
+from doom_dream_env.world_model.files import read_json, sha256, write_atomically
 from training.config import LabelConfig, Split, record_config
 from training.data.latents import digest
+from training.data.shard_checks import FOOTAGE
 from training.evaluation.label_report import FINISHED, BlockNotes, label_table, write_notes, write_report
 from training.footage.labelling import Labeller, add_rows, label_block, read_blocks
 from training.footage.video import Video, VideoError, find_videos
 from training.processes import sole_writer
 
-SAMPLED_BYTES = 2**16  # of both ends of a video, which its name in a dataset is made from
 SLUG = 40  # characters of a video's name in the names of its shards
+DIGITS = 12  # of the checksum of its bytes, by which it is known
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,23 @@ class Target:
         folder: of the shards.
         notes: folder of what is noted of the video, and of its report.
         stem: of the shards' names, behind the split.
+        place: of the shards.
+        origin: of the video, as far as it was said, now or when it was labelled before.
     """
 
     folder: Path
     notes: Path
     stem: str
+    place: str
+    origin: Origin
 
     def shard(self, split: Split, block: int) -> Path:
         """The shard of a block."""
         return self.folder / f"{split}-{self.stem}-{block:05d}.parquet"
+
+    def shards(self) -> list[Path]:
+        """All shards that are written."""
+        return sorted(self.folder.glob(f"*-{self.stem}-*.parquet"))
 
     def finished_blocks(self) -> int:
         """How many blocks were labelled before; what is noted of a block is written last."""
@@ -80,22 +90,28 @@ def label(config: LabelConfig) -> None:
     model = load_model(config.weights)
     checksum = digest(model)
     problems: list[str] = []
-    reports: dict[str, dict[str, Any]] = {}
+    reports: dict[Path, dict[str, Any]] = {}
+    unsaid = False
     with sole_writer(config.out / "labelling"):
         record_config(config, config.out / f"label-{config.split}.config.json")
         for number, path in enumerate(videos, 1):
-            print(f"[{number}/{len(videos)}] {path}", flush=True)
+            print(f"[{number}/{len(videos)}] {as_text(path)}", flush=True)
             try:
-                found = label_video(Video(path, config.threads), model, checksum, scenario, config)
+                video = Video(path, config.threads)
+                target = make_target(path, config, scenario, checksum)
+                found = label_video(video, target, model, scenario, config)
             except VideoError as error:
                 problems.append(str(error))
                 continue
-            reports[path.name] = found
+            reports[path] = found
+            unsaid |= None in (target.origin.source, target.origin.licence)
             for warning in found["warnings"]:
                 print(f"  {warning}")
             problems += found["problems"]
     if config.split == "train" and not list((config.out / scenario.name).glob("val-*.parquet")):
         print("nothing went to the split val, which training needs: label another video with --split val")
+    if unsaid:
+        print("these are not to be published before it is said whose they are: --source and --licence")
     print(f"{label_table(reports)}reports: {config.out / 'labelling'}/*/report.html")
     if problems:
         raise ValueError(f"{len(problems)} of {len(videos)} videos: {'; '.join(problems)}")
@@ -120,55 +136,50 @@ def make_target(path: Path, config: LabelConfig, scenario: Scenario, model: str)
     Raises:
         ValueError: if it was labelled before by another model or into another split.
     """
+    name = sha256(path)[:DIGITS]
+    known = next((config.out / "labelling").glob(f"*-{name}"), None)
     slug = re.sub(r"[^A-Za-z0-9]+", "_", path.stem).strip("_")[:SLUG] or "video"
-    stem = f"{slug}-{video_digest(path)}"
-    target = Target(config.out / scenario.name, config.out / "labelling" / stem, stem)
+    stem = f"{slug}-{name}" if known is None else known.name
+    folder = config.out / scenario.name
+    notes = config.out / "labelling" / stem
+    place = scenario.place if config.map is not None else f"{scenario.name}:{FOOTAGE}"
+    settings = notes / "video.json"
+    before = read_json(settings) if settings.exists() else {}
+    origin = Origin(config.source or before.get("source"), config.licence or before.get("licence"))
     about = {
-        "video": str(path),
         "model": model,
         "split": config.split,
         "val_share": config.val_share,
-        "place": scenario.place,
+        "place": place,
         "least_play": config.least_play,
     }
-    settings = target.notes / "video.json"
-    if settings.exists():
-        before = read_json(settings)
-        changed = [name for name in about if name != "video" and before.get(name) != about[name]]
-        if changed:
-            raise ValueError(
-                f"{path} was labelled before with another {', '.join(changed)}; give another --out, or delete "
-                f"{target.notes} and {target.folder}/*-{stem}-*.parquet"
-            )
-    target.folder.mkdir(parents=True, exist_ok=True)
-    target.notes.mkdir(parents=True, exist_ok=True)
-    write_atomically(settings, (json.dumps(about, indent=2) + "\n").encode())
-    for leftover in target.folder.glob(f"*-{stem}-*.partial"):
+    if changed := [name for name in about if before and before.get(name) != about[name]]:
+        raise ValueError(
+            f"{path} was labelled before with another {', '.join(changed)}; give another --out, or delete "
+            f"{notes} and {folder}/*-{stem}-*.parquet"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    notes.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f"*-{stem}-*.partial"):
         leftover.unlink()
+    target = Target(folder, notes, stem, place, origin)
+    for shard in target.shards():
+        state_origin(shard, origin)
+    write_atomically(settings, (json.dumps(about | asdict(origin) | {"video": str(path)}, indent=2) + "\n").encode())
     return target
 
 
-def video_digest(path: Path) -> str:
-    """Eight hexadecimal digits that another video of the same name does not have."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        head = file.read(SAMPLED_BYTES)
-        file.seek(max(size - SAMPLED_BYTES, 0))
-        tail = file.read(SAMPLED_BYTES)
-    return hashlib.sha256(b"%d" % size + head + tail).hexdigest()[:8]
-
-
 def label_video(
-    video: Video, model: Labeller, checksum: str, scenario: Scenario, config: LabelConfig
+    video: Video, target: Target, model: Labeller, scenario: Scenario, config: LabelConfig
 ) -> dict[str, Any]:
     """Label what is not labelled yet of one video.
 
     Args:
         video: what is labelled.
+        target: where to.
         model: who reads the keys.
-        checksum: of the model.
         scenario: what is played.
-        config: where to, and what is kept.
+        config: what is kept.
 
     Returns:
         its report, as in the file.
@@ -176,19 +187,18 @@ def label_video(
     Raises:
         VideoError: if not a single frame can be decoded.
     """
-    target = make_target(video.path, config, scenario, checksum)
     report = target.notes / FINISHED
     if report.exists():
         return read_json(report)
     finished = target.finished_blocks()
     done = min(finished * STEPS_PER_SHARD, video.expected_steps)
-    with progress(total=video.expected_steps or None, initial=done, desc=video.path.name, unit="step") as bar:
+    with progress(total=video.expected_steps or None, initial=done, desc=as_text(video.path.name), unit="step") as bar:
         for block in read_blocks(video, finished):
             labelled = label_block(model, block, config.least_play)
             shard = ShardWriter()
             if add_rows(shard, labelled, scenario):
                 split = split_of(block.index, config)
-                shard.write(target.shard(split, block.index), scenario.name, scenario.place)
+                shard.write(target.shard(split, block.index), scenario.name, target.place, target.origin)
             write_notes(target.notes, BlockNotes.of(labelled, kept_times(shard)))
             bar.update(len(labelled))
     write_report(target.notes, video.path, video.problem, config.least_confidence)
