@@ -21,11 +21,8 @@ MINDS = (
     "random",
     "routine",
     "planner",
-    "planner:switch",
     "planner:cem",
-    "planner:mppi",
     "planner:gradient",
-    "planner:improve",
 )
 
 

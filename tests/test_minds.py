@@ -64,7 +64,7 @@ def test_of_a_folder_of_agents_the_scenarios_own_plays(immortal: WorldModel, shi
     ("name", "scenario", "message"),
     [
         ("plannner", "take_cover", "'plannner' is nobody who can play: choose from agent, clone, noop, random"),
-        ("planner:cme", "take_cover", "choose from switch, cem, mppi, gradient, improve"),
+        ("planner:cme", "take_cover", "choose from cem, gradient"),
         ("clone", "take_cover", "no clone ships for these weights; make one"),
         ("agent", "basic", "no agent ships for basic and these weights; one does for take_cover"),
         ("take_cover", "basic", "was trained for take_cover, not for basic"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from doom_dream_env.agents.planning.actions import ActionGroups
-from doom_dream_env.agents.planning.config import CEMConfig, GradientConfig, PlannerConfig, SwitchOnceConfig
+from doom_dream_env.agents.planning.config import CEMConfig, GradientConfig, PlannerConfig
 from doom_dream_env.agents.planning.objectives import (
     UNRELATED,
     DreamedStep,
@@ -19,9 +19,8 @@ from doom_dream_env.agents.planning.objectives import (
     ReturnObjective,
     expected_health_change,
 )
-from doom_dream_env.agents.planning.plan import Plan, soft_weights
-from doom_dream_env.agents.planning.rollout import Luck, score_plans, score_relaxed
-from doom_dream_env.agents.planning.switching import switch_once
+from doom_dream_env.agents.planning.plan import Plan
+from doom_dream_env.agents.planning.rollout import mean_scores, score_plans
 from doom_dream_env.scenarios import SCENARIOS, get_scenario, press
 from doom_dream_env.world_model import DreamState, WorldModel
 
@@ -36,6 +35,10 @@ def begun(model: WorldModel, scenario: str = "take_cover", count: int = N) -> Dr
     """The first moments of dreams."""
     z, variables = model.initial_states[get_scenario(scenario).place]
     return model.begin(z[:count], variables[:count], model.scenario_index(scenario, count))
+
+
+def draw_luck(model: WorldModel, count: int, dreams: int, seed: int) -> torch.Tensor:
+    return model.dynamics.draw_noise(H * count * dreams, generator(seed)).reshape(H, count, dreams, -1)
 
 
 def objective(model: WorldModel, scenario: str = "take_cover", **settings: float) -> ReturnObjective:
@@ -75,13 +78,12 @@ def test_held_plans_change_as_rarely_as_they_are_told() -> None:
     assert changes[0.0] == pytest.approx(2 / 3, abs=0.02) and changes[0.7] == pytest.approx(0.3 * 2 / 3, abs=0.02)
 
 
-def test_exhaustive_plans_are_all_that_change_once() -> None:
-    plans = switch_once(get_scenario("take_cover"), 14, (2, 5, 9))[..., 0]
-    assert len(plans) == 21 and len(plans.unique(dim=0)) == 21
-    assert int((plans[:, 1:] != plans[:, :-1]).sum(1).max()) == 1
-    assert len(switch_once(get_scenario("take_cover"), 4, (2, 5, 9))) == 9, "changes behind the horizon are left out"
-    with pytest.raises(ValueError, match="no action table.*cem"):
-        switch_once(get_scenario("freedoom"), 14, (2,))
+@pytest.mark.parametrize(("name", "count"), [("take_cover", 3), ("freedoom", 10)])
+def test_every_option_can_be_held_by_itself(name: str, count: int) -> None:
+    groups = ActionGroups.of(get_scenario(name))
+    single = groups.buttons(groups.single())
+    assert len(single) == len(single.unique(dim=0)) == count and int(single.sum(-1).max()) == 1
+    assert not bool(single[0].any())
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_exhaustive_plans_are_all_that_change_once() -> None:
         (lambda: PlannerConfig(discount=1.1), "discount must be from 0 to 1"),
         (lambda: PlannerConfig(temperature=float("nan")), "temperature must be a finite number"),
         (lambda: PlannerConfig(horizon=3, replan_every=4), "lower replan_every"),
-        (lambda: SwitchOnceConfig(switch_after=(0,)), "switch_after must be steps of 1 or more"),
+        (lambda: PlannerConfig(proposals=-1), "proposals must be a whole number, 0 or more"),
         (lambda: CEMConfig(plans=4, elites=5), "kept ≤ elites ≤ plans"),
         (lambda: GradientConfig(restarts=0), "restarts must be"),
     ],
@@ -111,18 +113,18 @@ def test_shared_beginnings_change_no_score(model: WorldModel, scenario: str) -> 
     groups = ActionGroups.of(get_scenario(scenario))
     state = begun(model, scenario)
     plans = groups.sample(groups.uniform(N, H), P, hold=0.6, generator=generator())
-    luck = Luck.draw(model, state, K, H, generator(1))
+    luck = draw_luck(model, N, K, seed=1)
     aim = objective(model, scenario, discount=0.9, survival_weight=0.5, health_weight=3.0)
-    found = score_plans(model, plans, groups, luck, aim, temperature=1.0)
+    found = score_plans(model, state, plans, groups, luck, aim, temperature=1.0)
     assert found.shape == (N, P, K)
     for plan in range(P):
-        dream = luck.states
+        dream = state.map(lambda x: x.repeat_interleave(K, 0))
         total = torch.zeros(N * K)
         alive = torch.ones(N * K)
         for step in range(H):
             buttons = groups.buttons(plans[:, plan, step]).repeat_interleave(K, 0)
             health = alive * expected_health_change(model, dream, buttons) * aim.health_weight / 100
-            dream, reward, continues = model.imagine(dream, buttons, noise=luck.noise[step].flatten(0, 1))
+            dream, reward, continues = model.imagine(dream, buttons, noise=luck[step].flatten(0, 1))
             total += 0.9**step * (alive * reward + aim.survival_weight * alive * continues + health)
             alive = alive * continues
         torch.testing.assert_close(found[:, plan].flatten(), total, rtol=1e-4, atol=1e-4)
@@ -133,9 +135,10 @@ def test_all_plans_have_the_same_luck(model: WorldModel) -> None:
     state = begun(model, count=1)
     plans = torch.ones(1, 2, H, 1, dtype=torch.long)
     plans[0, 1, -1] = 2  # differs in the last step alone
-    luck = Luck.draw(model, state, 64, H, generator())
-    scores = score_plans(model, plans, groups, luck, objective(model), temperature=1.0)[0]
-    other = score_plans(model, plans, groups, Luck.draw(model, state, 64, H, generator(1)), objective(model), 1.0)[0]
+    scores, other = (
+        score_plans(model, state, plans, groups, draw_luck(model, 1, 64, seed), objective(model), 1.0)[0]
+        for seed in (0, 1)
+    )
     between_plans = (scores[0] - scores[1]).std()
     assert between_plans < 0.5 * (scores[0] - other[0]).std(), "two plans differ by less than two draws of luck"
 
@@ -173,10 +176,10 @@ def test_the_gradient_of_a_plan_is_the_slope_of_its_score(model: WorldModel) -> 
     state = begun(model)
     aim = objective(model, survival_weight=1.0, health_weight=10.0)
     buttons = torch.full((N, H, 9), 0.5).requires_grad_()
-    (gradient,) = torch.autograd.grad(score_relaxed(model, state, buttons, aim).sum(), buttons)
+    (gradient,) = torch.autograd.grad(mean_scores(model, state, buttons, aim).sum(), buttons)
     step = 0.02
     along = gradient / gradient.norm()
-    there, back = (score_relaxed(model, state, buttons.detach() + sign * step * along, aim) for sign in (1, -1))
+    there, back = (mean_scores(model, state, buttons.detach() + sign * step * along, aim) for sign in (1, -1))
     slope = float((there - back).sum()) / (2 * step)
     assert slope > 1e-2
     assert float(gradient.norm()) == pytest.approx(slope, rel=0.05)
@@ -190,11 +193,3 @@ def test_what_is_left_of_a_plan_holds_its_last_step() -> None:
     plan = Plan(choices, torch.zeros(1), torch.zeros(1, 4, 1, 3))
     assert plan.later(1).choices.flatten().tolist() == [1, 2, 3, 3]
     assert plan.later(9).choices.flatten().tolist() == [3, 3, 3, 3]
-
-
-def test_better_plans_weigh_more_whatever_the_unit_of_rewards() -> None:
-    scores = torch.tensor([[1.0, 2.0, 4.0]])
-    weights = soft_weights(scores, 0.5)
-    torch.testing.assert_close(weights, soft_weights(1000 * scores + 5, 0.5), rtol=1e-4, atol=1e-6)
-    assert bool((weights[0].diff() > 0).all()) and float(weights.sum()) == pytest.approx(1)
-    assert soft_weights(torch.ones(1, 4), 0.5).tolist() == [[0.25] * 4]

@@ -7,9 +7,8 @@
 | a scenario's name | the agent that ships for it |
 | a folder | the agent or the action policy that was saved there, or the scenario's of the agents in folders below |
 | `noop`, `random`, `routine` | nothing, random play, a routine that sees nothing |
-| `planner` | plans in the dream, by the kind of search that suits the scenario |
-| `planner:switch`, `planner:cem`, `planner:mppi`, `planner:gradient` | plans by that kind |
-| `planner:improve` | the agent that ships, and what dreams show to be better |
+| `planner`, `planner:cem` | plans in the dream by the cross-entropy method |
+| `planner:gradient` | plans in the dream by gradients |
 """
 
 from __future__ import annotations

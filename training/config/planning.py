@@ -29,7 +29,7 @@ class PlanningConfig:
     weights: str | None = None
     scenarios: tuple[str, ...] = ("take_cover", "defend_the_center", "health_gathering")
     maps: tuple[str, ...] = ()
-    minds: tuple[str, ...] = ("random", "routine", "agent", "planner:switch", "planner:cem", "planner:gradient")
+    minds: tuple[str, ...] = ("random", "routine", "agent", "planner:cem", "planner:gradient")
     milliseconds: float = 100.0
     episodes: int = 24
     first_seed: int = EVALUATION
@@ -45,7 +45,7 @@ class DistilConfig:
     Attributes:
         scenario: what is played.
         weights: name or folder; None: the best that ship.
-        kind: of the planner, as `doom_dream_env.agents.planning.KINDS` names them; None: what suits the scenario.
+        kind: of the planner, as `doom_dream_env.agents.planning.KINDS` names them; None: cem.
         out: folder of what was recorded and of the agents; the last one is in `agent`.
         iterations: how often the planner plays and the agent learns. From the second one on the agent proposes plans.
         rollouts: of all dreams in each iteration; every one is kept when it is finished.

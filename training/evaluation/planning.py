@@ -1,7 +1,7 @@
 """The planners' report: what they are worth in the real game at equal computing time.
 
     python -m training planning                     # three scenarios; two hours of one idle core
-    python -m training planning --scenarios take_cover --minds planner:switch planner:cem --episodes 100
+    python -m training planning --scenarios take_cover --minds planner:cem planner:gradient --episodes 100
     python -m training planning --minds random routine agent clone runs/mine    # any minds, a planner among them or not
     python -m training planning --scenarios freedoom --maps MAP07 E1M5 --minds random clone     # free play
 

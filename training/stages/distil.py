@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from doom_dream_env.agents import Agent, AgentCard
-from doom_dream_env.agents.planning import Planner, default_kind, make_planner
+from doom_dream_env.agents.planning import Planner, make_planner
 from doom_dream_env.envs.base import shared_world_model
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.progress import progress
@@ -124,7 +124,7 @@ def learn(config: DistilConfig, model: WorldModel, home: Path, iteration: int) -
     )
     about = {
         "algorithm": "expert iteration",
-        "planner": config.kind or default_kind(scenario),
+        "planner": config.kind or "cem",
         "iterations": iteration + 1,
         "decisions": sum(len(part[FEATURES]) for part in tensors),
         "seed": config.seed,

@@ -12,35 +12,17 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from doom_dream_env.agents.agent import Agent, shipped_agents
-from doom_dream_env.agents.planning.config import (
-    RECIPES,
-    CEMConfig,
-    GradientConfig,
-    ImprovementConfig,
-    MPPIConfig,
-    PlannerConfig,
-    SwitchOnceConfig,
-)
+from doom_dream_env.agents.planning.cem import CEMPlanner
+from doom_dream_env.agents.planning.config import RECIPES, CEMConfig, GradientConfig, PlannerConfig
 from doom_dream_env.agents.planning.gradient import GradientPlanner
-from doom_dream_env.agents.planning.improvement import ImprovementPlanner
 from doom_dream_env.agents.planning.objectives import ValueFunction
 from doom_dream_env.agents.planning.plan import Plan
 from doom_dream_env.agents.planning.planner import Planner
-from doom_dream_env.agents.planning.sampling import CEMPlanner, MPPIPlanner
-from doom_dream_env.agents.planning.switching import SwitchOncePlanner
 from doom_dream_env.policies import Policy
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.world_model import WorldModel
 
-KINDS: dict[str, type[Planner]] = {
-    "switch": SwitchOncePlanner,
-    "cem": CEMPlanner,
-    "mppi": MPPIPlanner,
-    "gradient": GradientPlanner,
-    "improve": ImprovementPlanner,
-}
-LARGEST_EXHAUSTIVE = 5  # actions; with more, going through all plans takes too long
+KINDS: dict[str, type[Planner]] = {"cem": CEMPlanner, "gradient": GradientPlanner}
 
 __all__ = [
     "KINDS",
@@ -49,24 +31,11 @@ __all__ = [
     "CEMPlanner",
     "GradientConfig",
     "GradientPlanner",
-    "ImprovementConfig",
-    "ImprovementPlanner",
-    "MPPIConfig",
-    "MPPIPlanner",
     "Plan",
     "Planner",
     "PlannerConfig",
-    "SwitchOnceConfig",
-    "SwitchOncePlanner",
-    "default_kind",
     "make_planner",
 ]
-
-
-def default_kind(scenario: Scenario) -> str:
-    """The kind of planner that a scenario gets if none is named."""
-    small = scenario.discrete and len(scenario.action_table()) <= LARGEST_EXHAUSTIVE
-    return "switch" if small else "cem"
 
 
 def make_planner(
@@ -84,10 +53,9 @@ def make_planner(
     Args:
         model: the dream that plans are tried in.
         scenario: name of the scenario.
-        kind: one of `KINDS`; None: "switch" where the action table is small, else "cem".
+        kind: one of `KINDS`; None: "cem".
         goal: a frame to get near to, as for `Planner`.
-        proposal: a policy that makes some of the plans, likewise; of "improve" the agent that is followed, None: the
-            one that ships for the scenario.
+        proposal: a policy that makes some of the plans, likewise.
         value: a critic, likewise.
         **settings: fields of the kind's configuration that are to be other than usual.
 
@@ -95,13 +63,9 @@ def make_planner(
         ValueError: if there is no such kind or setting, or as for `Planner`.
     """
     scenario = get_scenario(scenario)
-    kind = kind or default_kind(scenario)
+    kind = kind or "cem"
     if kind not in KINDS:
         raise ValueError(f"planner kind {kind!r} is unknown; choose from {', '.join(KINDS)}")
-    if kind == "improve" and proposal is None:
-        if scenario.name not in shipped_agents(model.fingerprint):
-            raise ValueError(f"no agent ships for {scenario.name} and these weights: there is nobody to improve")
-        proposal = Agent.load(scenario.name, model.fingerprint)
     planner = KINDS[kind]
     known = [field.name for field in fields(planner.settings)]
     if unknown := sorted(settings.keys() - set(known)):

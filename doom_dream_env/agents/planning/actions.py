@@ -70,6 +70,13 @@ class ActionGroups:
         probabilities = self.exists / self.exists.sum(-1, keepdim=True)
         return probabilities.expand(*shape, *self.exists.shape)
 
+    def single(self) -> Tensor:
+        """What one can hold: every option by itself, and nothing; choices, int64 (A, G)."""
+        group, option = self.exists.nonzero(as_tuple=True)
+        rows = torch.zeros(len(group), self.count, dtype=torch.long, device=group.device)
+        rows[torch.arange(len(group)), group] = option
+        return rows.unique(dim=0)
+
     def one_hot(self, choices: Tensor) -> Tensor:
         """Chosen options (..., G) as probabilities (..., G, M)."""
         return F.one_hot(choices, self.exists.shape[1]).float()

@@ -1,11 +1,12 @@
 """What a search has found.
 
-Legend: n environments, P plans of each, H steps, G groups of options, M options of the largest group.
+Legend: n environments, H steps, G groups of options, M options of the largest group.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -27,21 +28,12 @@ class Plan:
     probabilities: Tensor
 
     def __getitem__(self, envs: Tensor) -> Plan:
-        return Plan(self.choices[envs], self.score[envs], self.probabilities[envs])
+        return Plan.joined(lambda parts: parts[0][envs], self)
 
     def put(self, envs: Tensor, other: Plan) -> Plan:
         """Replace the plans of some environments (a mask) by those of `other`."""
-
-        def replaced(mine: Tensor, theirs: Tensor) -> Tensor:
-            mine = mine.clone()
-            mine[envs] = theirs
-            return mine
-
-        return Plan(
-            replaced(self.choices, other.choices),
-            replaced(self.score, other.score),
-            replaced(self.probabilities, other.probabilities),
-        )
+        index = envs.nonzero()[:, 0]
+        return Plan.joined(lambda parts: parts[0].index_copy(0, index, parts[1]), self, other)
 
     def later(self, steps: int) -> Plan:
         """What is left of it after some steps; its last step is held for as many."""
@@ -49,21 +41,7 @@ class Plan:
         return replace(self, choices=self.choices[:, at], probabilities=self.probabilities[:, at])
 
     @staticmethod
-    def cat(parts: list[Plan]) -> Plan:
-        """Join the plans of several groups of environments."""
-        if len(parts) == 1:
-            return parts[0]
-        return Plan(
-            torch.cat([part.choices for part in parts]),
-            torch.cat([part.score for part in parts]),
-            torch.cat([part.probabilities for part in parts]),
-        )
-
-
-def soft_weights(scores: Tensor, softness: float) -> Tensor:
-    """Weights (n, P) of plans: the softmax of their scores (n, P), in standard deviations, over `softness`.
-
-    Plans of equal scores have equal weights.
-    """
-    scaled = (scores - scores.mean(-1, keepdim=True)) / scores.std(-1, keepdim=True, correction=0).clamp(min=1e-6)
-    return (scaled / max(softness, 1e-6)).softmax(-1)
+    def joined(join: Callable[[list[Tensor]], Tensor], *plans: Plan) -> Plan:
+        """One plan of several: `join` makes each of its tensors from the list of theirs, such as `torch.cat`."""
+        names = [field.name for field in fields(Plan)]
+        return Plan(**{name: join([getattr(plan, name) for plan in plans]) for name in names})

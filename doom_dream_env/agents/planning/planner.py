@@ -6,6 +6,7 @@ options, M options of the largest group, D state width.
 
 from __future__ import annotations
 
+import math
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -26,7 +27,7 @@ from doom_dream_env.agents.planning.objectives import (
     encoded_goal,
 )
 from doom_dream_env.agents.planning.plan import Plan
-from doom_dream_env.agents.planning.rollout import Luck, follow_mean_network, score_plans
+from doom_dream_env.agents.planning.rollout import score_plans
 from doom_dream_env.envs.base import EnvBatch, LatentBatch
 from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.observed import ObservedBatch
@@ -88,7 +89,6 @@ class Planner(ABC):
         self._batch: weakref.ref[EnvBatch] | None = None  # whose plans these are:
         self._plan: Plan | None = None
         self._followed = torch.zeros(0, dtype=torch.long)  # steps of each that were carried out
-        self._prepare()
         if config.budget_ms is not None:
             self._check_budget(config.budget_ms)
 
@@ -104,11 +104,6 @@ class Planner(ABC):
         """Where the dream is."""
         return self.model.device
 
-    # ---- what each kind says for itself ------------------------------------------------------------------------------
-
-    def _prepare(self) -> None:  # noqa: B027  most have nothing to prepare
-        """Make what a kind needs before it plans; called at the end of the constructor."""
-
     @abstractmethod
     def _search(self, state: DreamState, last: Plan | None) -> Iterator[Plan]:
         """Plan for n environments: a better plan (or one known better) with each round, without an end.
@@ -118,27 +113,25 @@ class Planner(ABC):
             last: what is left of the plans of the steps before; None: nothing is known.
         """
 
-    @property
-    @abstractmethod
-    def _dreams_at_once(self) -> int:
-        """Dreams of one environment that a round has at once, about."""
-
     # ---- planning ----------------------------------------------------------------------------------------------------
 
     @isolated
-    def plan(self, state: DreamState, last: Plan | None = None) -> Plan:
+    def plan(self, state: DreamState, last: Plan | None = None, rounds: int | None = None) -> Plan:
         """The best plans found for n environments within the rounds or the time that there are.
 
         Args:
             state: n dreams.
             last: plans to begin with, such as `Plan.later` of those of the step before.
+            rounds: at most so many; None: as the configuration says.
         """
-        size = max(1, LARGEST_BATCH // self._dreams_at_once)
+        size = max(1, LARGEST_BATCH // (self.config.plans * self.config.dreams))
         parts = torch.arange(len(state), device=self.device).split(size)
         with at_most(1):  # small operations; on two threads, a busy neighbour makes them many times slower
-            return Plan.cat([self._plan_part(state[part], None if last is None else last[part]) for part in parts])
+            rounds = rounds or self.config.rounds
+            found = [self._plan_part(state[part], None if last is None else last[part], rounds) for part in parts]
+            return Plan.joined(torch.cat, *found)
 
-    def _plan_part(self, state: DreamState, last: Plan | None) -> Plan:
+    def _plan_part(self, state: DreamState, last: Plan | None, rounds: int) -> Plan:
         budget = None if self.config.budget_ms is None else len(state) * self.config.budget_ms / 1000
         started = before = time.perf_counter()
         longest = 0.0
@@ -146,7 +139,7 @@ class Planner(ABC):
             now = time.perf_counter()
             longest = max(longest, now - before)
             before = now
-            if number == self.config.rounds or (budget is not None and now - started + longest > budget):
+            if number == rounds or (budget is not None and now - started + longest > budget):
                 return plan
         raise AssertionError("a search has no end of its own")
 
@@ -199,29 +192,35 @@ class Planner(ABC):
     # ---- what the kinds share ----------------------------------------------------------------------------------------
 
     def _scores(self, state: DreamState, plans: Tensor) -> Tensor:
-        """Scores (n, P) of plans (n, P, H, G) under new luck."""
+        """Scores (n, P) of plans (n, P, H, G) under new noise."""
         config = self.config
-        dreams = config.dreams if config.temperature > 0 else 1
-        luck = Luck.draw(self.model, state, dreams, config.horizon, self.generator, config.temperature)
-        scores = score_plans(self.model, plans, self.groups, luck, self.objective, config.temperature)
-        spread = scores.std(-1, correction=0)
-        return scores.mean(-1) - config.pessimism * spread
+        shape = (config.horizon, len(state), config.dreams if config.temperature > 0 else 1)
+        noise = self.model.dynamics.draw_noise(math.prod(shape), self.generator).reshape(*shape, -1)
+        scores = score_plans(self.model, state, plans, self.groups, noise, self.objective, config.temperature)
+        return scores.mean(-1) - config.pessimism * scores.std(-1, correction=0)
 
-    def _candidates(self, state: DreamState, last: Plan | None) -> Tensor:
-        """Plans that are tried in any case, int64 (n, P, H, G): the last one, and what the proposal policy does."""
-        config = self.config
-        found = torch.zeros(len(state), 0, config.horizon, self.groups.count, dtype=torch.long, device=self.device)
+    def _known(self, state: DreamState, last: Plan | None) -> Tensor:
+        """Plans that are tried in any case, int64 (n, P, H, G).
+
+        They are: every option held to the end, the plan of the step before, and what the proposal policy does.
+        """
+        n = len(state)
+        held = self.groups.single()[:, None].expand(-1, self.config.horizon, -1)
+        found = [held.expand(n, *held.shape)]
         if last is not None:
-            found = torch.cat([found, last.choices[:, None]], 1)
-        if self.proposal is not None and config.proposals:
-            found = torch.cat([found, self._proposed(state, self.proposal, int(config.proposals))], 1)
-        return found
+            found.append(last.choices[:, None])
+        if self.proposal is not None and self.config.proposals:
+            found.append(self._proposed(state, self.proposal, self.config.proposals))
+        return torch.cat(found, 1)
+
+    def _drawn(self, probabilities: Tensor, known: int) -> Tensor:
+        """The rest of a round's plans beside those that are known, drawn from probabilities (n, H, G, M)."""
+        count = max(1, self.config.plans - known)
+        return self.groups.sample(probabilities, count, self.config.hold, self.generator)
 
     def _proposed(self, state: DreamState, policy: Policy, count: int) -> Tensor:
         """Plans (n, count, H, G) that a policy makes when it plays on in the dream."""
-        copies = follow_mean_network(state).map(lambda x: x.repeat_interleave(count, 0))
-        if self.config.temperature > 0:
-            copies = self.model.with_dropout(copies, self.generator)
+        copies = state.map(lambda x: x.repeat_interleave(count, 0))
         batch = ObservedBatch(len(copies), self.scenario, weights=self.model)
         pressed = []
         for step in range(self.config.horizon):
@@ -252,25 +251,25 @@ class Planner(ABC):
         return batch.state
 
     def _check_budget(self, budget_ms: float) -> None:
-        """Measure a round; the first one warms up and is not counted."""
+        """Measure a round three times, the first of which warms up."""
         scales = self.model.scales
         index = self.model.scenario_index(self.scenario.name, 1)
         state = self.model.begin(scales.new_zeros(1, self.model.config.state_width), scales[None].clone(), index)
         memory = self.generator.get_state()
-        needed = min(self._milliseconds(state) for _ in range(3))
+        took = []
+        for _ in range(3):
+            started = time.perf_counter()
+            self.plan(state, rounds=1)
+            took.append(1000 * (time.perf_counter() - started))
         self.generator.set_state(memory)
-        if needed > budget_ms:
+        if min(took) > budget_ms:
             raise ValueError(
-                f"budget_ms={budget_ms:g} is too small: one round takes {needed:.0f} ms here; raise it, or lower "
-                f"horizon={self.config.horizon}, dreams={self.config.dreams} or the number of plans"
+                f"budget_ms={budget_ms:g} is too small: one round takes {min(took):.0f} ms here; raise it, or lower "
+                f"horizon={self.config.horizon}, dreams={self.config.dreams} or plans={self.config.plans}"
             )
 
-    def _milliseconds(self, state: DreamState) -> float:
-        @isolated
-        def first_round(planner: Planner) -> None:
-            next(iter(planner._search(state, None)))
 
-        with at_most(1):
-            started = time.perf_counter()
-            first_round(self)
-            return 1000 * (time.perf_counter() - started)
+def best_of(plans: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The best plans (n, count, H, G) of plans (n, P, H, G), the very best first, and their scores (n, count)."""
+    best = scores.topk(min(count, plans.shape[1]), 1)
+    return plans.gather(1, best.indices[..., None, None].expand(-1, -1, *plans.shape[2:])), best.values
