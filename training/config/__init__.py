@@ -4,7 +4,7 @@
 (`STAGE.config.json`), and tests and pipelines make the same objects in code. Nothing heavy is imported here.
 """
 
-from training.config.agents import AgentsConfig, DialsConfig, IterateConfig, Learner
+from training.config.agents import AgentsConfig, DialsConfig, Learner
 from training.config.base import Preset, TrainingConfig
 from training.config.clone import CloneConfig
 from training.config.collect import CollectConfig, Split
@@ -35,7 +35,6 @@ __all__ = [
     "IDMScoreConfig",
     "IDMTrainingConfig",
     "FilmConfig",
-    "IterateConfig",
     "Learner",
     "LabelConfig",
     "PicturesConfig",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -67,44 +67,3 @@ class DialsConfig:
     episodes: int = 100
     rounds: int = 6
     out: Path = Path("runs/dials")
-
-
-# Who plays in a round of `iterate` beside its agent.
-OTHER_PLAYERS = {"random": 0.1, "alternating": 0.1, "handover": 0.5}
-
-
-@dataclass(frozen=True, kw_only=True)
-class IterateConfig:
-    """Close the gap between dream and game: train an agent, record what happens to it, train the dynamics on.
-
-    Attributes:
-        out: folder of a finished run of the pipeline.
-        data: folder of its dataset; None: the folder data below `out`.
-        scenarios: whose gap is to be closed.
-        rounds: agents to train; the data grow between them.
-        agent_steps: dreamed steps of each agent's training; None: those of the scenario's recipe.
-        episodes: in dream and game, for the gap.
-        data_steps: real steps that each round adds to each scenario's data.
-        agent_share: share of them that the agent plays.
-        mix: who plays the others, and the share of the steps.
-        dynamics_steps: optimiser steps that each round adds.
-        batch: windows per optimiser step.
-        scenario_weight: share of these scenarios' windows, where every other scenario has 1.
-        scripted_share: share of the episodes of scripted players that these scenarios are still taught with.
-        seed: of agents and training.
-    """
-
-    out: Path = Path("runs/nano")
-    data: Path | None = None
-    scenarios: tuple[str, ...] = ("take_cover",)
-    rounds: int = 3
-    agent_steps: int | None = None
-    episodes: int = 100
-    data_steps: int = 60_000
-    agent_share: float = 0.3
-    mix: dict[str, float] = field(default_factory=lambda: dict(OTHER_PLAYERS))
-    dynamics_steps: int = 1_000
-    batch: int = 40
-    scenario_weight: float = 3.0
-    scripted_share: float = 0.2
-    seed: int = 0

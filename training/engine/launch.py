@@ -53,7 +53,6 @@ STAGES = {
     "clone": Stage(settings.CloneConfig, "training.stages.clone", "train"),
     "idm": Stage(settings.IDMTrainingConfig, "training.stages.idm", "train"),
     "idm-score": Stage(settings.IDMScoreConfig, "training.evaluation.idm_scores", "run"),
-    "iterate": Stage(settings.IterateConfig, "training.stages.iterate", "iterate"),
     "pipeline": Stage(settings.PipelineConfig, "training.pipeline", "run"),
     "scorecard": Stage(settings.ScorecardConfig, "training.evaluation.scorecard", "run"),
     "pictures": Stage(settings.PicturesConfig, "training.evaluation.pictures", "run"),
@@ -108,7 +107,6 @@ def run_folder(config: Any) -> Path | None:
         config,
         (
             TrainingConfig,
-            settings.IterateConfig,
             settings.DialsConfig,
             settings.DistilConfig,
             settings.EfficiencyConfig,
