@@ -14,7 +14,6 @@ from doom_dream_env.envs import DreamBatch
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import read_tensors
 from training.config import DistilConfig
-from training.evaluation.cloning import fit_clone
 from training.stages import distil
 
 TOY: dict[str, Any] = {"rollouts": 1, "dreams": 2, "horizon": 3, "epochs": 2, "settings": {"horizon": 2, "dreams": 1}}
@@ -75,10 +74,10 @@ def test_free_play_is_learned_as_buttons(model: WorldModel, weights: Path, tmp_p
     assert agent(batch).shape == (2, 9)
 
 
-def test_a_clone_learns_the_probabilities_that_it_is_shown() -> None:
+def test_a_network_learns_the_probabilities_that_it_is_shown() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2000, 4, generator=generator)
     y = torch.where(x[:, :1] > 0, torch.tensor([0.8, 0.1, 0.1]), torch.tensor([0.1, 0.1, 0.8]))
-    network = fit_clone(x, y, (16,), epochs=12).requires_grad_(False)
+    network = distil.fit(x, y, (16,), epochs=12).requires_grad_(False)
     found = network(torch.tensor([[2.0, 0, 0, 0], [-2.0, 0, 0, 0]])).softmax(-1)
     assert found[0, 0] == pytest.approx(0.8, abs=0.1) and found[1, 2] == pytest.approx(0.8, abs=0.1)

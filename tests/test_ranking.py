@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_action_policy import make_policy
 
 from doom_dream_env.agents import Agent
-from doom_dream_env.envs import DreamBatch, RealBatch
+from doom_dream_env.envs import DreamBatch
 from doom_dream_env.evaluation import EpisodeStatistics
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from training.config import RankingConfig
-from training.evaluation import cloning, ranking
+from training.evaluation import ranking
 from training.metrics import mmrv
 
 
@@ -65,18 +66,10 @@ def test_held_actions_last_and_batches_are_held_apart(immortal: WorldModel) -> N
         assert (blocks == blocks[:, :1]).all() and len(blocks[:, 0].reshape(-1, 9).unique(dim=0)) == 3
 
 
-def test_a_clone_presses_what_the_teacher_presses(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    scenario = get_scenario("take_cover")
-    table = scenario.action_table()
-    monkeypatch.setitem(cloning.ADVISERS, "take_cover", lambda scenario, rng: lambda game: table[2])
-    agent = cloning.clone_teacher(model, scenario, 60, num_envs=2, epochs=200)
-    real = RealBatch(4, "take_cover", weights=model)
-    features = real.reset(seed=1)
-    real.close()
-    assert agent.logits(features).softmax(-1)[:, 2].min() > 0.9
-
-
-def test_all_kinds_are_ranked(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_kinds_are_ranked(
+    model: WorldModel, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_policy(model).save(tmp_path / "clone")
     ranking.run(
         RankingConfig(
             weights=str(weights),
@@ -84,7 +77,7 @@ def test_all_kinds_are_ranked(weights: Path, tmp_path: Path, capsys: pytest.Capt
             out=tmp_path,
             holds=(3,),
             alternations=((3, 3), (6, 2)),
-            clone_steps=80,
+            clone=tmp_path / "clone",
             agent_steps=(2048,),
             random_networks=2,
             minds=("noop",),

@@ -64,7 +64,12 @@ def load_mind(
         return make_planner(model, scenario, variant or None, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     if name == "clone":
-        name = str(_shipped_clone(model))
+        clone = shipped_clone(model.fingerprint)
+        if clone is None:
+            raise ValueError(
+                "no clone ships for these weights; make one with `python -m training clone`, and give its folder"
+            )
+        name = str(clone)
     if (Path(name) / action_policy.CARD).is_file():
         policy = action_policy.ActionPolicy.load(name, model.fingerprint)
         policy.generator = generator
@@ -74,14 +79,11 @@ def load_mind(
     return loaded
 
 
-def _shipped_clone(model: WorldModel) -> Path:
-    folder = agent.SHIPPED / "clone"
-    card = folder / action_policy.CARD
-    if not card.is_file() or read_json(card).get("fingerprint") != model.fingerprint:
-        raise ValueError(
-            "no clone ships for these weights; make one with `python -m training clone`, and give its folder"
-        )
-    return folder
+def shipped_clone(fingerprint: str) -> Path | None:
+    """Folder of the action policy that ships, if it was cloned through weights of this fingerprint."""
+    card = agent.SHIPPED / "clone" / action_policy.CARD
+    found = card.is_file() and read_json(card).get("fingerprint") == fingerprint
+    return card.parent if found else None
 
 
 def _load_agent(name: str, scenario: Scenario, model: WorldModel) -> Agent:

@@ -106,9 +106,7 @@ class RankingConfig:
         holds: steps for which random players hold an action, one player for each number.
         alternations: steps of action 1 and of action 2, one blind player for each pair. Those of equal steps are the
             cheapest test of a dream: it was never shown most of them, and they need nothing to be learned.
-        clone_steps: recorded steps of the scripted teacher from which it is cloned.
-        clone_games: games that they are recorded from, all at once.
-        clone_epochs: passes over them.
+        clone: folder of a cloned action policy; None: the one that ships, if it was cloned through these weights.
         clone_noise: shares of random actions, one player for each.
         agent_steps: dreamed steps of training, one agent for each number.
         random_networks: players that are networks of random weights.
@@ -126,9 +124,7 @@ class RankingConfig:
         (8, 24),
         (1, 0),
     )
-    clone_steps: int = 8_000
-    clone_games: int = 8
-    clone_epochs: int = 30
+    clone: Path | None = None
     clone_noise: tuple[float, ...] = (0.0, 0.15, 0.3, 0.6)
     agent_steps: tuple[int, ...] = (8_000, 16_000, 32_000, 64_000, 128_000, 256_000)
     random_networks: int = 6

@@ -1,4 +1,4 @@
-"""What clones of the scripted teachers are worth; and the quickest of them, for the policy ranking.
+"""What clones of the scripted teachers are worth.
 
 Legend: N environments, T steps.
 """
@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from doom_dream_env.agents import Agent, AgentCard
 from doom_dream_env.agents.action_policy import ActionPolicy
-from doom_dream_env.agents.agent import make_network
 from doom_dream_env.envs.base import EnvBatch
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.envs.real import RealBatch
@@ -26,69 +22,14 @@ from doom_dream_env.evaluation import REAL_ENVS, EpisodeStatistics, evaluate_pol
 from doom_dream_env.policies import RandomPolicy
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import BUTTONS, Scenario
-from doom_dream_env.seeds import CLONING, EVALUATION
+from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import read_json, write_atomically
-from training.data.advice import record_advice
 from training.data.latents import digest
 from training.evaluation.tables import markdown_table, mean_and_margin
 from training.metrics import event_f1
 from training.players.base import PlayerPolicy
 from training.players.roster import ADVISERS
-
-BATCH = 256
-WIDTH = 128  # of the teacher's clone's only hidden layer
-ACTIVATION = "Tanh"
-
-
-def clone_teacher(model: WorldModel, scenario: Scenario, steps: int, num_envs: int, epochs: int) -> Agent:
-    """Train an agent on what the teacher does.
-
-    Args:
-        model: whose features it sees.
-        scenario: one with a teacher and an action table.
-        steps: recorded ones, all games together.
-        num_envs: games at once.
-        epochs: passes over the recorded steps.
-    """
-    advice = record_advice(model, scenario, steps, num_envs, count(CLONING))
-    table = torch.from_numpy(scenario.action_table())
-    chosen = (advice.advised[:, None] == table).all(-1).float()  # N, n
-    network = fit_clone(advice.features.float(), chosen, (WIDTH,), epochs)
-    card = AgentCard(scenario.name, model.fingerprint, model.source, ACTIVATION, {"algorithm": "behaviour cloning"})
-    return Agent(card, network)
-
-
-def fit_clone(
-    x: Tensor, y: Tensor, hidden: Sequence[int], epochs: int, *, buttons: bool = False, seed: int = 0
-) -> nn.Sequential:
-    """A network that has learned what somebody pressed, as an `Agent` takes it.
-
-    Args:
-        x: features (N, F).
-        y: probabilities of the actions (N, n); with `buttons`, of each of the nine buttons (N, 9).
-        hidden: widths of the hidden layers.
-        epochs: passes over the samples.
-        buttons: any of them are pressed together (free play).
-        seed: of initial weights and order.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    network = make_network((x.shape[1], *hidden, y.shape[1]), ACTIVATION)
-    for layer in network:
-        if isinstance(layer, nn.Linear):
-            layer.weight.data = torch.randn(layer.weight.shape, generator=generator) / layer.in_features**0.5
-            layer.bias.data.zero_()
-    optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.05)
-    loss = F.binary_cross_entropy_with_logits if buttons else F.cross_entropy
-    for _ in progress(range(epochs), desc="clone", leave=False):
-        for part in torch.randperm(len(x), generator=generator).split(BATCH):
-            optimiser.zero_grad()
-            loss(network(x[part]), y[part]).backward()
-            optimiser.step()
-    return network
-
-
-# ---- scores ----------------------------------------------------------------------------------------------------------
 
 
 class Watching:

@@ -3,7 +3,7 @@
     python -m training ranking --scenario take_cover --episodes 100
 
 Plays more than thirty policies in dream and game: random ones that hold their actions, alternating ones, clones of the
-scripted teacher with more or less noise, PPO agents that learned for longer or shorter, agents of other scenarios, and
+scripted teachers with more or less noise, PPO agents that learned for longer or shorter, agents of other scenarios, and
 networks of random weights, of which no data were ever made. Writes ranking.json, ranking.md and a scatter plot
 (ranking.png) into --out; the agents that it trains stay there, so a killed run goes on.
 """
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.agents import Agent, shipped_agents
-from doom_dream_env.agents.minds import load_mind
+from doom_dream_env.agents.minds import load_mind, shipped_clone
 from doom_dream_env.agents.ppo import train_in_dream
 from doom_dream_env.envs.base import EnvBatch, shared_world_model
 from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game, relative_gap
@@ -31,11 +31,9 @@ from doom_dream_env.seeds import RANKING
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import write_atomically
 from training.config import RankingConfig, record_config
-from training.evaluation.cloning import clone_teacher
 from training.evaluation.figures import panels, save_figure
 from training.evaluation.tables import markdown_table, mean_and_margin
 from training.metrics import mmrv, spearman
-from training.players.roster import TEACHERS
 
 HIDDEN = 64  # units of a random network
 
@@ -102,11 +100,11 @@ def ranked_policies(
     for one, two in config.alternations:
         policy = AlternatingPolicy.of_indices(scenario, ((1, one), (2 % actions, two)))
         found[alternation_name(one, two)] = ("blind", policy)
-    if name in TEACHERS:
-        make = partial(clone_teacher, model, scenario, config.clone_steps, config.clone_games, config.clone_epochs)
-        clone = kept(out / "clone", model, make)
+    folder = config.clone or shipped_clone(model.fingerprint)
+    if folder is not None:
         for share in config.clone_noise:
-            found[f"clone, noise {share}"] = ("clone of the teacher", PerturbedPolicy(clone, share, seed=1))
+            clone = PerturbedPolicy(load_mind(folder, scenario, model, seed=0), share, seed=1)
+            found[f"clone, noise {share}"] = ("clone of the teacher", clone)
     for steps in config.agent_steps:
         agent = kept(out / f"ppo-{steps}", model, partial(train_ppo, model, name, steps))
         found[f"PPO, {steps:,} steps"] = ("PPO in the dream", agent)

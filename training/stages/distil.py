@@ -13,14 +13,17 @@ Legend: N dreams, F features, n actions (in free play: nine buttons).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from doom_dream_env.agents import Agent, AgentCard
+from doom_dream_env.agents.agent import make_network
 from doom_dream_env.agents.planning import Planner, make_planner
 from doom_dream_env.envs.base import shared_world_model
 from doom_dream_env.envs.batch import DreamBatch
@@ -29,8 +32,9 @@ from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import read_tensors, write_atomically
 from training.config import DistilConfig, record_config
-from training.evaluation.cloning import ACTIVATION, fit_clone
 
+BATCH = 256
+ACTIVATION = "Tanh"
 FEATURES = "features"
 DECISIONS = "decisions"
 LAST_AGENT = "agent"  # folder below the run's
@@ -114,7 +118,7 @@ def learn(config: DistilConfig, model: WorldModel, home: Path, iteration: int) -
     files = [path for number in range(iteration + 1) for path in sorted((home / f"iteration-{number}").glob("roll*"))]
     tensors = [read_tensors(path.parent, path.name) for path in files]
     scenario = get_scenario(config.scenario)
-    network = fit_clone(
+    network = fit(
         torch.cat([part[FEATURES] for part in tensors]),
         torch.cat([part[DECISIONS] for part in tensors]),
         (config.width, config.width),
@@ -131,3 +135,32 @@ def learn(config: DistilConfig, model: WorldModel, home: Path, iteration: int) -
     }
     card = AgentCard(scenario.name, model.fingerprint, model.source, ACTIVATION, about, buttons=not scenario.discrete)
     return Agent(card, network)
+
+
+def fit(
+    x: Tensor, y: Tensor, hidden: Sequence[int], epochs: int, *, buttons: bool = False, seed: int = 0
+) -> nn.Sequential:
+    """A network that has learned what somebody pressed, as an `Agent` takes it.
+
+    Args:
+        x: features (N, F).
+        y: probabilities of the actions (N, n); with `buttons`, of each of the nine buttons (N, 9).
+        hidden: widths of the hidden layers.
+        epochs: passes over the samples.
+        buttons: any of them are pressed together (free play).
+        seed: of initial weights and order.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    network = make_network((x.shape[1], *hidden, y.shape[1]), ACTIVATION)
+    for layer in network:
+        if isinstance(layer, nn.Linear):
+            layer.weight.data = torch.randn(layer.weight.shape, generator=generator) / layer.in_features**0.5
+            layer.bias.data.zero_()
+    optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.05)
+    loss = F.binary_cross_entropy_with_logits if buttons else F.cross_entropy
+    for _ in progress(range(epochs), desc="distil", leave=False):
+        for part in torch.randperm(len(x), generator=generator).split(BATCH):
+            optimiser.zero_grad()
+            loss(network(x[part]), y[part]).backward()
+            optimiser.step()
+    return network

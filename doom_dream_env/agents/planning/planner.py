@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from doom_dream_env.agents.planning.actions import ActionGroups
+from doom_dream_env.agents.choices import ActionGroups
 from doom_dream_env.agents.planning.config import PlannerConfig
 from doom_dream_env.agents.planning.objectives import (
     GoalObjective,

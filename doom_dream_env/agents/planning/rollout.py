@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from doom_dream_env.agents.planning.actions import ActionGroups
+from doom_dream_env.agents.choices import ActionGroups
 from doom_dream_env.agents.planning.objectives import DreamedStep, Objective
 from doom_dream_env.world_model import DreamState, WorldModel
 
