@@ -56,8 +56,8 @@ class WorldModelConfig:
         deltas: per variable, the changes per step that it can make, ascending.
         rewards: support of the reward distribution, ascending.
         limits: per scenario, what the game can do there; empty: nothing is known, and everything possible.
-        temperatures: per scenario, what a dream's temperature is multiplied by, so that at 1 dreams hold as many
-            objects as the game; empty: 1 in all.
+        temperatures: per scenario, what a dream's temperature is multiplied by; empty: 1 in all. Nothing sets it any
+            more, but weights of this format may have it.
         harm, healing: per scenario, what the odds of losing and of gaining health are multiplied by in sampled dreams,
             so that nobody lives longer or shorter there than in the game; empty: 1 in all.
     """

@@ -276,9 +276,8 @@ class WorldModel(nn.Module):
         Args:
             state: B dreams.
             action: (B, 9) buttons.
-            temperature: divides the log probabilities of the codes, in units of `WorldModelConfig.temperatures`; 0: the
-                mean network's mean next state; 1: as many objects as in the game. The game's own chances (hits,
-                terminations) keep their learned probabilities above 0, but for the dials `harm` and `healing`.
+            temperature: divides the log probabilities of the codes; 0: the mean network's mean next state. The game's
+                own chances (hits, terminations) keep their learned probabilities above 0, but for `harm` and `healing`.
             generator: on the model's device; None: torch's own.
             noise: the step's chance itself, uniform in 0…1, (B, V + G), as `Dynamics.draw_noise` draws it; then no
                 generator is asked. Dreams with equal noise have equal luck, whatever their actions are.

@@ -27,8 +27,8 @@ from training.engine.fit import fit
 from training.engine.optim import Optimiser
 from training.evaluation.open_loop import Rows, Scores, open_loop, rows_of_longest_horizon
 from training.evaluation.picture_scores import AT_ONCE, decoded_pictures, frames_of, reconstructed_rows
-from training.models.calibration import LEAST_CELLS, cells_by_class
 
+LEAST_CELLS = 30  # with an object; fewer say nothing
 COUNTED_AFTER = (8, 16, 26)  # steps
 SHOWN_AFTER = 8  # steps
 DREAMS = 300
@@ -261,3 +261,8 @@ def recall_scores(suffix: str, detector: Detector, data: Dataset, rows: Rows, pi
         bar = max(bar, float(alarms.quantile(1 - FALSE_ALARMS)))
         scores[f"{name}_recall{suffix}"] = float((picture[found & label] > bar).float().mean())
     return scores
+
+
+def cells_by_class(logits: Tensor) -> list[int]:
+    """How many cells of all states hold objects of each class, from logits (B, 576)."""
+    return (logits.unflatten(1, OBJECT_MAP_SHAPE) > 0).sum((0, 2, 3)).tolist()

@@ -16,7 +16,6 @@ from doom_dream_env.world_model.config import ScenarioLimits
 from doom_dream_env.world_model.manifold import Manifold
 from training.data.dataset import Dataset
 from training.data.shard_checks import FOOTAGE
-from training.models.calibration import calibrated_dials
 from training.models.losses import nearest_index
 from training.models.training_model import TrainingModel
 
@@ -174,26 +173,6 @@ def fit_manifold(manifold: Manifold, data: Dataset, states: Tensor, seed: int) -
     for scenario in range(unknown + 1):
         rows = np.arange(len(data)) if scenario == unknown else np.flatnonzero(data.scenario == scenario)
         manifold.fit(scenario, states[rng.permutation(rows)[:MANIFOLD_STATES]])
-
-
-def calibrated(model: TrainingModel, data: Dataset, states: Tensor, seed: int) -> WorldModel:
-    """The world model with its dials set, and with states that dreams can begin from.
-
-    Args:
-        model: with what only training has, which counts objects.
-        data: the dataset.
-        states: of its rows, (N, D).
-        seed: of the dreams that are counted.
-    """
-    dials = calibrated_dials(model, data, states, seed)
-    for name, each in zip(data.names, dials, strict=True):
-        print(f"{name}: temperature {each.temperature}, harm {each.harm}")
-    temperatures = tuple(each.temperature for each in dials)
-    harm = tuple(each.harm for each in dials)
-    dialled = WorldModel(dataclasses.replace(model.world_model.config, temperatures=temperatures, harm=harm))
-    dialled.load_state_dict(model.world_model.state_dict())
-    store_initial_states(dialled, data, states)
-    return dialled
 
 
 def store_initial_states(model: WorldModel, data: Dataset, states: Tensor) -> None:

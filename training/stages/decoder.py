@@ -40,7 +40,7 @@ from training.engine.fit import LOG_EVERY, Numbers, fit
 from training.engine.logging import RunLog
 from training.engine.optim import Optimiser
 from training.models.losses import object_map_loss
-from training.models.packing import calibrated
+from training.models.packing import store_initial_states
 from training.models.picture_model import DecoderModules
 from training.models.tokenizer import MODULE, cached_codes, load_tokenizer
 from training.models.training_model import TrainingModel, load_training_model
@@ -108,8 +108,10 @@ def finished_model(config: DecoderConfig, data: Dataset) -> TrainingModel:
 
 
 def pack(model: TrainingModel, modules: DecoderModules, data: Dataset, states: Tensor, config: DecoderConfig) -> None:
-    """Write the weights with the averaged decoder; new ones also calibrated, and with states that dreams begin from."""
-    packed = model.world_model if config.weights else calibrated(model, data, states, config.seed)
+    """Write the weights with the averaged decoder; new ones also with states that dreams begin from."""
+    packed = model.world_model
+    if not config.weights:
+        store_initial_states(packed, data, states)
     packed.decoder.load_state_dict(modules.averaged.state_dict())
     fingerprint = packed.save_pretrained(config.out / WEIGHTS)
     print(f"weights {fingerprint} in {config.out / WEIGHTS}")
