@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
@@ -16,6 +16,7 @@ from conftest import random_frames
 from doom_dream_env.agents.planning import KINDS, Planner, make_planner, planner
 from doom_dream_env.agents.planning.objectives import GoalObjective
 from doom_dream_env.agents.planning.plan import Plan
+from doom_dream_env.agents.planning.rollout import score_plans
 from doom_dream_env.envs import DreamBatch
 from doom_dream_env.envs.base import EnvBatch
 from doom_dream_env.envs.games import GameBatch
@@ -107,9 +108,11 @@ def test_a_gradient_betters_plans_that_chance_has_drawn(immortal: WorldModel) ->
     goal = batch.state
     for action in (1, 1, 2, 2, 1, 0):
         goal, _, _ = immortal.imagine(goal, batch.action_table[action].expand(4, -1), temperature=0)
-    found = quick(immortal, "gradient", horizon=6, temperature=0, plans=4, rounds=8)
-    found.objective = GoalObjective(goal.z[0], 6, decay=0.5)
-    rounds = [plan.score for plan, _ in zip(found._search(batch.state, None), range(8), strict=False)]
+    rounds = []
+    for count in range(1, 9):
+        found = quick(immortal, "gradient", horizon=6, temperature=0, plans=4, rounds=count)
+        found.objective = GoalObjective(goal.z[0], 6, decay=0.5)
+        rounds.append(found.plan(batch.state).score)
     assert all(bool((later >= sooner - 1e-6).all()) for sooner, later in itertools.pairwise(rounds))
     assert bool((rounds[-1] > rounds[0]).any())
 
@@ -118,17 +121,17 @@ def test_a_gradient_betters_plans_that_chance_has_drawn(immortal: WorldModel) ->
 
 
 class Counting:
-    """Counts for how many environments a planner has searched, with a plan to begin with or without."""
+    """Counts for how many environments a planner has planned, with a plan to begin with or without."""
 
     def __init__(self, watched: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seen: list[tuple[int, bool]] = []
-        search = watched._search
+        plan = watched.plan
 
-        def counted(state: DreamState, last: Plan | None) -> Iterator[Plan]:
+        def counted(state: DreamState, last: Plan | None = None) -> Plan:
             self.seen.append((len(state), last is not None))
-            return search(state, last)
+            return plan(state, last)
 
-        monkeypatch.setattr(watched, "_search", counted)
+        monkeypatch.setattr(watched, "plan", counted)
 
     def new(self) -> list[tuple[int, bool]]:
         seen, self.seen = self.seen, []
@@ -164,14 +167,18 @@ def test_nobody_plans_for_what_has_ended(mortal: WorldModel, monkeypatch: pytest
     assert not bool(policy(batch).any()) and counting.new() == []
 
 
-def test_a_proposal_policys_play_is_tried(immortal: WorldModel) -> None:
+def test_held_actions_the_last_plan_and_a_proposal_policys_play_are_tried(
+    immortal: WorldModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batch = dreams(immortal)
     assert batch.state is not None
-    right = AlternatingPolicy.of_indices(batch.scenario, [(RIGHT, 1)])
-    with_proposal = make_planner(immortal, "take_cover", "cem", proposal=right, **QUICK)
-    found = with_proposal._known(batch.state, None)[:, 3:]  # behind the three actions that are held
-    assert found.shape == (3, 4, 4, 1) and bool((found == RIGHT).all())
-    assert with_proposal.plan(batch.state).choices.shape == (3, 4, 1)
+    score = Mock(side_effect=planner.score_plans)
+    monkeypatch.setattr(planner, "score_plans", score)
+    both = AlternatingPolicy.of_indices(batch.scenario, [(RIGHT, 1), (0, 1)])
+    last = Plan(torch.tensor([[[2], [0], [0], [1]]] * 3), torch.zeros(3), torch.full((3, 4, 1, 3), 1 / 3))
+    make_planner(immortal, "take_cover", "cem", proposal=both, **QUICK).plan(batch.state, last, rounds=1)
+    tried = score.call_args.args[2][0, :, :, 0].tolist()
+    assert tried[:5] == [[0] * 4, [1] * 4, [2] * 4, [2, 0, 0, 1], [RIGHT, 0, RIGHT, 0]]
 
 
 def test_a_planner_can_plan_in_inference_mode(model: WorldModel) -> None:
@@ -207,8 +214,8 @@ def test_the_search_ends_when_another_round_would_be_late(
     for budget, most in ((None, 7), (26.0, 100), (11.0, 100)):
         policy = quick(immortal, "cem", rounds=most)
         policy.config = replace(policy.config, budget_ms=budget)  # behind the check that measures a round
-        score = Mock(side_effect=policy._scores)
-        monkeypatch.setattr(policy, "_scores", score)
+        score = Mock(side_effect=score_plans)
+        monkeypatch.setattr(planner, "score_plans", score)
         policy.plan(batch.state)
         rounds[budget] = score.call_count
     assert rounds == {None: 7, 26.0: 5, 11.0: 2}, "two environments have twice the time of one"

@@ -271,24 +271,28 @@ def test_a_reset_mask_of_wrong_form_is_refused(immortal: WorldModel, mask: np.nd
         env.reset(options={"reset_mask": mask})
 
 
-def test_mistakes_are_named(model: WorldModel) -> None:
-    with pytest.raises(ValueError, match="num_envs must be a positive int"):
-        DreamDoomVectorEnv(0, weights=model)
-    with pytest.raises(ValueError, match="render_mode 'human' is unknown for many dreams"):
-        dreams(model, render_mode="human")
-    with pytest.raises(ValueError, match="choose from features, pixels"):
-        dreams(model, observation="sound")
+@pytest.mark.parametrize(
+    ("do", "error", "message"),
+    [
+        (lambda model: DreamDoomVectorEnv(0, weights=model), ValueError, "num_envs must be a positive int"),
+        (lambda model: dreams(model, render_mode="human"), ValueError, "'human' is unknown for many dreams"),
+        (lambda model: dreams(model, observation="sound"), ValueError, "choose from features, pixels"),
+        (lambda model: dreams(model).step(actions(0)), RuntimeError, "before reset"),
+        (lambda model: dreams(model).reset(options={"speed": 1}), ValueError, "reset options speed are unknown"),
+        (lambda model: dreams(model).reset(seed=[1, 2]), ValueError, "one for each of the 4 environments"),
+    ],
+)
+def test_mistakes_are_named(model: WorldModel, do: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        do(model)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(N - 1, int), np.array(0), np.zeros(N), np.full(N, 3)], ids=str)
+def test_wrong_actions_are_named(model: WorldModel, wrong: np.ndarray) -> None:
     env = dreams(model)
-    with pytest.raises(RuntimeError, match="before reset"):
-        env.step(actions(0))
-    with pytest.raises(ValueError, match="reset options speed are unknown"):
-        env.reset(options={"speed": 1})
-    with pytest.raises(ValueError, match="one for each of the 4 environments"):
-        env.reset(seed=[1, 2])
     env.reset(seed=0)
-    for wrong in (np.zeros(N - 1, int), np.array(0), np.zeros(N), np.full(N, 3)):
-        with pytest.raises(ValueError, match="action"):
-            env.step(wrong)
+    with pytest.raises(ValueError, match="action"):
+        env.step(wrong)
 
 
 def test_pixels_and_pictures_come_from_all_environments(immortal: WorldModel) -> None:
