@@ -210,8 +210,7 @@ class Script:
 
 
 def changes(own: list[int], true: list[int]) -> dict[str, float]:
-    watching = scores.Watching.__new__(scores.Watching)
-    watching._teacher, watching._clone, watching._seen = Script(true), Script(own), []  # type: ignore[assignment]
+    watching = scores.Watching(Script(true), Script(own))  # type: ignore[arg-type]
     for step in range(len(true)):
         watching(SimpleNamespace(steps=torch.tensor([step]), done=torch.tensor([False])))  # type: ignore[arg-type]
     return scores.change_scores(*watching.changes())

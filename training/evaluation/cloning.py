@@ -19,7 +19,7 @@ from doom_dream_env.envs.base import EnvBatch
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.evaluation import REAL_ENVS, EpisodeStatistics, evaluate_policy
-from doom_dream_env.policies import RandomPolicy
+from doom_dream_env.policies import Policy, RandomPolicy
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import BUTTONS, Scenario
 from doom_dream_env.seeds import EVALUATION
@@ -33,16 +33,17 @@ from training.players.roster import ADVISERS
 
 
 class Watching:
-    """Lets a teacher play and notes what a clone would have pressed: its most likely action; a `Policy`.
+    """Lets a teacher play and notes what a clone would have pressed; a `Policy`.
 
     Args:
         teacher: who plays.
-        clone: who looks on. It is told what the teacher pressed before, not what it presses now.
+        clone: who looks on, such as a greedy `ActionPolicy`. It is told what the teacher pressed before, not what it
+            presses now.
     """
 
-    def __init__(self, teacher: PlayerPolicy, clone: ActionPolicy) -> None:
+    def __init__(self, teacher: Policy, clone: ActionPolicy) -> None:
         self._teacher = teacher
-        self._clone = ActionPolicy(clone.network, greedy=True)
+        self._clone = clone
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []  # chosen, pressed, running and not at its beginning
 
     def __call__(self, batch: EnvBatch) -> Tensor:
@@ -138,7 +139,7 @@ def score_in(policy: ActionPolicy, model: WorldModel, scenario: Scenario, episod
     """The scores of one scenario, on seeds from `EVALUATION` up."""
     wanted = max(1, episodes * min(scenario.time_limit, 525) // scenario.time_limit)
     make = ADVISERS[scenario.name]
-    watching = Watching(PlayerPolicy(lambda rng: make(scenario, rng)), policy)
+    watching = Watching(PlayerPolicy(lambda rng: make(scenario, rng)), ActionPolicy(policy.network, greedy=True))
     envs = min(wanted, REAL_ENVS)
     real = RealBatch(envs, scenario.name, privileged=True, weights=model, map=scenario.map)
     try:
