@@ -14,7 +14,6 @@ from doom_dream_env.policies import NoopPolicy
 from doom_dream_env.world_model import WorldModel
 from training.config import PlanningConfig
 from training.evaluation import planning
-from training.evaluation.free_play import SurveyedPolicy
 
 QUICK: dict[str, Any] = {"horizon": 2, "dreams": 1, "rounds": 1}
 
@@ -84,7 +83,7 @@ def test_only_games_are_surveyed(mortal: WorldModel) -> None:
     batch = DreamBatch(1, weights=mortal)
     batch.reset(seed=0)
     with pytest.raises(TypeError, match="only real games"):
-        SurveyedPolicy(NoopPolicy())(batch)
+        planning.SurveyedPolicy(NoopPolicy())(batch)
 
 
 def test_time_is_counted_for_what_has_not_ended(mortal: WorldModel) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from doom_dream_env.agents.minds import load_mind
 from doom_dream_env.agents.planning import Planner, make_planner
 from doom_dream_env.envs.base import EnvBatch, shared_world_model
 from doom_dream_env.envs.batch import DreamBatch
+from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.evaluation import EpisodeStatistics, evaluate_policy
 from doom_dream_env.policies import Policy
@@ -36,10 +38,10 @@ from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import read_json, write_atomically
 from training.config import PlanningConfig, record_config
 from training.evaluation.figures import panels, save_figure
-from training.evaluation.free_play import SurveyedPolicy
 from training.evaluation.tables import markdown_table, mean_and_margin
 
 CALIBRATION_STEPS = 2  # decisions that are timed, after one that warms up
+SQUARE = 64  # units; side of the squares of a map that are counted
 
 
 class TimedPolicy:
@@ -62,6 +64,35 @@ class TimedPolicy:
         self.seconds += time.process_time() - started
         self.decisions += int((~batch.done).sum())
         return actions
+
+
+class SurveyedPolicy:
+    """A policy whose ways through real games are noted, by the seeds of the episodes, up to its last decision in each.
+
+    Attributes:
+        kills: monsters that it killed.
+        squares: of the map, `SQUARE` wide, that it has been on.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.kills: dict[int, int] = {}
+        self.squares: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
+
+    def __call__(self, batch: EnvBatch) -> Tensor:
+        """What the policy answers.
+
+        Raises:
+            TypeError: if the batch holds no games.
+        """
+        if not isinstance(batch, GameBatch | RealBatch):
+            raise TypeError(f"only real games have a map to walk over, not a {type(batch).__name__}")
+        for game, seed, done in zip(batch.games, batch.seeds, batch.done.tolist(), strict=True):
+            if not done and seed is not None:
+                x, y = game.pose()[:2]
+                self.squares[seed].add((int(x // SQUARE), int(y // SQUARE)))
+                self.kills[seed] = game.kills()
+        return self.policy(batch)
 
 
 def rounds_within(planner: Planner, milliseconds: float, games: int) -> int:
