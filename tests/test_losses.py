@@ -14,7 +14,7 @@ from conftest import make_model
 from torch import Tensor
 
 from doom_dream_env.scenarios import SCENARIOS, VARIABLES
-from doom_dream_env.world_model.outcomes import observed
+from doom_dream_env.world_model.outcomes import observed, two_hot
 from training.models.losses import (
     OBJECT_WEIGHT,
     masked_mean,
@@ -25,7 +25,6 @@ from training.models.losses import (
     outcome_targets,
     relative_error,
     sigreg,
-    two_hot,
     weighted_sum,
 )
 

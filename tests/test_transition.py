@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLE_SCALES
 from doom_dream_env.world_model import DreamState, WorldModel
 from doom_dream_env.world_model.codes import draw
-from doom_dream_env.world_model.outcomes import expected, most_likely, observed, sampled
+from doom_dream_env.world_model.outcomes import most_likely, observed, sampled
 
 B, T, A = 3, 5, len(BUTTONS)
 
@@ -70,19 +70,6 @@ def test_a_dream_that_ignores_its_action_is_noticed() -> None:
     deaf = make_model()
     deaf.dynamics.action_in[-1].weight.zero_()
     assert action_effect(deaf, deaf.observe(random_frames(1, 1), scenario="take_cover")) < 1e-6
-
-
-def test_a_certain_distribution_over_changes_is_that_change(model: WorldModel) -> None:
-    state = model.observe(random_frames(B, 1), scenario="take_cover")
-    dynamics = model.dynamics
-    step = dynamics.transition(state.h, torch.zeros(B, A), state.scenario, most_likely)
-    certain = F.one_hot(step.outcome, step.outcome_logits.shape[-1]).float()
-    again = dynamics.transition(state.h, torch.zeros(B, A), state.scenario, lambda logits: certain)
-    torch.testing.assert_close(again.condition, step.condition)
-    after, same = (dynamics.changed_variables(state.variables, o, state.scenario) for o in (certain, step.outcome))
-    torch.testing.assert_close(after, same)
-    mean = dynamics.transition(state.h, torch.zeros(B, A), state.scenario, expected).outcome
-    torch.testing.assert_close(mean, step.outcome_logits.softmax(-1))
 
 
 def test_the_action_reaches_the_context_too(model: WorldModel) -> None:

@@ -28,6 +28,7 @@ from doom_dream_env.envs.base import EnvBatch, LatentBatch
 from doom_dream_env.progress import progress as progress_bar
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.threads import at_most
+from doom_dream_env.world_model.outcomes import two_hot
 
 ACTIVATION = "SiLU"
 
@@ -133,16 +134,6 @@ class Critic(nn.Module):
     def value(self, logits: Tensor) -> Tensor:
         """Mean values (...) of logits (..., K)."""
         return (logits.softmax(-1) * symexp(self.bins)).sum(-1)
-
-    def two_hot(self, values: Tensor) -> Tensor:
-        """Values (...) as weights (..., K) of the two bins around each, in the proportion that has its mean."""
-        ends = symexp(self.bins)
-        values = values.clamp(ends[0], ends[-1])
-        above = torch.searchsorted(ends, values).clamp(1, len(ends) - 1)
-        share = (values - ends[above - 1]) / (ends[above] - ends[above - 1])
-        weights = torch.zeros(*values.shape, len(ends), device=values.device)
-        weights.scatter_(-1, above[..., None], share[..., None])
-        return weights.scatter_(-1, above[..., None] - 1, 1 - share[..., None])
 
 
 # ---- imagination -----------------------------------------------------------------------------------------------------
@@ -255,7 +246,7 @@ class Learner:
         returns, advantage = self.returns(unroll)
         columns = (unroll.features, unroll.actions, unroll.log_anchor, returns, advantage)
         flat = [column.flatten(0, 1) for column in columns]
-        targets = self.critic.two_hot(flat[3])
+        targets = two_hot(flat[3], symexp(self.critic.bins))
         for _ in range(self.config.epochs):
             order = torch.randperm(len(targets), generator=generator, device=generator.device)
             for rows in order.split(self.config.minibatch):

@@ -39,7 +39,7 @@ class Transition:
     Attributes:
         action_feature: the trunk's feature joined with the action, (..., E).
         outcome_logits: per variable, logits of its changes, (..., V, S); −inf for what the scenario cannot do.
-        outcome: per variable, index of the chosen change, (..., V), or the distribution over them (`expected`).
+        outcome: per variable, index of the chosen change, (..., V).
         condition: the action feature told the outcome, (..., E); next state, reward and termination are read from it.
     """
 
@@ -94,7 +94,6 @@ class Dynamics(nn.Module):
     # Of all scenarios:
     changes: Tensor  # float32 (V, S): changes per step that each variable can make, in the game's units, then zeros
     rows: Tensor  # int64 (V, S): where each of them is in `outcome`, and in all of `outcome_in` one after another
-    real: Tensor  # int64: which of V · S there are
 
     def _register_constants(self, config: WorldModelConfig) -> None:
         """Constants that follow from the configuration and the scenarios; they are not saved with the weights."""
@@ -127,7 +126,6 @@ class Dynamics(nn.Module):
         place = torch.arange(most).expand(len(self.sizes), -1)
         exists = place < counts
         constant("rows", counts.cumsum(0) - counts + torch.minimum(place, counts - 1))
-        constant("real", torch.tensor([i * most + j for i, size in enumerate(self.sizes) for j in range(size)]))
         padded = [[*values, *[0.0] * (most - len(values))] for values in config.deltas]
         changes = torch.tensor(padded, dtype=torch.float32)
         constant("changes", changes)
@@ -195,7 +193,7 @@ class Dynamics(nn.Module):
             h: the trunk's feature, (..., E).
             action: buttons, (..., 9).
             scenario: index, (...).
-            choose: how the outcome is chosen: `most_likely`, `sampled(…)`, `observed(…)` or `expected`.
+            choose: how the outcome is chosen: `most_likely`, `sampled(…)` or `observed(…)`.
             dropout: masks that broadcast to (..., 2, E), see `draw_dropout`; None: the mean network.
 
         Raises:
@@ -224,16 +222,9 @@ class Dynamics(nn.Module):
         return torch.where(self.possible_changes[scenario], logits, -torch.inf)
 
     def condition_on_outcome(self, action_feature: Tensor, outcome: Tensor) -> Tensor:
-        """Tell the action feature (..., E) the outcome → condition (..., E).
-
-        The outcome is, per variable, the index of a change, (..., V), or a distribution over them, (..., V, S).
-        """
+        """Tell the action feature (..., E) the outcome, the index of a change (..., V) → condition (..., E)."""
         weights = torch.cat([embedding.weight for embedding in cast("Iterable[nn.Embedding]", self.outcome_in)])
-        if outcome.is_floating_point():
-            told = outcome.flatten(-2)[..., self.real] @ weights
-        else:
-            told = F.embedding(outcome + self.rows[:, 0], weights).sum(-2)
-        return self.norm(action_feature + told)
+        return self.norm(action_feature + F.embedding(outcome + self.rows[:, 0], weights).sum(-2))
 
     # ---- what follows from it --------------------------------------------------------------------------------------
 
@@ -255,14 +246,10 @@ class Dynamics(nn.Module):
 
         Args:
             variables: before the step, (..., V).
-            outcome: per variable, index of its change, (..., V), or a distribution over them, (..., V, S): then the
-                mean change.
+            outcome: per variable, index of its change, (..., V).
             scenario: index, (...). What it lacks does not change.
         """
-        if outcome.is_floating_point():
-            changes = (outcome * self.changes).sum(-1)
-        else:
-            changes = self.changes.expand(*outcome.shape, -1).gather(-1, outcome[..., None])[..., 0]
+        changes = self.changes.expand(*outcome.shape, -1).gather(-1, outcome[..., None])[..., 0]
         after = variables + changes * self.variable_mask[scenario]
         return after.clamp(self.least_variables[scenario], self.greatest_variables[scenario])
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from doom_dream_env.world_model.codes import draw
 
 OutcomeRule = Callable[[Tensor], Tensor]
-"""Chooses an outcome: logits (..., V, S) → per variable the index of its change (..., V), or a distribution."""
+"""Chooses an outcome: logits (..., V, S) → per variable the index of its change (..., V)."""
 
 
 def most_likely(logits: Tensor) -> Tensor:
@@ -36,11 +36,6 @@ def observed(outcome: Tensor) -> OutcomeRule:
     return lambda logits: outcome
 
 
-def expected(logits: Tensor) -> Tensor:
-    """All changes at once, each by its probability: distributions (..., V, S) instead of indices. Gradients pass it."""
-    return logits.softmax(-1)
-
-
 def every_change_of_the_first(logits: Tensor) -> Tensor:
     """All S changes of the first variable side by side, each with the most likely changes of the others.
 
@@ -51,3 +46,15 @@ def every_change_of_the_first(logits: Tensor) -> Tensor:
     others = others.expand(*others.shape[:-2], size, others.shape[-1])
     every = torch.arange(size, device=logits.device)[:, None].expand(*others.shape[:-1], 1)
     return torch.cat([every, others], -1)
+
+
+def two_hot(values: Tensor, support: Tensor) -> Tensor:
+    """Distribution (..., R) on a sorted support (R,) whose mean is the value, clamped to the support."""
+    values = values.clamp(support[0], support[-1])
+    above = torch.searchsorted(support, values.contiguous()).clamp(1, len(support) - 1)
+    low = support[above - 1]
+    high = support[above]
+    share = ((values - low) / (high - low)).clamp(0, 1)
+    target = torch.zeros(*values.shape, len(support), device=values.device)
+    target.scatter_(-1, (above - 1)[..., None], (1 - share)[..., None])
+    return target.scatter_add_(-1, above[..., None], share[..., None])

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.dynamics import Transition
+from doom_dream_env.world_model.outcomes import two_hot
 from training.data.annotations import CELL
 from training.data.batch import Batch
 from training.ranks import mean_over_ranks, total
@@ -130,18 +131,6 @@ def relative_error(predicted: Tensor, target: Tensor, change: Tensor, mask: Tens
 def nearest_index(values: Tensor, support: Tensor) -> Tensor:
     """Index of the support's value nearest to each value."""
     return (values[..., None] - support).abs().argmin(-1)
-
-
-def two_hot(values: Tensor, support: Tensor) -> Tensor:
-    """Distribution (..., R) on a sorted support (R,) whose mean is the value, clamped to the support."""
-    values = values.clamp(support[0], support[-1])
-    above = torch.searchsorted(support, values.contiguous()).clamp(1, len(support) - 1)
-    low = support[above - 1]
-    high = support[above]
-    share = ((values - low) / (high - low)).clamp(0, 1)
-    target = torch.zeros(*values.shape, len(support), device=values.device)
-    target.scatter_(-1, (above - 1)[..., None], (1 - share)[..., None])
-    return target.scatter_add_(-1, above[..., None], share[..., None])
 
 
 def outcome_targets(model: WorldModel, batch: Batch) -> Tensor:
