@@ -50,6 +50,29 @@ def test_a_dream_of_another_scenario_is_refused_with_both_names(immortal: WorldM
         env.batch.resume(saved.get_state()["state"], 0)
 
 
+def test_a_batch_dreams_in_place_what_states_dream_as_values(immortal: WorldModel) -> None:
+    """Also past the end of its tape, and with dreams that begin anew; states that were handed out stay as they are."""
+    batch = DreamBatch(N, weights=immortal)
+    batch.reset(seed=0)
+    early = batch.state
+    assert early is not None
+    kept = early.clone()
+    state = early
+    generator = torch.Generator()
+    action = batch.action_table[1].expand(N, -1)
+    for step in range(3 * immortal.config.context):
+        if step == 5:
+            batch.reset(torch.tensor([False, True]))
+            state = batch.state or state
+        generator.set_state(batch.generator.get_state())
+        batch.step(action)
+        state, *_ = immortal.imagine(state, action, 1.0, generator)
+    late = batch.state
+    assert late is not None and states_equal(early, kept)
+    for field in dataclasses.fields(DreamState):
+        torch.testing.assert_close(getattr(late, field.name), getattr(state, field.name), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(DreamState)])
 def test_every_tensor_of_a_state_is_checked(batch: DreamBatch, field: str) -> None:
     saved = batch.get_state()
