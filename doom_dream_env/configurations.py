@@ -47,7 +47,7 @@ def _load(config: str | Path, map: str | None, wad: str | None) -> tuple[Any, li
         raise ValueError(f"there is no configuration {str(path)!r}")
     if Path(OVERRIDE).exists():
         raise ValueError(f"{Path(OVERRIDE).absolute()} would overrule {path.name}: ViZDoom reads it; move it away")
-    game = vzd.DoomGame()
+    game: Any = vzd.DoomGame()
     try:
         whole = game.load_config(os.fsencode(path))
     except Exception as error:  # ViZDoom's exceptions share no base class but this
@@ -58,7 +58,10 @@ def _load(config: str | Path, map: str | None, wad: str | None) -> tuple[Any, li
         )
     _check_arguments(game.get_game_args().split(), path)
     if map is None:
-        named = [game.get_doom_game_path() or str(shipped_wad("MAP01")), game.get_doom_scenario_path()]
+        named: list[str | None] = [
+            game.get_doom_game_path() or str(shipped_wad("MAP01")),
+            game.get_doom_scenario_path(),
+        ]
     else:
         named = [str(shipped_wad(map)), wad] if wad is None or not is_iwad(wad) else [wad]
         game.set_doom_map(map)

@@ -272,9 +272,9 @@ def result(scenario: str, metric: str, value: Any, **names: str) -> Any:
     """A measurement, as a model index has it."""
     from huggingface_hub import EvalResult
 
-    names = {"metric_name": metric} | names
-    about = {"dataset_type": scenario, "dataset_name": f"ViZDoom {scenario}"}
-    return EvalResult(task_type=TASK, metric_type=metric, metric_value=value, **about, **names)
+    about: dict[str, Any] = {"metric_name": metric} | names
+    about |= {"dataset_type": scenario, "dataset_name": f"ViZDoom {scenario}"}
+    return EvalResult(task_type=TASK, metric_type=metric, metric_value=value, **about)
 
 
 # ---- datasets --------------------------------------------------------------------------------------------------------

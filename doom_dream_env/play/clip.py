@@ -22,6 +22,7 @@ from doom_dream_env.scenarios import FRAME_SHAPE
 
 START_STEPS = 16  # at most, of a clip to dream on from
 LAST_SECONDS = 10  # a longer clip is read from so long before its end
+NO_TIMESTAMPS = 0x80  # of the flags of FFmpeg's formats
 USUAL_RATE = 25  # frames/s of a clip in a container that does not say
 USUAL_DURATION = 100  # ms of a picture of a .gif that does not say, or says 10 or less: so browsers show it
 FLICKER = 10  # ms
@@ -139,7 +140,7 @@ def frame_interval(container: av.container.InputContainer, stream: av.VideoStrea
     Raises:
         ValueError: if the codec does not say it either.
     """
-    without = bool(container.format.flags & av.format.Flags.no_timestamps.value)
+    without = bool(container.format.flags & NO_TIMESTAMPS)
     rate = (stream.codec_context.framerate if without else stream.guessed_rate) or 0
     if without and not rate:
         raise ValueError(
