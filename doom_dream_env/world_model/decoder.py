@@ -29,9 +29,9 @@ DIGITS = 2
 VALUES = 64
 UNKNOWN = -1  # instead of a code: nothing is known of it
 SHARES = (0.5, 0.8)  # of the places that are drawn after each pass but the last
-# Of the draws. Codes of objects weigh more in training, so they seem likelier than they are: drawn at 1, pictures are
-# full of single patches of what might be there.
-TEMPERATURE = 0.5
+# Of the draws of each digit. Codes of objects weigh more in training, so they seem likelier than they are: drawn at 1,
+# pictures are full of single patches of what might be there. The second digit, at .7, keeps walls from being flat.
+TEMPERATURES = (0.5, 0.7)
 NORM_GROUPS = 8
 VIEW = 32  # channels of a cell's own view of the state
 EMBEDDING = 8  # channels of a code that is known
@@ -189,7 +189,7 @@ class Decoder(nn.Module):
         return self.digits[1](F.gelu(self.given_in(hidden) + self.given(first)))
 
     def choose(self, hidden: Tensor, luck: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Codes (N, 24, 32) of all places, and how likely they were to be chosen, log probabilities (N, 24, 32).
+        """Codes (N, 24, 32) of all places, and how likely their first digits were to be chosen, (N, 24, 32).
 
         Args:
             hidden: what they are told from.
@@ -197,12 +197,12 @@ class Decoder(nn.Module):
         """
         chosen: list[Tensor] = []
         likely = []
-        for number in range(DIGITS):
-            chances = (self.logits(hidden, *chosen).float() / TEMPERATURE).softmax(-1)
+        for number, temperature in enumerate(TEMPERATURES):
+            chances = (self.logits(hidden, *chosen).float() / temperature).softmax(-1)
             digit = chances.argmax(-1) if luck is None else drawn(chances, luck[:, number])
-            likely.append(chances.gather(-1, digit[..., None])[..., 0].log())
+            likely.append(chances.gather(-1, digit[..., None])[..., 0])
             chosen.append(digit)
-        return join_digits(*chosen), likely[0] + likely[1]
+        return join_digits(*chosen), likely[0]
 
     # ---- pictures --------------------------------------------------------------------------------------------------
 
