@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from doom_dream_env import WorldModel
 from doom_dream_env.envs import DreamBatch, RealBatch
 from doom_dream_env.scenarios import SCENARIOS
+from doom_dream_env.world_model.decoder import CODES, UNKNOWN
 
 RECORD = Path(__file__).with_name("recorded_dreams.safetensors")
 ENVS = 2
@@ -37,12 +38,23 @@ def fingerprint(model: WorldModel) -> Tensor:
     return torch.tensor(list(model.fingerprint.encode()), dtype=torch.uint8)
 
 
+def chances_of_patches(model: WorldModel, z: Tensor) -> Tensor:
+    """How likely each kind of patch is in pictures of states (N, D), averaged over 8x8 places: (N, 64, 3, 4).
+
+    Not the pictures themselves: where two patches are as likely, either may be the likeliest.
+    """
+    decoder = model.decoder
+    nothing = torch.full((len(z), *CODES), UNKNOWN)
+    chances = decoder.logits(decoder.hidden(decoder.places(z), nothing)).softmax(-1)
+    return F.avg_pool2d(chances.permute(0, 3, 1, 2), 8)
+
+
 @torch.inference_mode()
 def play(batch: DreamBatch | RealBatch, seed: int | list[int]) -> dict[str, Tensor]:
     """A few steps of seeded random play.
 
     Returns:
-        features, rewards, ends of episodes, game variables, and pictures averaged over 8x8 pixels.
+        features, rewards, ends of episodes, game variables, and how likely patches are in pictures.
     """
     rng = np.random.default_rng(SEED)
     found = {}
@@ -62,7 +74,7 @@ def play(batch: DreamBatch | RealBatch, seed: int | list[int]) -> dict[str, Tens
         if step in SHOWN:
             assert batch.state is not None
             found[f"features_{step}"] = batch.features
-            found[f"picture_{step}"] = F.avg_pool2d(batch.model.decoder(batch.state.z), 8)
+            found[f"picture_{step}"] = chances_of_patches(batch.model, batch.state.z)
     found |= {"rewards": torch.stack(rewards), "variables": batch.variables}
     return {key: value.clone().contiguous() for key, value in found.items()}
 
