@@ -196,7 +196,10 @@ def drawn_scores(
     rows, ahead = rows_of_longest_horizon(data, scenario, COUNTED_AFTER, DRAWN, rng)
     if not ahead:
         return scores
-    bars = detector_bars(finders.detector, data, reconstructed_rows(data, scenario, rng, PICTURES))
+    chosen = reconstructed_rows(data, scenario, rng, PICTURES)
+    maps = torch.from_numpy(data.object_maps[chosen])
+    shown_bars = bars(detected(finders.detector, frames_of(data, chosen)), maps)
+    held_bars = bars(finders.reader(z[chosen]), maps)
     generator = torch.Generator().manual_seed(0)
     _, codes = model.draw(z[rows], generator=generator)
     come_and_gone = {"dream": [0, 0], "game": [0, 0]}  # cells that changed, cells with an object
@@ -206,14 +209,17 @@ def drawn_scores(
         action = torch.from_numpy(data.actions[rows + step - 1]).float()
         picture, codes = model.draw(state, codes, action, generator)
         pictures = {"dream": picture, "game": frames_of(data, rows + step)}
-        found = {name: found_in(finders.detector, each, bars) for name, each in pictures.items()}
+        found = {
+            name: detected(finders.detector, each).view(-1, *OBJECT_MAP_SHAPE) > shown_bars
+            for name, each in pictures.items()
+        }
         for name, cells in found.items():
             if name in before:
                 either = cells | before[name]
                 come_and_gone[name][0] += int((either & ~(cells & before[name])).sum())
                 come_and_gone[name][1] += int(either.sum())
         before = found
-        held = finders.reader(state.z).view(-1, *OBJECT_MAP_SHAPE) > 0
+        held = finders.reader(state.z).view(-1, *OBJECT_MAP_SHAPE) > held_bars
         near = F.max_pool2d(held.float(), 3, 1, 1) > 0
         true += int((found["dream"] & near).sum())
         shown += int(found["dream"].sum())
@@ -228,26 +234,29 @@ def drawn_scores(
     return scores
 
 
-def detector_bars(detector: Detector, data: Dataset, rows: Rows) -> Tensor:
-    """Logits above which the detector finds an object of each class, (3, 1, 1): at `FALSE_ALARMS` in frames of rows."""
-    parts = np.array_split(rows, len(rows) // AT_ONCE + 1)
-    logits = torch.cat([detector(frames_of(data, part)) for part in parts]).view(-1, *OBJECT_MAP_SHAPE)
-    labelled = torch.from_numpy(data.object_maps[rows]) > 0
-    bars = [logits[:, kind][~labelled[:, kind]].quantile(1 - FALSE_ALARMS) for kind in range(len(OBJECT_CLASSES))]
-    return torch.stack(bars)[:, None, None]
+def bars(logits: Tensor, object_maps: Tensor) -> Tensor:
+    """Logits (B, 576) above which an object of each class is found, (3, 1, 1): at `FALSE_ALARMS`.
+
+    Args:
+        logits: of a reader or detector.
+        object_maps: what the game shows, (B, 3, 12, 16).
+    """
+    cells = logits.view(-1, *OBJECT_MAP_SHAPE)
+    return torch.stack(
+        [cells[:, kind][object_maps[:, kind] == 0].quantile(1 - FALSE_ALARMS) for kind in range(len(OBJECT_CLASSES))]
+    )[:, None, None]
 
 
-def found_in(detector: Detector, pictures: Tensor, bars: Tensor) -> Tensor:
-    """Cells in which the detector finds an object, bool (B, 3, 12, 16), in pictures uint8 (B, 120, 160, 3)."""
-    logits = torch.cat([detector(part) for part in pictures.split(AT_ONCE)])
-    return logits.view(-1, *OBJECT_MAP_SHAPE) > bars
+def detected(detector: Detector, pictures: Tensor) -> Tensor:
+    """Logits (B, 576) of pictures uint8 (B, 120, 160, 3), a few at a time."""
+    return torch.cat([detector(part) for part in pictures.split(AT_ONCE)])
 
 
 def recall_scores(suffix: str, detector: Detector, data: Dataset, rows: Rows, pictures: Tensor) -> Scores:
     """Share of what the detector finds in the frames of rows (B,) that it finds in pictures of them too."""
     shape = (-1, *OBJECT_MAP_SHAPE)
-    in_frames = torch.cat([detector(frames_of(data, part)) for part in np.array_split(rows, len(rows) // AT_ONCE + 1)])
-    in_pictures = torch.cat([detector(part) for part in pictures.split(AT_ONCE)])
+    in_frames = detected(detector, frames_of(data, rows))
+    in_pictures = detected(detector, pictures)
     labelled = torch.from_numpy(data.object_maps[rows]) > 0
     scores: Scores = {}
     for kind, name in enumerate(OBJECT_CLASSES):
