@@ -30,8 +30,8 @@ VALUES = 64
 UNKNOWN = -1  # instead of a code: nothing is known of it
 SHARES = (0.5, 0.8)  # of the places that are drawn after each pass but the last
 # Of the draws of each digit. Codes of objects weigh more in training, so they seem likelier than they are: drawn at 1,
-# pictures are full of single patches of what might be there. The second digit, at .7, keeps walls from being flat.
-TEMPERATURES = (0.5, 0.7)
+# pictures are full of single patches of what might be there. The second digit, at .8, keeps walls from being flat.
+TEMPERATURES = (0.6, 0.8)
 NORM_GROUPS = 8
 VIEW = 32  # channels of a cell's own view of the state
 EMBEDDING = 8  # channels of a code that is known

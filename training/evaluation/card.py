@@ -85,14 +85,17 @@ def outcome_rows(variables: Sequence[str]) -> list[Row]:
 
 def picture_rows() -> list[Row]:
     """Rows of the table of pictures."""
-    rows = [("PSNR, reconstructed", "psnr"), ("PSNR where objects are / elsewhere", "psnr_objects psnr_elsewhere")]
+    rows = [
+        ("PSNR, reconstructed: surest / drawn", "psnr psnr_drawn"),
+        ("PSNR where objects are / elsewhere", "psnr_objects psnr_elsewhere"),
+    ]
     for step in picture_scores.HORIZONS:
-        label = f"PSNR, {steps_in_words(step)} on: dream / nothing changes"
-        rows.append((label, f"psnr_{step} psnr_{step}_still"))
-    rows.append(("perceptual, reconstructed", "lpips"))
+        label = f"PSNR, {steps_in_words(step)} on: surest / drawn / nothing changes"
+        rows.append((label, f"psnr_{step} psnr_{step}_drawn psnr_{step}_still"))
+    rows.append(("perceptual, reconstructed: surest / drawn", "lpips lpips_drawn"))
     for step in picture_scores.HORIZONS:
-        label = f"perceptual, {steps_in_words(step)} on: dream / nothing changes"
-        rows.append((label, f"lpips_{step} lpips_{step}_still"))
+        label = f"perceptual, {steps_in_words(step)} on: surest / drawn / nothing changes"
+        rows.append((label, f"lpips_{step} lpips_{step}_drawn lpips_{step}_still"))
     return rows
 
 
@@ -104,8 +107,9 @@ def object_rows() -> list[Row]:
         steps = ", ".join(map(str, objects.COUNTED_AFTER))
         rows.append((f"{name}s in dreams at temperature 1, {steps} steps on", " ".join(keys)))
     for name in OBJECT_CLASSES:
-        label = f"{name}s found in pictures: of real states / {steps_in_words(objects.SHOWN_AFTER)} on"
-        rows.append((label, f"{name}_recall {name}_recall_{objects.SHOWN_AFTER}"))
+        label = f"{name}s found in pictures: of real states / {steps_in_words(objects.SHOWN_AFTER)} on; the same, drawn"
+        surest = [f"{name}_recall", f"{name}_recall_{objects.SHOWN_AFTER}"]
+        rows.append((label, " ".join(surest + [f"{key}_drawn" for key in surest])))
     for name in OBJECT_CLASSES:
         keys = [f"{name}_drawn_{step}" for step in objects.COUNTED_AFTER]
         rows.append((f"{name}s in drawn pictures, {steps} steps on", " ".join(keys)))

@@ -26,7 +26,13 @@ from training.engine.compute import Compute
 from training.engine.fit import fit
 from training.engine.optim import Optimiser
 from training.evaluation.open_loop import Rows, Scores, open_loop, rows_of_longest_horizon
-from training.evaluation.picture_scores import AT_ONCE, decoded_pictures, frames_of, reconstructed_rows
+from training.evaluation.picture_scores import (
+    AT_ONCE,
+    decoded_pictures,
+    drawn_pictures,
+    frames_of,
+    reconstructed_rows,
+)
 
 LEAST_CELLS = 30  # with an object; fewer say nothing
 COUNTED_AFTER = (8, 16, 26)  # steps
@@ -144,7 +150,8 @@ def object_scores(
     `CLASS_cells_H`: cells with objects of a class in dreams at temperature 1, H steps on, over those in the states of
     the real frames of that moment. `CLASS_recall`: of the cells in which the detector finds an object in real frames,
     the share in which it finds one in pictures of their states; `CLASS_recall_8`: in pictures dreamed 8 open-loop steps
-    on. Found means: with at most `FALSE_ALARMS`, and no weaker than in real frames.
+    on; `…_drawn`: in drawn pictures, each by itself. Found means: with at most `FALSE_ALARMS`, and no weaker than in
+    real frames.
 
     Args:
         model: who dreams and decodes.
@@ -165,11 +172,15 @@ def object_scores(
                     scores[f"{name}_cells_{step}"] = in_dreams / in_game
     chosen = reconstructed_rows(data, scenario, rng, PICTURES)
     scores |= recall_scores("", finders.detector, data, chosen, decoded_pictures(model, z[chosen]))
+    scores |= recall_scores("_drawn", finders.detector, data, chosen, drawn_pictures(model, z[chosen]))
     rows, ahead = rows_of_longest_horizon(data, scenario, (SHOWN_AFTER,), DREAMS, rng)
     for step, state, _ in open_loop(model, data, z, rows, ahead):
         if step == SHOWN_AFTER:
-            pictures = decoded_pictures(model, state.z)
-            scores |= recall_scores(f"_{SHOWN_AFTER}", finders.detector, data, rows + step, pictures)
+            for suffix, pictures in (
+                ("", decoded_pictures(model, state.z)),
+                ("_drawn", drawn_pictures(model, state.z)),
+            ):
+                scores |= recall_scores(f"_{SHOWN_AFTER}{suffix}", finders.detector, data, rows + step, pictures)
     return scores | drawn_scores(model, finders, data, z, scenario, rng)
 
 

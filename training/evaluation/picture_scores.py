@@ -43,6 +43,12 @@ def decoded_pictures(model: WorldModel, z: Tensor) -> Tensor:
     return torch.cat([model.decode(part) for part in z.split(AT_ONCE)])
 
 
+def drawn_pictures(model: WorldModel, z: Tensor) -> Tensor:
+    """Pictures of states (B, D) that are drawn, each by itself, a few at a time: uint8 (B, 120, 160, 3)."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.cat([model.draw(part, generator=generator)[0] for part in z.split(AT_ONCE)])
+
+
 def squared_error(real: Tensor, picture: Tensor) -> Tensor:
     """Of pictures uint8 (B, 120, 160, 3): mean over colours, in units of the full scale, (B, 120, 160)."""
     return ((real.float() - picture.float()) / 255).square().mean(-1)
@@ -68,7 +74,7 @@ def picture_scores(
     """Likeness of pictures decoded from real and from dreamed states.
 
     `psnr_objects` and `psnr_elsewhere`: inside and outside the cells with objects. `…_8`: 8 open-loop steps on;
-    `…_8_still`: what the last real frame, unchanged, would score.
+    `…_8_still`: what the last real frame, unchanged, would score. `…_drawn`: of drawn pictures, each by itself.
 
     Args:
         model: whose pictures.
@@ -86,6 +92,7 @@ def picture_scores(
     decoded = decoded_pictures(model, z[rows])
     object_maps = torch.from_numpy(data.object_maps[rows]).float()  # B, 3, 12, 16
     scores = likeness("", real, decoded, distance)
+    scores |= likeness("_drawn", real[:COMPARED], drawn_pictures(model, z[rows[:COMPARED]]), distance)
     scores |= object_scores(squared_error(real, decoded), object_mask(object_maps)[:, 0])
     scores |= dreamed_picture_scores(model, data, z, scenario, distance, rng)
     # Frames with many objects show most; every eighth of them, because neighbours look alike.
@@ -117,5 +124,7 @@ def dreamed_picture_scores(
         if step in HORIZONS:
             following = frames_of(data, rows + step)
             scores |= likeness(f"_{step}", following, model.decode(state), distance)
+            drawn = drawn_pictures(model, state.z[:COMPARED])
+            scores |= likeness(f"_{step}_drawn", following[:COMPARED], drawn, distance)
             scores |= likeness(f"_{step}_still", following, frames_of(data, rows), distance)
     return scores
