@@ -22,6 +22,7 @@ from doom_dream_env.doctor import processor_name, usable_cores
 from doom_dream_env.envs.base import shared_world_model
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.game import Game
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.policies import RandomPolicy
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
 from doom_dream_env.threads import at_most
@@ -181,7 +182,7 @@ def vizdoom_id(scenario: Scenario) -> str:
     for identifier, spec in gym.registry.items():
         if spec.kwargs.get("scenario_config_file") == scenario.config and "MultiBinary" not in identifier:
             return identifier
-    raise ValueError(f"ViZDoom has no Gymnasium environment of {scenario.name}: choose another scenario")
+    raise UserError(f"ViZDoom has no Gymnasium environment of {scenario.name}: choose another scenario")
 
 
 def _vizdoom_env(identifier: str, folder: str) -> Any:
@@ -276,7 +277,7 @@ def measure(scenario: str = "take_cover", weights: str | None = None, seconds: f
     """
     played = get_scenario(scenario)
     if not played.discrete:
-        raise ValueError(f"the benchmark presses one button at a time, {scenario} takes nine: choose another scenario")
+        raise UserError(f"the benchmark presses one button at a time, {scenario} takes nine: choose another scenario")
     model = shared_world_model(weights)
     speed = Speed(f"{model.config.name} {model.fingerprint}", scenario, torch.get_num_threads())
     with torch.inference_mode(False):
@@ -316,7 +317,7 @@ def append(speed: Speed, path: Path) -> None:
     """
     before, found, after = path.read_text().partition(TABLE)
     if not found:
-        raise ValueError(f"{path} holds no table of speeds: it needs these lines\n{TABLE}")
+        raise UserError(f"{path} holds no table of speeds: it needs these lines\n{TABLE}")
     write_atomically(path, f"{before}{TABLE}{speed.row}\n{after}".encode())
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.wads import has_player_start, is_iwad, is_pk3, maps_in, shipped_wad
 
 OVERRIDE = "_vizdoom.cfg"  # ViZDoom lets a file of this name in the working folder overrule every configuration
@@ -44,16 +45,16 @@ def _load(config: str | Path, map: str | None, wad: str | None) -> tuple[Any, li
 
     path = Path(vzd.scenarios_path) / config  # an absolute path stays as it is
     if not path.is_file():
-        raise ValueError(f"there is no configuration {str(path)!r}")
+        raise UserError(f"there is no configuration {str(path)!r}")
     if Path(OVERRIDE).exists():
         raise ValueError(f"{Path(OVERRIDE).absolute()} would overrule {path.name}: ViZDoom reads it; move it away")
     game: Any = vzd.DoomGame()
     try:
         whole = game.load_config(os.fsencode(path))
     except Exception as error:  # ViZDoom's exceptions share no base class but this
-        raise ValueError(f"ViZDoom cannot read the configuration {path}: {error}") from error
+        raise UserError(f"ViZDoom cannot read the configuration {path}: {error}") from error
     if not whole:  # it would play another game than the one that is meant: its default map, say
-        raise ValueError(
+        raise UserError(
             f"ViZDoom ignores lines of {path}; its warnings above say which: correct them, or take them out"
         )
     _check_arguments(game.get_game_args().split(), path)
@@ -75,12 +76,12 @@ def _check_arguments(arguments: Sequence[str], path: Path) -> None:
     for argument in arguments:
         name = argument.lower()
         if name in NETWORK_ARGUMENTS:
-            raise ValueError(
+            raise UserError(
                 f"{path} is for several players: its game_args have {argument}, and the game would wait for the "
                 "others; take that out"
             )
         if name in OTHER_ARGUMENTS or name.startswith(OTHER_COMMANDS):
-            raise ValueError(f"{path} has {argument} in its game_args, which this environment decides; take that out")
+            raise UserError(f"{path} has {argument} in its game_args, which this environment decides; take that out")
 
 
 def _settle_files(game: Any, wads: Sequence[Path], path: Path) -> None:
@@ -91,12 +92,12 @@ def _settle_files(game: Any, wads: Sequence[Path], path: Path) -> None:
     wanted = game.get_doom_map().upper()
     maps = {name: wad for wad in wads for name in maps_in(wad)}  # an addition's maps replace those of the game
     if wanted not in maps:
-        raise ValueError(
+        raise UserError(
             f"{path} plays the map {wanted}, which is not in {' or '.join(wad.name for wad in wads)}; choose another "
             f"one with doom_map = NAME from {', '.join(maps) or 'a WAD that has some'}"
         )
     if not is_pk3(maps[wanted]) and not has_player_start(maps[wanted], wanted):
-        raise ValueError(
+        raise UserError(
             f"{path} plays the map {wanted} of {maps[wanted].name}, which has no place where a single player begins: "
             "it is for several players, or damaged"
         )
@@ -113,4 +114,4 @@ def _find(named: str, path: Path) -> Path:
     for place in places:
         if place.is_file():
             return place.absolute()
-    raise ValueError(f"{path} needs the WAD {named}, which does not exist; put it there")
+    raise UserError(f"{path} needs the WAD {named}, which does not exist; put it there")

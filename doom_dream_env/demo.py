@@ -17,6 +17,7 @@ from doom_dream_env.envs.base import shared_world_model
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.play.film import STEPS_PER_SECOND, Film
 from doom_dream_env.policies import Policy
 from doom_dream_env.quality import differs, qualities
@@ -160,7 +161,7 @@ def run(
     from rich.table import Table
 
     if not get_scenario(scenario).discrete:
-        raise ValueError(
+        raise UserError(
             f"the demo's agent presses one button at a time, {scenario} takes nine: choose another scenario"
         )
     console = Console()

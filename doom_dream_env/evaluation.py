@@ -16,6 +16,7 @@ import torch
 from doom_dream_env.envs.base import EnvBatch
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.real import RealBatch
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.policies import Policy
 from doom_dream_env.progress import progress
 from doom_dream_env.world_model import WorldModel
@@ -71,7 +72,7 @@ def evaluate_policy(
         ValueError: if `episodes` is below 1.
     """
     if episodes < 1:
-        raise ValueError(f"episodes must be 1 or more, got {episodes}")
+        raise UserError(f"episodes must be 1 or more, got {episodes}")
     returns = np.zeros(episodes)
     lengths = np.zeros(episodes, np.int64)
     total = torch.zeros(batch.num_envs, dtype=torch.float64)

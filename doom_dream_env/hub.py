@@ -32,7 +32,7 @@ def split_name(name: str, revision: str | None = None) -> tuple[str, str | None]
         return None
     named = found["revision"]
     if named and revision and named != revision:
-        raise ValueError(f"{name!r} names revision {named!r}, not {revision!r}; give one of them")
+        raise UserError(f"{name!r} names revision {named!r}, not {revision!r}; give one of them")
     return found["repository"], named or revision
 
 

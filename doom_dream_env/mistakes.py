@@ -1,44 +1,29 @@
 """What a command says when it cannot go on: one line for a mistake of the user's, a traceback for a bug.
 
-A mistake is what this project's own code raises on purpose, in a `raise` of its own, and what the operating system
-reports: a file that is missing, a disk that is full. A ValueError out of a library's depths, or out of an expression
-that went wrong, is a bug, and only its traceback says where.
+A mistake is what this project says on purpose, a `UserError`, and what the operating system reports: a file that is
+missing, a disk that is full. Any other ValueError is a bug, and only its traceback says where.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-OURS = ("doom_dream_env", "training", "examples")  # packages whose `raise` is on purpose
 MISTAKE = 2  # exit status, as of argparse
 INTERRUPTED = 130  # as of a shell
-LAST_FRAME = re.compile(r'.*  File "([^"]+)", line \d+, in [^\n]+\n\s*([^\n]*)', re.DOTALL)
 
 
-def raised_on_purpose(error: BaseException) -> bool:
-    """Does the error come from a `raise` of this project's, here or in a process of a pool?"""
-    if type(error.__cause__).__name__ == "_RemoteTraceback":  # the frames of another process are there as text
-        found = LAST_FRAME.match(str(error.__cause__))
-        file, line = found.groups() if found else ("", "")
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        file, line = (frames[-1].filename, frames[-1].line or "") if frames else ("", "")
-    return line.startswith("raise ") and any(part in OURS for part in Path(file).parts)
+class UserError(ValueError):
+    """Something that whoever called can put right; the message says what was wrong, what was expected, what to do."""
 
 
 def is_mistake(error: BaseException) -> bool:
-    """Can the user put right what this says?"""
-    if isinstance(error, OSError | ModuleNotFoundError):
-        return True
-    expected = ValueError | ImportError | FloatingPointError
-    return isinstance(error, expected) and raised_on_purpose(error)
+    """Can the user put right what this says? A training that diverged (FloatingPointError) wants other settings."""
+    return isinstance(error, UserError | OSError | ModuleNotFoundError | FloatingPointError)
 
 
 def _nobody_reads() -> bool:

@@ -95,7 +95,7 @@ def push(name: str, folder: Path, *, private: bool = False, message: str | None 
 
     found = split_name(name)
     if found is None:
-        raise ValueError(f"{name!r} is no name on the hub: give owner/name")
+        raise UserError(f"{name!r} is no name on the hub: give owner/name")
     repository, branch = found
     upload = prepared(folder, repository)
     api = HfApi(library_name=LIBRARY)

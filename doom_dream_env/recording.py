@@ -38,7 +38,7 @@ try:
     import pyarrow as pa
     import pyarrow.parquet as pq
 except ImportError as error:
-    raise ImportError(f"recording play needs pyarrow: {install_command('train')}") from error
+    raise ModuleNotFoundError(f"recording play needs pyarrow: {install_command('train')}") from error
 
 FORMAT_VERSION = 3
 STEPS_PER_SHARD = 1500  # A shard ends with the episode in which it reaches this length.

@@ -227,13 +227,13 @@ def from_config(path: str | Path) -> Scenario:
     """
     path = Path(path)
     if path.stem in SCENARIOS:
-        raise ValueError(
+        raise UserError(
             f"{path} has the name of the scenario {path.stem!r} that comes with the package; give the file another one"
         )
     game = load_configuration(path.resolve())
     buttons = tuple(button.name for button in game.get_available_buttons() if button.name in BUTTONS)
     if not buttons:
-        raise ValueError(f"{path} has none of the buttons {', '.join(BUTTONS)}; add some to available_buttons")
+        raise UserError(f"{path} has none of the buttons {', '.join(BUTTONS)}; add some to available_buttons")
     variables = tuple(v.name for v in game.get_available_game_variables() if v.name in VARIABLES)
     tics = game.get_episode_timeout() or 2100
     return Scenario(
@@ -269,18 +269,18 @@ def get_scenario(name: str | Path | Scenario, map: str | None = None, wad: str |
             scenario = SCENARIOS[name]  # type: ignore[index]
         except (KeyError, TypeError):
             known = ", ".join(sorted(SCENARIOS))
-            raise ValueError(
+            raise UserError(
                 f"scenario {name!r} is unknown; choose from {known}, or give the path of a ViZDoom .cfg"
             ) from None
     if map is None and wad is None:
         return scenario
     if scenario.map is None:
-        raise ValueError(f"{scenario.name} has a map of its own: only the scenario 'freedoom' takes a map or a WAD")
+        raise UserError(f"{scenario.name} has a map of its own: only the scenario 'freedoom' takes a map or a WAD")
     if map is not None and not re.fullmatch(r"[A-Za-z0-9_]{1,8}", map):
-        raise ValueError(f"map {map!r} is not the name of a map; it looks like MAP07 or E1M3")
+        raise UserError(f"map {map!r} is not the name of a map; it looks like MAP07 or E1M3")
     source = Path(wad) if wad is not None else shipped_wad(str(map))
     found = maps_in(source)
     chosen = (map or (found[0] if found else "")).upper()
     if chosen not in found:
-        raise ValueError(f"{source.name} has no map {chosen!r}; it has {', '.join(found) or 'none at all'}")
+        raise UserError(f"{source.name} has no map {chosen!r}; it has {', '.join(found) or 'none at all'}")
     return dataclasses.replace(scenario, map=chosen, wad=None if wad is None else str(source.resolve()))

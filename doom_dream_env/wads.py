@@ -9,6 +9,8 @@ import struct
 import zipfile
 from pathlib import Path
 
+from doom_dream_env.mistakes import UserError
+
 HEADER = struct.Struct("<4sii")  # kind, number of lumps, place of the directory
 PLAYER_START = (1).to_bytes(2, "little")  # type of the thing that says where a single player begins
 MAP_LUMPS = 10  # that follow a map's name, at most
@@ -24,30 +26,30 @@ def wad_directory(wad: str | Path) -> list[tuple[str, int, int]]:
     path = Path(wad)
     try:
         if path.exists() and not path.is_file():
-            raise ValueError(f"{path} is not a WAD: it is not a file")
+            raise UserError(f"{path} is not a WAD: it is not a file")
         total = path.stat().st_size
         with open(path, "rb") as file:
             kind, count, directory = HEADER.unpack(file.read(HEADER.size))
             if kind not in (b"IWAD", b"PWAD"):
-                raise ValueError(f"{path} is not a WAD: it begins with {kind!r}, not with IWAD or PWAD")
+                raise UserError(f"{path} is not a WAD: it begins with {kind!r}, not with IWAD or PWAD")
             # The numbers are compared before anything is read: a file of 12 bytes may claim to have 2^31 lumps.
             if count < 0 or directory < HEADER.size or directory + ENTRY.size * count > total:
-                raise ValueError(
+                raise UserError(
                     f"the WAD {path} is damaged: its directory of {count} entries at byte {directory} is cut off"
                 )
             file.seek(directory)
             entries = file.read(ENTRY.size * count)
     except OSError as error:
-        raise ValueError(f"cannot read the WAD {path}: {error.strerror}") from error
+        raise UserError(f"cannot read the WAD {path}: {error.strerror}") from error
     except struct.error as error:
-        raise ValueError(f"{path} is not a WAD: it is only {path.stat().st_size} bytes long") from error
+        raise UserError(f"{path} is not a WAD: it is only {path.stat().st_size} bytes long") from error
     lumps = [
         (name.split(b"\0")[0].decode("latin-1").upper(), offset, size)
         for offset, size, name in ENTRY.iter_unpack(entries)
     ]
     for name, offset, size in lumps:
         if size < 0 or (size > 0 and not 0 <= offset <= total - size):
-            raise ValueError(f"the WAD {path} is damaged: its lump {name!r} lies outside the file")
+            raise UserError(f"the WAD {path} is damaged: its lump {name!r} lies outside the file")
     return lumps
 
 
@@ -79,7 +81,7 @@ def map_lumps(wad: str | Path, name: str) -> dict[str, bytes]:
     """
     directory = wad_directory(wad)
     if name.upper() not in maps_in(wad):
-        raise ValueError(f"{wad} has no map {name!r}")
+        raise UserError(f"{wad} has no map {name!r}")
     first = [lump for lump, _, _ in directory].index(name.upper()) + 1
     lumps: dict[str, bytes] = {}
     with open(wad, "rb") as file:
@@ -117,7 +119,7 @@ def is_iwad(wad: str | Path) -> bool:
         with open(wad, "rb") as file:
             return file.read(4) == b"IWAD"
     except OSError as error:
-        raise ValueError(f"cannot read the WAD {wad}: {error.strerror}") from error
+        raise UserError(f"cannot read the WAD {wad}: {error.strerror}") from error
 
 
 def shipped_wad(map_name: str) -> Path:

@@ -112,6 +112,11 @@ def test_a_mistake_is_one_line_and_a_bug_keeps_its_traceback(where: str, capsys:
             status_of("program", lambda bug=bug: run(bug))
 
 
+def test_nobody_raises_a_value_error_that_would_pass_for_a_bug() -> None:
+    modules = (path for folder in ("doom_dream_env", "training") for path in (ROOT / folder).rglob("*.py"))
+    assert not [str(path) for path in modules if "raise ValueError(" in path.read_text("utf-8")], "raise UserError"
+
+
 def test_what_the_system_refuses_is_no_bug() -> None:
     with pytest.raises(OSError) as error:
         Path("nowhere").read_bytes()

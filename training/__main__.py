@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from doom_dream_env.mistakes import in_one_line, install_command
+from doom_dream_env.mistakes import UserError, in_one_line, install_command
 from training.config.checks import check_settings
 from training.engine.launch import STAGES, launch
 
@@ -30,11 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name, *options = words
     with in_one_line("training"):
         if name not in STAGES:
-            raise ValueError(f"stage {name!r} is unknown; choose from {', '.join(STAGES)}")
+            raise UserError(f"stage {name!r} is unknown; choose from {', '.join(STAGES)}")
         try:
             import tyro
         except ImportError as error:
-            raise ImportError(f"python -m training needs the extra 'train': {install_command('train')}") from error
+            install = install_command("train")
+            raise ModuleNotFoundError(f"python -m training needs the extra 'train': {install}") from error
     positional = STAGES[name].positional
     if positional is not None and options and not options[0].startswith("-"):
         options.insert(0, f"--{positional}")

@@ -22,6 +22,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from doom_dream_env.mistakes import UserError
+
 BITS = 23  # of a random number: so many and one more fit into a float32 exactly
 BLOCK = 4  # numbers that Philox makes of one count
 
@@ -52,7 +54,7 @@ class Share:
             ValueError: if there are more ranks than samples.
         """
         if whole < ranks:
-            raise ValueError(f"{whole} samples a step cannot be shared by {ranks} ranks: give a larger --batch")
+            raise UserError(f"{whole} samples a step cannot be shared by {ranks} ranks: give a larger --batch")
         return cls(whole * rank // ranks, whole * (rank + 1) // ranks, whole, ranks)
 
     def __len__(self) -> int:
@@ -86,7 +88,7 @@ class Share:
         before = sum(sample < self.first for sample in chosen)
         here = [sample - self.first for sample in chosen if self.first <= sample < self.stop]
         if not here:
-            raise ValueError(
+            raise UserError(
                 f"{count} pictures a step cannot be shared by {self.ranks} ranks: give more, or a larger batch"
             )
         return here, Share(before, before + len(here), count, self.ranks)
@@ -186,7 +188,7 @@ def same_everywhere(value: int, what: str) -> None:
     values: list[Any] = [None] * ranks()
     _reach(lambda: dist.all_gather_object(values, value))
     if len(set(values)) > 1:
-        raise ValueError(f"the ranks disagree on {what}: {values}; all of them must see the same folders")
+        raise UserError(f"the ranks disagree on {what}: {values}; all of them must see the same folders")
 
 
 # ---- random numbers --------------------------------------------------------------------------------------------------

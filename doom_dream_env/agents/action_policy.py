@@ -210,7 +210,7 @@ class ActionPolicy:
         device = self.network.device
         features = batch.features.to(device)
         if features.shape[1] != self.config.feature_width:
-            raise ValueError(
+            raise UserError(
                 f"this policy sees {self.config.feature_width} features, those of weights {self.config.fingerprint}; "
                 f"here are {features.shape[1]}: clone one through these weights with `python -m training clone`"
             )
@@ -278,7 +278,7 @@ class ActionPolicy:
         folder = find_folder(folder, (CARD, TENSORS, "README.md"), check)
         config = check(folder)
         if fingerprint is not None and config.fingerprint != fingerprint:
-            raise ValueError(
+            raise UserError(
                 f"policy {folder} was cloned through weights {config.fingerprint}, not {fingerprint}: "
                 "its features mean something else"
             )

@@ -77,7 +77,7 @@ def _read_card(path: Path) -> tuple[AgentCard, str]:
     """The card in a file, and the checksum of the tensors beside it."""
     about = read_json(path)
     if wrong := wrong_version(about, FORMAT_VERSION):
-        raise ValueError(f"agent {path.parent} has {wrong}")
+        raise UserError(f"agent {path.parent} has {wrong}")
     about = {"buttons": False} | about  # files of before there was free play do not say it
     checksum = about.pop("sha256", None)
     wrong = wrong_fields(AgentCard, about)
@@ -86,7 +86,7 @@ def _read_card(path: Path) -> tuple[AgentCard, str]:
     elif not wrong and about["activation"] not in ACTIVATIONS:
         wrong = f"activation {about['activation']!r} is none of {', '.join(ACTIVATIONS)}"
     if wrong:
-        raise ValueError(f"{path} is damaged: {wrong}; fetch it anew")
+        raise UserError(f"{path} is damaged: {wrong}; fetch it anew")
     return AgentCard(**about), checksum
 
 
@@ -215,7 +215,7 @@ class Agent:
         folder = _find_agent(folder)
         card = check(folder)
         if fingerprint is not None and card.fingerprint != fingerprint:
-            raise ValueError(
+            raise UserError(
                 f"agent {folder} was trained in weights {card.fingerprint}, not in {fingerprint}: "
                 "its features mean something else"
             )

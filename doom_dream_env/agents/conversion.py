@@ -14,6 +14,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from doom_dream_env.agents.agent import ACTIVATIONS
+from doom_dream_env.mistakes import UserError
 
 if TYPE_CHECKING:
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -59,13 +60,13 @@ def _checked_policy(model: Any) -> Any:
     policy = getattr(model, "policy", None)
     kind = type(model).__name__
     if not isinstance(policy, ActorCriticPolicy):
-        raise ValueError(f"{TAKEN}, not of a {kind} with a {type(policy).__name__}")
+        raise UserError(f"{TAKEN}, not of a {kind} with a {type(policy).__name__}")
     if hasattr(policy, "lstm_actor"):
-        raise ValueError(f"{TAKEN}, not of a {kind} with memory ({type(policy).__name__})")
+        raise UserError(f"{TAKEN}, not of a {kind} with memory ({type(policy).__name__})")
     extractor = policy.pi_features_extractor
     if type(extractor) is not FlattenExtractor or type(policy.mlp_extractor) is not MlpExtractor:
         found = type(extractor if type(extractor) is not FlattenExtractor else policy.mlp_extractor).__name__
-        raise ValueError(f"{TAKEN}, not of a policy that looks at them through a {found}")
+        raise UserError(f"{TAKEN}, not of a policy that looks at them through a {found}")
     return policy
 
 
@@ -76,7 +77,7 @@ def _check_spaces(policy: Any, scenario: str, world_model: WorldModel) -> bool:
     width = world_model.config.feature_width
     observed = policy.observation_space
     if observed.shape != (width,):
-        raise ValueError(
+        raise UserError(
             f"this policy looks at observations of shape {observed.shape}, features of these weights have shape "
             f"{(width,)}: train it with observation='features', without stacking frames"
         )
@@ -85,7 +86,7 @@ def _check_spaces(policy: Any, scenario: str, world_model: WorldModel) -> bool:
     if played.discrete:
         expected = spaces.Discrete(len(played.action_table()))
     if policy.action_space != expected:
-        raise ValueError(f"{played.name} takes actions of {expected}, this policy chooses from {policy.action_space}")
+        raise UserError(f"{played.name} takes actions of {expected}, this policy chooses from {policy.action_space}")
     return not played.discrete
 
 
@@ -98,7 +99,7 @@ def _activation(layers: list[nn.Module]) -> str:
     if names or not linear or not plain:
         inside = ", ".join(repr(layer) for layer in layers[:-1] if not isinstance(layer, nn.Linear))
         known = ", ".join(ACTIVATIONS)
-        raise ValueError(f"an Agent has one activation between its layers, as torch makes it ({known}); got {inside}")
+        raise UserError(f"an Agent has one activation between its layers, as torch makes it ({known}); got {inside}")
     return name
 
 
@@ -119,7 +120,7 @@ def _statistics(model: Any) -> VecNormalize | None:
             found.append(around)
         around = around.venv
     if len(found) > 1:
-        raise ValueError(f"observations are normalised {len(found)} times; train under one VecNormalize(norm_obs=True)")
+        raise UserError(f"observations are normalised {len(found)} times; train under one VecNormalize(norm_obs=True)")
     return found[0] if found else None
 
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from doom_dream_env.agents.agent import Agent, AgentCard, make_network
 from doom_dream_env.envs.base import EnvBatch, LatentBatch
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.progress import progress as progress_bar
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.threads import at_most
@@ -78,9 +79,9 @@ class ImaginationConfig:
 
     def __post_init__(self) -> None:
         if self.objective not in ("reinforce", "pmpo"):
-            raise ValueError(f"objective {self.objective!r} is unknown; choose from reinforce, pmpo")
+            raise UserError(f"objective {self.objective!r} is unknown; choose from reinforce, pmpo")
         if min(self.steps, self.unroll, self.epochs, self.minibatch, self.width) < 1 or self.bins < 2:
-            raise ValueError(f"steps, unroll, epochs, minibatch and width must be 1 or more, bins 2 or more: {self}")
+            raise UserError(f"steps, unroll, epochs, minibatch and width must be 1 or more, bins 2 or more: {self}")
 
 
 class Prior(Protocol):

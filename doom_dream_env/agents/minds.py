@@ -21,6 +21,7 @@ import torch
 from doom_dream_env.agents import action_policy, agent
 from doom_dream_env.agents.agent import Agent, shipped_agents
 from doom_dream_env.envs.weights import shared_world_model
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.options import MINDS, MOST_SEED
 from doom_dream_env.policies import NoopPolicy, Policy, RandomPolicy, routine
 from doom_dream_env.scenarios import Scenario, get_scenario
@@ -66,7 +67,7 @@ def load_mind(
     if name == "clone":
         clone = shipped_clone(model.fingerprint)
         if clone is None:
-            raise ValueError(
+            raise UserError(
                 "no clone ships for these weights; make one with `python -m training clone`, and give its folder"
             )
         name = str(clone)
@@ -91,14 +92,14 @@ def _load_agent(name: str, scenario: Scenario, model: WorldModel) -> Agent:
     if name == "agent":
         if scenario.name not in ships:
             others = ", ".join(ships) or "no scenario"
-            raise ValueError(f"no agent ships for {scenario.name} and these weights; one does for {others}")
+            raise UserError(f"no agent ships for {scenario.name} and these weights; one does for {others}")
         name = scenario.name
     elif name not in shipped_agents() and not Path(name).is_dir():
         kinds = ", ".join(MINDS)
-        raise ValueError(f"{name!r} is nobody who can play: choose from {kinds}, or give the folder of an agent")
+        raise UserError(f"{name!r} is nobody who can play: choose from {kinds}, or give the folder of an agent")
     elif (Path(name) / scenario.name / agent.CARD).is_file():
         name = str(Path(name) / scenario.name)
     loaded = Agent.load(name, model.fingerprint)
     if loaded.card.scenario != scenario.name:
-        raise ValueError(f"agent {name} was trained for {loaded.card.scenario}, not for {scenario.name}")
+        raise UserError(f"agent {name} was trained for {loaded.card.scenario}, not for {scenario.name}")
     return loaded

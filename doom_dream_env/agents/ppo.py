@@ -16,6 +16,7 @@ from doom_dream_env.agents.agent import Agent
 from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.sb3 import LatentVecEnv
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.progress import progress as progress_bar
 from doom_dream_env.threads import at_most
 from doom_dream_env.world_model import WorldModel
@@ -164,7 +165,7 @@ def train_ppo(
     scenario = batch.scenario.name
     recipe = RECIPES.get(scenario, PPORecipe())
     if recipe.update_steps % batch.num_envs:
-        raise ValueError(f"the number of environments must divide {recipe.update_steps}, got {batch.num_envs}")
+        raise UserError(f"the number of environments must divide {recipe.update_steps}, got {batch.num_envs}")
     # Features have a known scale already, rewards have not. The monitor stands inside: it sees rewards as they are.
     scaled = VecNormalize(VecMonitor(LatentVecEnv(batch)), norm_obs=False, gamma=recipe.gamma)
     scaled.seed(seed)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from doom_dream_env.mistakes import UserError
+
 LARGEST_SEED = 2**63 - 1  # what torch's and NumPy's generators both take
 
 
@@ -24,7 +26,7 @@ def checked_count(name: str, value: Any) -> int:
     except TypeError:
         count = 0
     if isinstance(value, (bool, np.bool_)) or count < 1:
-        raise ValueError(f"{name} must be a positive int, got {value!r}")
+        raise UserError(f"{name} must be a positive int, got {value!r}")
     return count
 
 
@@ -32,9 +34,9 @@ def _checked_seed(value: Any) -> int:
     try:
         seed = operator.index(value)
     except TypeError:
-        raise ValueError(f"a seed must be an int, 0 or more, got {value!r}") from None
+        raise UserError(f"a seed must be an int, 0 or more, got {value!r}") from None
     if not 0 <= seed <= LARGEST_SEED:
-        raise ValueError(f"a seed must be an int in 0…2^63 − 1, got {value!r}")
+        raise UserError(f"a seed must be an int in 0…2^63 − 1, got {value!r}")
     return seed
 
 
@@ -62,7 +64,7 @@ def checked_temperature(value: Any) -> float:
     except (TypeError, ValueError):
         temperature = math.nan
     if not 0 <= temperature < math.inf:
-        raise ValueError(f"temperature must be a finite number, 0 or more (1: as learned), got {value!r}")
+        raise UserError(f"temperature must be a finite number, 0 or more (1: as learned), got {value!r}")
     return temperature
 
 
@@ -77,9 +79,9 @@ def checked_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
-        raise ValueError(f"device {device!r} is unknown; choose 'cpu', 'cuda' or 'auto'") from None
+        raise UserError(f"device {device!r} is unknown; choose 'cpu', 'cuda' or 'auto'") from None
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
+        raise UserError(
             f"there is no device {str(chosen)!r} here; choose 'cpu', or 'auto' to take a GPU if there is one"
         )
     return chosen
@@ -94,5 +96,5 @@ def checked_mask(envs: Any, num_envs: int, device: torch.device) -> torch.Tensor
     mask = torch.as_tensor(envs, device=device)
     if mask.dtype != torch.bool or tuple(mask.shape) != (num_envs,):
         found = f"{mask.dtype} of shape {tuple(mask.shape)}"
-        raise ValueError(f"envs must be a mask of {num_envs} bools, True where to begin anew, got {found}")
+        raise UserError(f"envs must be a mask of {num_envs} bools, True where to begin anew, got {found}")
     return mask

@@ -181,19 +181,19 @@ class EnvBatch(Settings, ABC):
         shape = (self.num_envs, len(BUTTONS))
         if chosen.ndim == 2:
             if tuple(chosen.shape) != shape:
-                raise ValueError(f"actions must be buttons of shape {shape}, got {tuple(chosen.shape)}")
+                raise UserError(f"actions must be buttons of shape {shape}, got {tuple(chosen.shape)}")
             if not bool(((chosen == 0) | (chosen == 1)).all()):
-                raise ValueError("actions must be 0 (released) or 1 (pressed) for each of the nine buttons")
+                raise UserError("actions must be 0 (released) or 1 (pressed) for each of the nine buttons")
             return chosen.to(torch.float32)
         if tuple(chosen.shape) != (self.num_envs,) or chosen.dtype not in INDEX_TYPES:
             found = f"{chosen.dtype} of shape {tuple(chosen.shape)}"
-            raise ValueError(f"actions must be {self.num_envs} ints, or buttons of shape {shape}, got {found}")
+            raise UserError(f"actions must be {self.num_envs} ints, or buttons of shape {shape}, got {found}")
         chosen = chosen.long()
         if not self.scenario.discrete:
-            raise ValueError(f"{self.scenario.name} takes nine 0/1 buttons, shape {shape}, not indices")
+            raise UserError(f"{self.scenario.name} takes nine 0/1 buttons, shape {shape}, not indices")
         last = len(self.action_table) - 1
         if not within(chosen, 0, last):
-            raise ValueError(f"actions must be in 0…{last} in {self.scenario.name}, got {chosen.tolist()}")
+            raise UserError(f"actions must be in 0…{last} in {self.scenario.name}, got {chosen.tolist()}")
         return self.action_table[chosen]
 
     def close(self) -> None:  # noqa: B027  most have nothing to close

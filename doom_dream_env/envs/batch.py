@@ -17,6 +17,7 @@ from doom_dream_env.envs.arguments import checked_temperature
 from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.saved import check_saved, check_state
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model import DreamState, WorldModel
 from doom_dream_env.world_model.trunk import Tape
@@ -69,13 +70,13 @@ class DreamBatch(LatentBatch):
         name = self.scenario.name
         if self.known_scenario is None:
             known = ", ".join(self.model.config.scenarios)
-            raise ValueError(f"these weights know {known}, not {name!r}: play it with RealDoom-v0, or train on it")
+            raise UserError(f"these weights know {known}, not {name!r}: play it with RealDoom-v0, or train on it")
         if initial_states not in INITIAL_STATES:
             choices = ", ".join(INITIAL_STATES)
-            raise ValueError(f"initial_states {initial_states!r} is unknown; choose from {choices}")
+            raise UserError(f"initial_states {initial_states!r} is unknown; choose from {choices}")
         if initial_states == "anywhere" and self.scenario.place not in self.model.context_clips:
             known = ", ".join(self.model.context_clips) or "nothing"
-            raise ValueError(
+            raise UserError(
                 f"these weights carry no clips of {self.scenario.place!r}, only of {known}; "
                 "use initial_states='episode_start'"
             )
@@ -101,11 +102,11 @@ class DreamBatch(LatentBatch):
     def _begin(self, envs: Tensor, seed: int | Sequence[int] | None, options: dict[str, Any] | None) -> None:
         if unknown := set(options or ()) - set(CLIP_OPTIONS):
             names = ", ".join(sorted(unknown))
-            raise ValueError(f"reset options {names} are unknown; use {', '.join(CLIP_OPTIONS)}")
+            raise UserError(f"reset options {names} are unknown; use {', '.join(CLIP_OPTIONS)}")
         if options and "frames" not in options:
-            raise ValueError("reset options actions and variables belong to a clip: give its frames too")
+            raise UserError("reset options actions and variables belong to a clip: give its frames too")
         if isinstance(seed, Sequence):
-            raise ValueError("dreams share one generator: give one seed for all of them, not a list")
+            raise UserError("dreams share one generator: give one seed for all of them, not a list")
         if seed is not None:
             self.generator.manual_seed(seed)
             self._forget_pictures(seed)
@@ -124,7 +125,7 @@ class DreamBatch(LatentBatch):
             return self.model.prefill(z, actions, variables, scenario, elapsed)
         if place not in self.model.initial_states:
             known = ", ".join(self.model.initial_states) or "nothing"
-            raise ValueError(
+            raise UserError(
                 f"these weights carry no initial states of {place!r}, only of {known}; "
                 "reset with options={'frames': ...} to dream from a clip of it"
             )
@@ -140,7 +141,7 @@ class DreamBatch(LatentBatch):
         """`count` dreams that all go on from one real clip."""
         frames = np.asarray(clip["frames"])
         if frames.ndim != 4 or not len(frames):
-            raise ValueError(f"frames must have shape (T, 120, 160, 3) with T of 1 or more, got {frames.shape}")
+            raise UserError(f"frames must have shape (T, 120, 160, 3) with T of 1 or more, got {frames.shape}")
         actions = clip.get("actions")
         if actions is None:
             actions = np.zeros((len(frames) - 1, 9))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from doom_dream_env.configurations import load_configuration
 from doom_dream_env.envs.engine import LOG_VARIABLE, Engine, EngineError
 from doom_dream_env.envs.rehearsal import rehearse
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, Scenario
 
 
@@ -62,7 +63,7 @@ class Game:
             getattr(game, f"set_{name}")(value)
         names = [button.name for button in game.get_available_buttons()]
         if missing := [name for name in scenario.buttons if name not in names]:
-            raise ValueError(f"{scenario.config} lacks the buttons {', '.join(missing)} of {scenario.name}")
+            raise UserError(f"{scenario.config} lacks the buttons {', '.join(missing)} of {scenario.name}")
         # Buttons that the model does not have (weapon keys of free play, say) are never pressed: -1.
         self._buttons = [BUTTONS.index(name) if name in scenario.buttons else -1 for name in names]
         game.set_screen_resolution(vzd.ScreenResolution.RES_160X120)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from doom_dream_env.envs.base import EnvBatch
 from doom_dream_env.envs.game import Game
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import Scenario
 
 
@@ -66,7 +67,7 @@ class GameBatch(EnvBatch):
 
     def _begin(self, envs: Tensor, seed: int | Sequence[int] | None, options: dict[str, Any] | None) -> None:
         if options:
-            raise ValueError("RealDoom-v0 takes no reset options: a real game cannot begin from a clip")
+            raise UserError("RealDoom-v0 takes no reset options: a real game cannot begin from a clip")
         which = envs.nonzero()[:, 0].tolist()
         if isinstance(seed, int):
             self._rng = np.random.default_rng(seed)
@@ -77,7 +78,7 @@ class GameBatch(EnvBatch):
         else:
             seeds = self._rng.integers(2**31, size=len(which)).tolist()
         if len(seeds) != len(which):
-            raise ValueError(f"a list of seeds needs one for each of the {len(which)} games to begin, got {len(seeds)}")
+            raise UserError(f"a list of seeds needs one for each of the {len(which)} games to begin, got {len(seeds)}")
         self._map(lambda index, own: self.games[index].reset(own), which, seeds)
         for index, own in zip(which, seeds, strict=True):
             self.seeds[index] = own

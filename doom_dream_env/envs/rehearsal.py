@@ -16,6 +16,7 @@ from pathlib import Path
 
 from doom_dream_env.envs.engine import LOG_VARIABLE, PATIENCE, WORDS, EngineError
 from doom_dream_env.envs.janitor import home
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import SCENARIOS, Scenario
 
 PLAY = """
@@ -62,7 +63,7 @@ def _rehearse(scenario: Scenario) -> None:
         words = log.read_text(errors="replace") if log.exists() else ""
     said = [line.strip() for line in words.splitlines() if line.strip()]
     complaint = complaints.decode(errors="replace").strip().rpartition("\n")[2]
-    raise ValueError(
+    raise UserError(
         f"ViZDoom cannot play {_what(scenario)}; its engine said last: "
         f"{said[-1][:WORDS] if said else complaint or f'nothing (exit status {played.returncode})'}"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model import DreamState
 
 if TYPE_CHECKING:
@@ -25,21 +26,21 @@ def check_saved(batch: DreamBatch, saved: Any) -> None:
     """
     if not isinstance(saved, dict) or (missing := [key for key in KEYS if key not in saved]):
         lack = f"a dict without {', '.join(missing)}" if isinstance(saved, dict) else type(saved).__name__
-        raise ValueError(f"a saved dream is what get_state() returned, got {lack}")
+        raise UserError(f"a saved dream is what get_state() returned, got {lack}")
     model = batch.model
     if saved["fingerprint"] != model.fingerprint:
-        raise ValueError(f"this dream was saved with weights {saved['fingerprint']}, these are {model.fingerprint}")
+        raise UserError(f"this dream was saved with weights {saved['fingerprint']}, these are {model.fingerprint}")
     if saved["scenario"] != batch.scenario.name:
-        raise ValueError(f"this dream was saved in {saved['scenario']}, this environment dreams {batch.scenario.name}")
+        raise UserError(f"this dream was saved in {saved['scenario']}, this environment dreams {batch.scenario.name}")
     check_state(batch, saved["state"])
     _check_tensor("steps", saved["steps"], batch.steps)
     _check_tensor("done", saved["done"], batch.done)
     if int(saved["steps"].min()) < 0:
-        raise ValueError(f"steps of a saved dream must be 0 or more, got {saved['steps'].tolist()}")
+        raise UserError(f"steps of a saved dream must be 0 or more, got {saved['steps'].tolist()}")
     generator = saved["generator"]
     size = len(batch.generator.get_state())
     if not isinstance(generator, Tensor) or generator.dtype != torch.uint8 or tuple(generator.shape) != (size,):
-        raise ValueError(
+        raise UserError(
             f"the generator's state must be {size} bytes, as on this dream's device {batch.device}; a dream that was "
             "saved on another kind of device can be gone on from with resume(saved['state'], steps)"
         )
@@ -53,20 +54,20 @@ def check_state(batch: DreamBatch, state: Any) -> None:
             make, or is not finite.
     """
     if not isinstance(state, DreamState):
-        raise ValueError(f"the state of a dream must be a DreamState, got {type(state).__name__}")
+        raise UserError(f"the state of a dream must be a DreamState, got {type(state).__name__}")
     if isinstance(state.z, Tensor) and state.z.ndim and len(state) != batch.num_envs:
-        raise ValueError(f"this state holds {len(state)} dreams, there are {batch.num_envs} environments")
+        raise UserError(f"this state holds {len(state)} dreams, there are {batch.num_envs} environments")
     expected = _example(batch)
     for field in fields(DreamState):
         _check_tensor(field.name, getattr(state, field.name), getattr(expected, field.name))
     context = batch.model.config.context
     if not bool(((state.length >= 0) & (state.length < context)).all()):
-        raise ValueError(f"length of a saved dream must be in 0…{context - 1}, got {state.length.tolist()}")
+        raise UserError(f"length of a saved dream must be in 0…{context - 1}, got {state.length.tolist()}")
     index = batch.model.scenario_index(batch.scenario.name, 1)
     if not bool((state.scenario.to(index.device) == index).all()):
         names = (*batch.model.config.scenarios, "an unknown scenario")
         found = sorted({names[i] if 0 <= i < len(names) else f"scenario {i}" for i in state.scenario.tolist()})
-        raise ValueError(f"this state is of {', '.join(found)}, this environment dreams {batch.scenario.name}")
+        raise UserError(f"this state is of {', '.join(found)}, this environment dreams {batch.scenario.name}")
 
 
 def _example(batch: DreamBatch) -> DreamState:
@@ -82,9 +83,9 @@ def _example(batch: DreamBatch) -> DreamState:
 
 def _check_tensor(name: str, value: Any, expected: Tensor) -> None:
     if not isinstance(value, Tensor):
-        raise ValueError(f"{name} of a saved dream must be a tensor, got {type(value).__name__}")
+        raise UserError(f"{name} of a saved dream must be a tensor, got {type(value).__name__}")
     if value.shape != expected.shape or value.dtype != expected.dtype:
         found = f"{value.dtype} {tuple(value.shape)}"
-        raise ValueError(f"{name} of a saved dream must be {expected.dtype} {tuple(expected.shape)}, got {found}")
+        raise UserError(f"{name} of a saved dream must be {expected.dtype} {tuple(expected.shape)}, got {found}")
     if not bool(value.isfinite().all()):
-        raise ValueError(f"{name} of a saved dream must be finite: this one is damaged")
+        raise UserError(f"{name} of a saved dream must be finite: this one is damaged")

@@ -15,6 +15,7 @@ from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.settings import DECIDED_WHEN_MADE, DreamSettings, Settings
 from doom_dream_env.envs.spaces import make_spaces, observe, steps_per_second, tell
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model import WorldModel
 
 # What each environment has of its own; all others of a batch's attributes are shared.
@@ -60,7 +61,7 @@ class LatentVecEnv(Settings, VecEnv):
             ValueError: if there is another number of options than of environments, or one does not fit.
         """
         if len(self._options) != self.num_envs:
-            raise ValueError(f"set_options() needs options for {self.num_envs} environments, got {len(self._options)}")
+            raise UserError(f"set_options() needs options for {self.num_envs} environments, got {len(self._options)}")
         seed = next((s for s in self._seeds if s is not None), None)
         rest = np.ones(self.num_envs, bool)
         rest[[env for env, options in enumerate(self._options) if options]] = False
@@ -159,7 +160,7 @@ class LatentVecEnv(Settings, VecEnv):
         if attr_name not in self.settable and (not self._added(attr_name) or attr_name.startswith("_")):
             raise AttributeError(f"{attr_name!r} of environments cannot be set; {' and '.join(self.settable)} can")
         if set(self._asked(indices)) != set(range(self.num_envs)):
-            raise ValueError(f"all {self.num_envs} environments share one {attr_name}: set it without indices")
+            raise UserError(f"all {self.num_envs} environments share one {attr_name}: set it without indices")
         setattr(self, attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
@@ -190,7 +191,7 @@ class LatentVecEnv(Settings, VecEnv):
             )
         results = method(*method_args, **method_kwargs)
         if not hasattr(results, "__len__") or len(results) != self.num_envs:
-            raise ValueError(f"{method_name} must return one value for each of the {self.num_envs} environments")
+            raise UserError(f"{method_name} must return one value for each of the {self.num_envs} environments")
         return [results[env] for env in asked]
 
     def _call_one(self, method_name: str, env: int, *arguments: Any, **options: Any) -> Any:
@@ -200,7 +201,7 @@ class LatentVecEnv(Settings, VecEnv):
         self, envs: list[int], *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> list[tuple[np.ndarray, dict[str, Any]]]:
         if seed is not None and len(set(envs)) < self.num_envs:
-            raise ValueError(f"all {self.num_envs} environments share one generator: give a seed without indices")
+            raise UserError(f"all {self.num_envs} environments share one generator: give a seed without indices")
         self.batch.reset(np.isin(np.arange(self.num_envs), envs), seed=seed, options=options)
         return list(zip(observe(self.batch, self.observation), self._infos(), strict=True))
 

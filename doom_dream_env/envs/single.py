@@ -12,6 +12,7 @@ from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.screen import warn_without_screen
 from doom_dream_env.envs.settings import NamedSpec, Settings
 from doom_dream_env.envs.spaces import make_spaces, observe, steps_per_second, tell
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import FRAME_SHAPE
 
 WINDOW_SCALE = 4
@@ -32,7 +33,7 @@ class SingleEnv(NamedSpec, Settings, gym.Env[np.ndarray, Any]):
     def __init__(self, batch: LatentBatch, observation: str, render_mode: str | None) -> None:
         modes = self.metadata["render_modes"]
         if render_mode is not None and render_mode not in modes:
-            raise ValueError(f"render_mode {render_mode!r} is unknown; choose from {modes} or None")
+            raise UserError(f"render_mode {render_mode!r} is unknown; choose from {modes} or None")
         self.metadata = self.metadata | {"render_fps": round(steps_per_second(batch.scenario))}
         self.batch = batch
         self.observation = observation
@@ -74,7 +75,7 @@ class SingleEnv(NamedSpec, Settings, gym.Env[np.ndarray, Any]):
             RuntimeError: before reset or after the end of the episode.
         """
         if not self.action_space.contains(action):
-            raise ValueError(f"action {action!r} is not in {self.action_space}")
+            raise UserError(f"action {action!r} is not in {self.action_space}")
         _, reward, terminated, truncated = self.batch.step(torch.as_tensor(np.asarray(action)[None]))
         if self.render_mode == "human":
             self._show()

@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium import spaces
 
 from doom_dream_env.envs.base import FEATURE_LIMIT, LatentBatch
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, Scenario
 
 OBSERVATIONS = ("features", "pixels")
@@ -18,7 +19,7 @@ def make_spaces(batch: LatentBatch, observation: str) -> tuple[spaces.Box, space
         ValueError: if `observation` is neither "features" nor "pixels".
     """
     if observation not in OBSERVATIONS:
-        raise ValueError(f"observation {observation!r} is unknown; choose from {', '.join(OBSERVATIONS)}")
+        raise UserError(f"observation {observation!r} is unknown; choose from {', '.join(OBSERVATIONS)}")
     if observation == "pixels":
         box: spaces.Box = spaces.Box(0, 255, FRAME_SHAPE, np.uint8)
     else:

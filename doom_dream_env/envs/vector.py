@@ -15,6 +15,7 @@ from torch import Tensor
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.settings import DreamSettings, NamedSpec
 from doom_dream_env.envs.spaces import make_spaces, observe, steps_per_second, tell
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model import WorldModel
 
 
@@ -52,12 +53,12 @@ class DreamDoomVectorEnv(NamedSpec, DreamSettings, VectorEnv[np.ndarray, np.ndar
         wad: str | Path | None = None,
     ) -> None:
         if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode {render_mode!r} is unknown for many dreams; choose 'rgb_array' or None")
+            raise UserError(f"render_mode {render_mode!r} is unknown for many dreams; choose 'rgb_array' or None")
         try:
             self.autoreset_mode = AutoresetMode(autoreset_mode)
         except ValueError:
             modes = ", ".join(mode.name for mode in AutoresetMode)
-            raise ValueError(f"autoreset_mode {autoreset_mode!r} is unknown; choose from {modes}") from None
+            raise UserError(f"autoreset_mode {autoreset_mode!r} is unknown; choose from {modes}") from None
         self.batch = DreamBatch(
             num_envs,
             scenario,
@@ -103,12 +104,12 @@ class DreamDoomVectorEnv(NamedSpec, DreamSettings, VectorEnv[np.ndarray, np.ndar
         if seed is not None and not isinstance(seed, (int, np.integer)):
             if len(seed) != self.num_envs:
                 needed = f"one for each of the {self.num_envs} environments"
-                raise ValueError(f"a list of seeds needs {needed}, got {len(seed)}")
+                raise UserError(f"a list of seeds needs {needed}, got {len(seed)}")
             seed = next((own for own in seed if own is not None), None)
         seed = None if seed is None else int(seed)
         present = np.ones(self.num_envs, bool) if mask is None else np.asarray(mask)
         if present.dtype != np.bool_ or present.shape != (self.num_envs,) or not present.any():
-            raise ValueError(f"reset_mask must be {self.num_envs} bools, at least one of them True, got {mask!r}")
+            raise UserError(f"reset_mask must be {self.num_envs} bools, at least one of them True, got {mask!r}")
         super().reset(seed=seed)
         self.batch.reset(self._mask(present), seed=seed, options=options or None)
         return observe(self.batch, self.observation), self._infos(present)

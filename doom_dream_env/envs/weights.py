@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from doom_dream_env.envs.isolation import float32_default
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import MANIFEST, find_weights
 
@@ -51,7 +52,7 @@ class WeightsReference:
 def _find(source: str, fingerprint: str, device: str) -> WeightsReference:
     model = shared_world_model(source, device)
     if model.fingerprint != fingerprint:
-        raise ValueError(
+        raise UserError(
             f"this environment was pickled with weights {fingerprint}, those of {source!r} are now {model.fingerprint}"
         )
     return WeightsReference(model)

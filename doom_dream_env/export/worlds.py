@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from doom_dream_env.export.deviation import arrays, first_moments
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.quality import Quality, best_first, qualities
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.world_model import WorldModel
@@ -29,7 +30,7 @@ def places_of(model: WorldModel, scenarios: tuple[str, ...]) -> list[str]:
     known = best_first(dict.fromkeys(place.partition(":")[0] for place in model.initial_states), model.source)
     for name in scenarios:
         if name not in known:
-            raise ValueError(f"these weights have no first moments of {name!r}; choose from {', '.join(known)}")
+            raise UserError(f"these weights have no first moments of {name!r}; choose from {', '.join(known)}")
     wanted = scenarios or known
     return [
         place for name in dict.fromkeys(wanted) for place in model.initial_states if place.partition(":")[0] == name

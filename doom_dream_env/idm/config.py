@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from doom_dream_env.idm.labels import CHAINS
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model.validation import check_fields, shown, wrong_version
 
 FORMAT_VERSION = 1
@@ -63,11 +64,11 @@ class IDMConfig:
             ValueError: on another format version, and on keys, types or values that are wrong.
         """
         if wrong := wrong_version(values, FORMAT_VERSION):
-            raise ValueError(f"inverse dynamics weights have {wrong}; use weights made for it")
+            raise UserError(f"inverse dynamics weights have {wrong}; use weights made for it")
         check_fields(cls, values, "config.json")
         config = cls(**{**values, "switch_costs": tuple(values["switch_costs"])})
         if wrong := _wrong_values(config):
-            raise ValueError(f"config.json is damaged: {wrong}; fetch it anew")
+            raise UserError(f"config.json is damaged: {wrong}; fetch it anew")
         return config
 
 

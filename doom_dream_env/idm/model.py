@@ -23,6 +23,7 @@ from doom_dream_env.idm.config import IDM_PRESETS, IDMConfig
 from doom_dream_env.idm.decoding import decode
 from doom_dream_env.idm.labels import Labels
 from doom_dream_env.idm.network import IDMOutput, Network
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import FRAME_SHAPE
 from doom_dream_env.world_model.files import CONFIG, read_checked, read_json, write_atomically, write_checked
 
@@ -205,7 +206,7 @@ def check_frames(frames: Frames) -> None:
     shape = getattr(frames, "shape", None)
     dtype = getattr(frames, "dtype", None)
     if dtype != np.uint8 or shape is None or len(shape) != 4 or shape[1:] != FRAME_SHAPE:
-        raise ValueError(
+        raise UserError(
             f"frames must be uint8 (T, {', '.join(map(str, FRAME_SHAPE))}), got {dtype} {shape}; "
             "resize them and keep RGB order"
         )

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.play.film import STEPS_PER_SECOND
 from doom_dream_env.scenarios import FRAME_SHAPE
 
@@ -56,7 +57,7 @@ def read_start(path: Path) -> npt.NDArray[np.uint8]:
     # PIL calls a bad PNG a SyntaxError.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, av.FFmpegError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"cannot read {path}: {reason}; {expected}") from error
+        raise UserError(f"cannot read {path}: {reason}; {expected}") from error
     times = np.array([time for time, _ in timed])
     duration = times[-1] - times[0]
     steps = min(int(duration * STEPS_PER_SECOND + 0.1), START_STEPS - 1)  # a .gif rounds its times
@@ -75,7 +76,7 @@ def _last_frames(frames: Iterator[tuple[float, Frame]]) -> list[tuple[float, Fra
         while len(last) > 1 and last[1][0] <= time - START_STEPS / STEPS_PER_SECOND:
             last.popleft()
     if not last:
-        raise ValueError("there is no frame in it")
+        raise UserError("there is no frame in it")
     return list(last)
 
 
@@ -118,7 +119,7 @@ def _video_frames(path: Path) -> Iterator[tuple[float, Frame]]:
     with av.open(f"file:{path}", metadata_errors="replace") as container:
         stream = container.streams.best("video")  # not the picture on a cover
         if not isinstance(stream, av.VideoStream):
-            raise ValueError("there is no video in it")
+            raise UserError("there is no video in it")
         pixel = float(stream.sample_aspect_ratio or 1)
         interval = frame_interval(container, stream)
         for begin in _beginnings(container, stream):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pygame
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.options import LONGEST, why_not_writable
 from doom_dream_env.play import hud
 from doom_dream_env.play.clip import read_start
@@ -64,10 +65,10 @@ def film_frames(args: argparse.Namespace, keys: list[tuple[Buttons, int]], scena
     planned = SECONDS if args.keys is None else sum(count for _, count in keys) * scenario.seconds_per_step
     seconds = planned if args.seconds is None else args.seconds
     if seconds > LONGEST:
-        raise ValueError(f"these keys last {seconds:,.0f} seconds: give --seconds, at most {LONGEST}")
+        raise UserError(f"these keys last {seconds:,.0f} seconds: give --seconds, at most {LONGEST}")
     frames = round(seconds * TICS_PER_SECOND)
     if frames < 1:
-        raise ValueError("there is nothing to film: give --seconds, or --keys for a step or more")
+        raise UserError("there is nothing to film: give --seconds, or --keys for a step or more")
     return frames
 
 

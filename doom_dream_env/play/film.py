@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import TICS_PER_SECOND
 
 STEPS_PER_SECOND = TICS_PER_SECOND / 4
@@ -34,7 +35,7 @@ def check_name(path: Path) -> None:
         ValueError: if the suffix says neither .mp4 nor .gif, in small letters or capitals.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"cannot film to {path}: the name must end in {' or '.join(SUFFIXES)}")
+        raise UserError(f"cannot film to {path}: the name must end in {' or '.join(SUFFIXES)}")
 
 
 def partial_name(path: Path) -> Path:
@@ -117,7 +118,7 @@ class Film:
             OSError: if the disk is full; nothing is left of the film.
         """
         if not self._open:
-            raise ValueError(f"the film {self.path} is closed")
+            raise UserError(f"the film {self.path} is closed")
         image = Image.fromarray(np.ascontiguousarray(frame))
         if not self._count:
             self._size = image.size

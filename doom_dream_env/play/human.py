@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from doom_dream_env.envs.game import Game
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import BUTTONS, Buttons, Scenario, press
 from doom_dream_env.seeds import TRAINING
 
@@ -66,7 +67,7 @@ class HumanRecorder:
             ValueError: if the seed is not one of training.
         """
         if seed not in TRAINING:
-            raise ValueError(f"recorded play is for training, so its seeds are 0 to {TRAINING[-1]}, not {seed}")
+            raise UserError(f"recorded play is for training, so its seeds are 0 to {TRAINING[-1]}, not {seed}")
         if seed == self._seed:
             self.close()  # within a shard, episodes are told apart by their seeds
         self._save()

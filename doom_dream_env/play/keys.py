@@ -10,6 +10,7 @@ import numpy as np
 import pygame
 from pygame._sdl2 import controller
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import BUTTONS, PAIRS, Buttons, Scenario, press
 
 MOUSE = -1  # the left mouse button among the codes of the keys
@@ -93,9 +94,9 @@ def parse(text: str, scenario: Scenario) -> list[tuple[Buttons, int]]:
         names = [] if keys == "NOTHING" else keys.split("+")
         if unknown := [name for name in names if name not in KEYS and name not in BUTTONS]:
             known = ", ".join([*KEYS, *BUTTONS, "NOTHING"])
-            raise ValueError(f"{unknown[0]!r} in the keys {item!r} is unknown; choose from {known}")
+            raise UserError(f"{unknown[0]!r} in the keys {item!r} is unknown; choose from {known}")
         if times and not (times.isdecimal() and len(times) <= LONGEST_COUNT):
-            raise ValueError(f"the keys {item[:40]!r} need a number of steps after the *, as in W*20")
+            raise UserError(f"the keys {item[:40]!r} need a number of steps after the *, as in W*20")
         held.append((to_buttons(names, scenario), int(times or 1)))
     return held
 

@@ -15,6 +15,7 @@ import torch
 from doom_dream_env.agents import shipped_agents
 from doom_dream_env.agents.minds import load_mind
 from doom_dream_env.envs.batch import DreamBatch
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.play.status import Picture, Status, ViewStatus
 from doom_dream_env.play.views import Clip, DreamView, RealView, View
 from doom_dream_env.policies import Policy
@@ -80,18 +81,18 @@ class Session:
     ) -> None:
         scenario = get_scenario(*selected)
         if mode not in MODES:
-            raise ValueError(f"mode {mode!r} is unknown; choose from {', '.join(MODES)}")
+            raise UserError(f"mode {mode!r} is unknown; choose from {', '.join(MODES)}")
         if not 0 <= temperature <= MAX_TEMPERATURE:
-            raise ValueError(f"temperature must be in 0…{MAX_TEMPERATURE:g}, got {temperature!r}")
+            raise UserError(f"temperature must be in 0…{MAX_TEMPERATURE:g}, got {temperature!r}")
         if resync < 0:
-            raise ValueError(f"resync must be 0 (never) or a number of seconds, got {resync!r}")
+            raise UserError(f"resync must be 0 (never) or a number of seconds, got {resync!r}")
         if save is not None and mode == "dream":
-            raise ValueError("only real play is recorded: choose the mode real or both")
+            raise UserError("only real play is recorded: choose the mode real or both")
         if start is not None and mode != "dream":
-            raise ValueError("only a dream begins with a picture of your own: choose the mode dream")
+            raise UserError("only a dream begins with a picture of your own: choose the mode dream")
         if mode != "real" and scenario.name not in model.config.scenarios:
             known = ", ".join(model.config.scenarios)
-            raise ValueError(f"these weights know {known}, not {scenario.name!r}: play it in mode real, or train on it")
+            raise UserError(f"these weights know {known}, not {scenario.name!r}: play it in mode real, or train on it")
         self.model = model
         self.temperature = temperature
         self.resync = resync
@@ -281,7 +282,7 @@ class Session:
 
     def _find_agent(self) -> Policy:
         if self.recording:
-            raise ValueError("a person's play is being recorded: the agent keeps out of it")
+            raise UserError("a person's play is being recorded: the agent keeps out of it")
         return load_mind(self.agent_name, self.scenario, self.model, seed=self._agent_seed)
 
     @property
@@ -313,8 +314,7 @@ class Session:
 
     def next_scenario(self, by: int) -> None:
         """Go to another scenario that the weights know."""
-        index = self.selectable.index(self.selected) + by
-        self.choose(self.selectable[index % len(self.selectable)])
+        self.choose(self.selectable[(self.selectable.index(self.selected) + by) % len(self.selectable)])
 
     def choose(self, selected: PlayScenario) -> None:
         """Go to one of `selectable`."""

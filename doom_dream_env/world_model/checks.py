@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE
 
 
@@ -24,7 +25,7 @@ def checked_frames(frames: Tensor | np.ndarray) -> Tensor:
         raise TypeError(f"frames must be uint8 RGB in 0…255, got {tensor.dtype}")
     if tensor.ndim != 5 or tuple(tensor.shape[2:]) != FRAME_SHAPE:
         expected = ", ".join(map(str, FRAME_SHAPE))
-        raise ValueError(f"frames must have shape (B, T, {expected}), got {tuple(tensor.shape)}")
+        raise UserError(f"frames must have shape (B, T, {expected}), got {tuple(tensor.shape)}")
     return tensor
 
 
@@ -43,10 +44,10 @@ def checked_buttons(action: Tensor | np.ndarray, batch: int, device: torch.devic
     buttons = torch.as_tensor(action, device=device).to(torch.float32)
     expected = (batch, len(BUTTONS))
     if tuple(buttons.shape) != expected:
-        raise ValueError(f"action must have shape {expected}, one 0/1 per button, got {tuple(buttons.shape)}")
+        raise UserError(f"action must have shape {expected}, one 0/1 per button, got {tuple(buttons.shape)}")
     # A graph that is being exported has no values yet.
     if not torch.compiler.is_exporting() and not within(buttons, 0, 1):
-        raise ValueError("action must be 0 (released) or 1 (pressed) for each of the nine buttons")
+        raise UserError("action must be 0 (released) or 1 (pressed) for each of the nine buttons")
     return buttons
 
 
@@ -59,7 +60,7 @@ def checked_history(actions: Tensor | np.ndarray | None, batch: int, count: int,
     pressed = torch.zeros(batch, 0, len(BUTTONS)) if actions is None else torch.as_tensor(actions)
     expected = (batch, count, len(BUTTONS))
     if tuple(pressed.shape) != expected:
-        raise ValueError(f"{frames} frames need actions of shape {expected}, got {tuple(pressed.shape)}")
+        raise UserError(f"{frames} frames need actions of shape {expected}, got {tuple(pressed.shape)}")
     return pressed
 
 
@@ -71,5 +72,5 @@ def checked_variables(variables: Tensor | np.ndarray, expected: tuple[int, int, 
     """
     values = torch.as_tensor(variables, dtype=torch.float32, device=device)
     if tuple(values.shape) != expected:
-        raise ValueError(f"variables must have shape {expected}, got {tuple(values.shape)}")
+        raise UserError(f"variables must have shape {expected}, got {tuple(values.shape)}")
     return values

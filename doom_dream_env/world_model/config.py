@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLES
 from doom_dream_env.world_model.validation import check_config, wrong_version
 
@@ -94,20 +95,20 @@ class WorldModelConfig:
 
     def __post_init__(self) -> None:
         if len(self.known) != len(self.scenarios):
-            raise ValueError(
+            raise UserError(
                 f"known says of {len(self.known)} scenarios which variables they have, "
                 f"but there are {len(self.scenarios)} scenarios"
             )
         if self.limits and len(self.limits) != len(self.scenarios):
-            raise ValueError(f"limits are of {len(self.limits)} scenarios, but there are {len(self.scenarios)}")
+            raise UserError(f"limits are of {len(self.limits)} scenarios, but there are {len(self.scenarios)}")
         for name, dial in (("temperatures", self.temperatures), ("harm", self.harm), ("healing", self.healing)):
             if dial and (len(dial) != len(self.scenarios) or min(dial) <= 0):
-                raise ValueError(
+                raise UserError(
                     f"{name} must be {len(self.scenarios)} numbers above 0, one for each scenario, got {dial}"
                 )
         for name, limits in zip(self.scenarios, self.limits, strict=False):
             if not limits.rewards or not set(limits.rewards) <= set(self.rewards):
-                raise ValueError(f"limits of {name}: its rewards must be some of those in rewards")
+                raise UserError(f"limits of {name}: its rewards must be some of those in rewards")
 
     @property
     def feature_width(self) -> int:
@@ -132,7 +133,7 @@ class WorldModelConfig:
             ValueError: on another format version, and on keys, types or values that are wrong.
         """
         if wrong := wrong_version(values, FORMAT_VERSION):
-            raise ValueError(f"weights have {wrong}; use weights made for it")
+            raise UserError(f"weights have {wrong}; use weights made for it")
         check_config(cls, values)
 
         def freeze(value: Any) -> Any:

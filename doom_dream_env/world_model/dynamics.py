@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLE_SCALES
 from doom_dream_env.world_model.codes import Codes
 from doom_dream_env.world_model.config import ScenarioLimits, WorldModelConfig
@@ -200,7 +201,7 @@ class Dynamics(nn.Module):
             ValueError: if the scenario has another number of dimensions than the feature has in front of its last one.
         """
         if scenario.ndim != h.ndim - 1:
-            raise ValueError(
+            raise UserError(
                 f"features of shape {tuple(h.shape)} need a scenario with {h.ndim - 1} dimensions, "
                 f"got {tuple(scenario.shape)}; for windows (B, T, E) give scenario[:, None]"
             )

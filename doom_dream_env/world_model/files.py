@@ -80,9 +80,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing; fetch the folder anew") from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error}; fetch it anew") from error
+        raise UserError(f"{path} is damaged: {error}; fetch it anew") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object; fetch it anew")
+        raise UserError(f"{path} is damaged: it holds no JSON object; fetch it anew")
     return values
 
 
@@ -112,7 +112,7 @@ def check_file(path: Path, digest: str, source: str) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; fetch the folder anew")
     if sha256(path) != digest:
-        raise ValueError(f"{path} is damaged: its checksum is not the one in {source}; fetch it anew")
+        raise UserError(f"{path} is damaged: its checksum is not the one in {source}; fetch it anew")
 
 
 def check(folder: Path) -> dict[str, Any]:
@@ -125,9 +125,9 @@ def check(folder: Path) -> dict[str, Any]:
     manifest = read_json(folder / MANIFEST)
     digests = manifest.get("sha256")
     if not isinstance(digests, dict) or not digests.keys() >= set(CHECKED):
-        raise ValueError(f"{folder / MANIFEST} is damaged: it lacks checksums of {', '.join(CHECKED)}; fetch it anew")
+        raise UserError(f"{folder / MANIFEST} is damaged: it lacks checksums of {', '.join(CHECKED)}; fetch it anew")
     if manifest.get("fingerprint") != str(digests[WEIGHTS])[:FINGERPRINT_LENGTH]:
-        raise ValueError(f"{folder / MANIFEST} is damaged: its fingerprint is not that of {WEIGHTS}; fetch it anew")
+        raise UserError(f"{folder / MANIFEST} is damaged: its fingerprint is not that of {WEIGHTS}; fetch it anew")
     for name in CHECKED:
         check_file(folder / name, digests[name], MANIFEST)
     return manifest
@@ -141,7 +141,7 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
     try:
         return load_file(folder / name)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{folder / name} could not be read: {error}; fetch it anew") from error
+        raise UserError(f"{folder / name} could not be read: {error}; fetch it anew") from error
 
 
 def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -180,10 +180,10 @@ def read_checked(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        raise UserError(f"{path} is damaged: {error}") from error
     expected = metadata.pop("sha256", None)
     if expected is not None and expected != checksum(tensors, metadata):
-        raise ValueError(f"{path} is damaged: its checksum is not the one that it names")
+        raise UserError(f"{path} is damaged: its checksum is not the one that it names")
     return metadata, tensors
 
 
@@ -215,7 +215,7 @@ def read_initial_states(folder: Path) -> tuple[InitialStates, ContextClips]:
     expected = {f"{place}.variables" for place in with_states}
     expected |= {f"{place}.clip_{part}" for place in with_clips for part in CLIP_PARTS}
     if missing := expected - tensors.keys():
-        raise ValueError(f"{folder / INITIAL_STATES} is damaged: it lacks {', '.join(sorted(missing))}; fetch it anew")
+        raise UserError(f"{folder / INITIAL_STATES} is damaged: it lacks {', '.join(sorted(missing))}; fetch it anew")
     initial_states = {place: (tensors[f"{place}.z"], tensors[f"{place}.variables"]) for place in with_states}
     context_clips = {}
     for place in with_clips:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import files
 from doom_dream_env.world_model.checks import checked_buttons, checked_frames, checked_history, checked_variables
@@ -96,7 +97,7 @@ class WorldModel(nn.Module):
         tensors = {key: value.float() for key, value in files.read_weights(folder).items()}
         expected, found = ({key: v.shape for key, v in part.items()} for part in (model._saved_tensors(), tensors))
         if wrong := sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)):
-            raise ValueError(f"weights in {folder} do not fit their config.json ({', '.join(wrong[:3])}); fetch both")
+            raise UserError(f"weights in {folder} do not fit their config.json ({', '.join(wrong[:3])}); fetch both")
         model.load_state_dict(tensors, strict=False)
         model.initial_states, model.context_clips = files.read_initial_states(folder)
         model.source = folder.name if folder.parent == files.SHIPPED else str(folder.resolve())
@@ -129,7 +130,7 @@ class WorldModel(nn.Module):
         names = [scenario] * batch if isinstance(scenario, str) else list(scenario)
         for name in names:
             if name not in self.config.scenarios:
-                raise ValueError(f"these weights know {', '.join(self.config.scenarios)}, not {name!r}")
+                raise UserError(f"these weights know {', '.join(self.config.scenarios)}, not {name!r}")
         return torch.tensor([self.config.scenarios.index(name) for name in names], device=self.device)
 
     def encode(self, frames: Tensor | np.ndarray) -> Tensor:
@@ -172,7 +173,7 @@ class WorldModel(nn.Module):
         z = self.encode(frames)
         batch, steps = z.shape[:2]
         if state is not None and (steps != 1 or len(state) != batch):
-            raise ValueError(
+            raise UserError(
                 f"with a state, give one frame and one action for each of its {len(state)} dreams, "
                 f"got {tuple(z.shape[:2])}"
             )
@@ -389,7 +390,7 @@ class WorldModel(nn.Module):
             codes = torch.full((batch, *CODES), UNKNOWN, device=z.device)
         for name, value, expected in (("codes", codes, CODES), ("noise", noise, shape)):
             if tuple(value.shape[1:]) != expected or value.shape[0] != batch:
-                raise ValueError(f"{name} must have shape {(batch, *expected)}, got {tuple(value.shape)}")
+                raise UserError(f"{name} must have shape {(batch, *expected)}, got {tuple(value.shape)}")
         pressed = z.new_zeros(batch, len(BUTTONS)) if action is None else checked_buttons(action, batch, self.device)
         found = self.decoder.draw(z, codes, pressed, noise)
         return self.paint(found), found

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import FRAME_SHAPE
 
 # The greatest sizes, by a key's name or its end: far above `base`, and what they make still fits a computer's memory.
@@ -109,7 +110,7 @@ def check_fields(cls: Any, values: Mapping[str, Any], source: str) -> None:
         ValueError: if a key is unknown or missing or a value of another type; the message names file and key.
     """
     if wrong := wrong_fields(cls, values):
-        raise ValueError(f"{source} does not fit this release: {wrong}")
+        raise UserError(f"{source} does not fit this release: {wrong}")
 
 
 # ---- config.json -----------------------------------------------------------------------------------------------------
@@ -196,4 +197,4 @@ def check_config(cls: Any, values: Mapping[str, Any], source: str = "config.json
     """
     check_fields(cls, values, source)
     if wrong := wrong_values(values):
-        raise ValueError(f"{source} is damaged: {wrong}; fetch it anew")
+        raise UserError(f"{source} is damaged: {wrong}; fetch it anew")

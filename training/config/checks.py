@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.options import MOST_SEED
 
 MOST = 10**12
@@ -68,4 +69,4 @@ def check_settings(config: Any) -> None:
         ValueError: if one is out of range; the message names the option.
     """
     if found := next(problems(config), None):
-        raise ValueError(found)
+        raise UserError(found)

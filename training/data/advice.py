@@ -19,6 +19,7 @@ from torch import Tensor
 
 from doom_dream_env.agents.action_policy import ActionPolicy
 from doom_dream_env.envs.real import RealBatch
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model import WorldModel
@@ -95,7 +96,7 @@ def recorded_advice(model: WorldModel, data: Dataset, behaviours: Sequence[str])
     """
     chosen = np.isin(data.behaviour, behaviours)
     if not chosen.any():
-        raise ValueError(
+        raise UserError(
             f"nobody in the data of {', '.join(data.names)} plays {' or '.join(behaviours)}, "
             f"only {', '.join(sorted(set(data.behaviour)))}; choose --behaviours of those"
         )

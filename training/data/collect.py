@@ -190,7 +190,7 @@ def collect_shard(job: Job) -> int:
     for number in range(EPISODES_PER_SHARD):
         seed = seeds.start + job.index * EPISODES_PER_SHARD + number
         if seed not in seeds:
-            raise ValueError(
+            raise UserError(
                 f"shard {job.index} needs seeds beyond {seeds.stop} of split {job.split!r}; collect fewer steps"
             )
         turn = int(np.argmax(shares * (recorded.sum() + 1) - recorded))

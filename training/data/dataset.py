@@ -39,11 +39,11 @@ def read_shard(path: Path, scenario: str | None = None) -> pa.Table:
             check_metadata(about, scenario)
             check_rows(table)
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged ({error}); delete it and run the collector again to make it anew"
         ) from error
     if version != FORMAT_VERSION:
-        raise ValueError(f"{path} has format version {version}, this code reads {FORMAT_VERSION}; collect it anew")
+        raise UserError(f"{path} has format version {version}, this code reads {FORMAT_VERSION}; collect it anew")
     return table
 
 
@@ -163,7 +163,7 @@ class Dataset:
         """
         unknown = {self.places[index] for index in np.unique(self.place)} - set(places)
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f"the data have {', '.join(sorted(unknown))}, which the run did not begin with; "
                 "start a new one with --out"
             )
@@ -182,7 +182,7 @@ class Dataset:
         """
         for shard, rows in self.shard_rows():
             if not self.annotated[rows].all():
-                raise ValueError(
+                raise UserError(
                     f"{purpose} needs what only the game knows, and {shard} was labelled from a video; give data of "
                     "`python -m training collect`"
                 )
@@ -217,7 +217,7 @@ class Dataset:
                 try:
                     out[i] = decompress_frame(blob)
                 except (pa.ArrowException, OSError, ValueError) as error:
-                    raise ValueError(
+                    raise UserError(
                         f"{self.files[shard]} is damaged (a frame: {error}); delete it and collect it anew"
                     ) from error
         return out.reshape(*rows.shape, *FRAME_SHAPE)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.recording import decompress_frame
 from doom_dream_env.scenarios import VARIABLES
 from training.data.dataset import Dataset
@@ -71,7 +72,7 @@ class KeyWindows:
         starts = data.windows(length)
         self.starts = starts[~barred(data, without)[starts]]
         if not len(self.starts):
-            raise ValueError(f"no episode of {length} steps is left without {', '.join(without) or 'anything'}")
+            raise UserError(f"no episode of {length} steps is left without {', '.join(without) or 'anything'}")
         self._tics = [_tics(file) for file in data.files] if between_share else [None] * len(data.shards)
 
     def draw(self, count: int, rng: np.random.Generator) -> list[KeyWindow]:

@@ -43,7 +43,7 @@ def shards_on_ray(jobs: Sequence[Job], address: str) -> Iterator[int]:
     try:
         import ray
     except ImportError as error:
-        raise ImportError(f"--ray needs the extra 'ray': {install_command('ray')}") from error
+        raise ModuleNotFoundError(f"--ray needs the extra 'ray': {install_command('ray')}") from error
     root = Path(__file__).resolve().parents[2]
     environment = {"env_vars": {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}}
     ours = not ray.is_initialized()

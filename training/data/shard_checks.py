@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.recording import SOFT_COLUMNS
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES
 
@@ -34,15 +35,15 @@ def check_metadata(about: Mapping[str, Any], scenario: str | None) -> None:
     expected = {"buttons": list(BUTTONS), "variables": list(VARIABLES)}
     for name, values in expected.items():
         if list(about.get(name) or ()) != values:
-            raise ValueError(f"its {name} are {about.get(name)}, not {values}")
+            raise UserError(f"its {name} are {about.get(name)}, not {values}")
     frame = about.get("frame")
     if not isinstance(frame, Mapping) or list(frame.get("shape") or ()) != list(FRAME_SHAPE):
-        raise ValueError(f"its frames are {frame}, not of shape {list(FRAME_SHAPE)}")
+        raise UserError(f"its frames are {frame}, not of shape {list(FRAME_SHAPE)}")
     for name in ("scenario", "place"):
         if not isinstance(about.get(name), str):
-            raise ValueError(f"it does not say its {name}")
+            raise UserError(f"it does not say its {name}")
     if scenario is not None and about["scenario"] != scenario:
-        raise ValueError(f"it holds {about['scenario']}, not {scenario}")
+        raise UserError(f"it holds {about['scenario']}, not {scenario}")
 
 
 def check_rows(table: pa.Table) -> None:
@@ -53,12 +54,12 @@ def check_rows(table: pa.Table) -> None:
     """
     soft = SOFT_COLUMNS if any(name in table.column_names for name in SOFT_COLUMNS) else ()
     if missing := [name for name in (*COLUMNS, *soft) if name not in table.column_names]:
-        raise ValueError(f"it lacks the columns {', '.join(missing)}")
+        raise UserError(f"it lacks the columns {', '.join(missing)}")
     if not len(table):
-        raise ValueError("it has no rows")
+        raise UserError("it has no rows")
     for name in (*COLUMNS, *soft):
         if table[name].null_count:
-            raise ValueError(f"{name} is missing in {table[name].null_count} rows")
+            raise UserError(f"{name} is missing in {table[name].null_count} rows")
     values = {name: _values(table, name) for name in (*WIDTHS, "reward", "terminated", "truncated", "elapsed")}
     for name in ("reward", "variables", "next_variables", "pose"):
         greatest = GREATEST_REWARD if name == "reward" else GREATEST_VALUE
@@ -88,11 +89,11 @@ def _values(table: pa.Table, name: str) -> npt.NDArray[Any]:
     if width is None:
         return np.asarray(column.to_numpy(zero_copy_only=False))
     if not pa.types.is_fixed_size_list(column.type) or column.type.list_size != width:
-        raise ValueError(f"{name} is {column.type}, not a list of {width}")
+        raise UserError(f"{name} is {column.type}, not a list of {width}")
     return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
 
 
 def _refuse(name: str, wrong: npt.NDArray[np.bool_], what: str) -> None:
     rows = np.flatnonzero(wrong.any(1) if wrong.ndim == 2 else wrong)
     if len(rows):
-        raise ValueError(f"{name} is {what} in {len(rows)} rows, first in row {rows[0]}")
+        raise UserError(f"{name} is {what} in {len(rows)} rows, first in row {rows[0]}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model.files import read_checked, write_checked
 from training.engine.optim import JointOptimiser, Optimiser
 
@@ -53,7 +54,7 @@ def load_checkpoint(
         if optimiser is not None:
             optimiser.load(parts["optimiser"])
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"checkpoint {path} is damaged or of another configuration ({error}); delete it to start anew"
         ) from error
     return step, about
@@ -73,4 +74,4 @@ def finished_steps(path: Path) -> int:
         with safe_open(path, "pt") as file:
             return int(file.metadata()["step"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"checkpoint {path} is damaged ({error}); delete it to start anew") from error
+        raise UserError(f"checkpoint {path} is damaged ({error}); delete it to start anew") from error

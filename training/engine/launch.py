@@ -87,7 +87,7 @@ def launch(config: Any) -> None:
     with in_one_line(who), sole_writer(folder) if main and folder is not None else nullcontext():
         if ranks > 1 and not stage.ranks:
             made_for_it = ", ".join(other for other, kind in STAGES.items() if kind.ranks)
-            raise ValueError(f"{name} has no use for torchrun; the stages that have are {made_for_it}")
+            raise UserError(f"{name} has no use for torchrun; the stages that have are {made_for_it}")
         if main and isinstance(config, TrainingConfig):
             record_config(config, config.out / f"{name}.config.json")
         getattr(importlib.import_module(stage.module), stage.function)(config)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from doom_dream_env.idm import InverseDynamics, Labels
 from doom_dream_env.idm.labels import Keys
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import BUTTONS, VARIABLES
 from doom_dream_env.world_model.files import write_atomically
@@ -72,7 +73,7 @@ def run(config: IDMScoreConfig) -> None:
     if config.films is not None:
         stretches += list(filmed(config, model))
     if not stretches:
-        raise ValueError("there is nothing to score: give --data or --films, and maps and players that they hold")
+        raise UserError("there is nothing to score: give --data or --films, and maps and players that they hold")
     scores = scored(stretches)
     for name, content in (("scores.json", json.dumps(scores, indent=2) + "\n"), ("scores.md", table(scores))):
         write_atomically(config.out / name, content.encode())

@@ -20,7 +20,7 @@ import numpy as np
 from torch import nn
 
 from doom_dream_env.envs.game import Game
-from doom_dream_env.mistakes import install_command
+from doom_dream_env.mistakes import UserError, install_command
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
@@ -58,7 +58,7 @@ def run(config: PicturesConfig) -> dict[str, Scores]:
     named_distance = perceptual_distance()
     named_network = perceptual_network()
     if named_distance is None or named_network is None:
-        raise ValueError(f"this report needs a perceptual network: {install_command('train')}")
+        raise UserError(f"this report needs a perceptual network: {install_command('train')}")
     perceptual_name, distance = named_distance
     _, network = named_network
     data = load_split(model, config.data, names, "test", config.limit)

@@ -30,6 +30,7 @@ from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.evaluation import EpisodeStatistics, evaluate_policy
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.policies import Policy
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.seeds import EVALUATION
@@ -220,7 +221,7 @@ def run(config: PlanningConfig) -> dict[str, dict[str, Any]]:
     about: dict[str, dict[str, Any]] = {}
     scenarios = [get_scenario(name) for name in config.scenarios]
     if config.maps and all(scenario.map is None for scenario in scenarios):
-        raise ValueError("maps are for free play: add freedoom to --scenarios, or leave --maps out")
+        raise UserError("maps are for free play: add freedoom to --scenarios, or leave --maps out")
     with at_most(1):
         for scenario in scenarios:
             on_maps = [get_scenario(scenario.name, name) for name in config.maps if scenario.map is not None]

@@ -25,6 +25,7 @@ from doom_dream_env.agents.minds import load_mind, shipped_clone
 from doom_dream_env.agents.ppo import train_in_dream
 from doom_dream_env.envs.base import EnvBatch, shared_world_model
 from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game, relative_gap
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.policies import AlternatingPolicy, HeldRandomPolicy, PerturbedPolicy, Policy, RandomPolicy
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.seeds import RANKING
@@ -200,9 +201,7 @@ def run(config: RankingConfig) -> dict[str, Any]:
     scenario = get_scenario(config.scenario)
     model = shared_world_model(config.weights)
     if not scenario.discrete or scenario.name not in model.config.scenarios:
-        raise ValueError(
-            f"ranking needs a scenario with an action table that the weights know, {scenario.name} is none"
-        )
+        raise UserError(f"ranking needs a scenario with an action table that the weights know, {scenario.name} is none")
     out = config.out or Path("runs") / "ranking" / scenario.name
     record_config(config, out / "ranking.config.json")
     found = ranked_policies(model, scenario, out, config)

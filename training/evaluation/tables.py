@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from doom_dream_env.mistakes import UserError
+
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table, with a newline at its end.
@@ -19,7 +21,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header)]
     for row in rows:
         if len(row) != len(header):
-            raise ValueError(f"the table has {len(header)} columns, this row has {len(row)} cells: {list(row)}")
+            raise UserError(f"the table has {len(header)} columns, this row has {len(row)} cells: {list(row)}")
         lines.append(row)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 

@@ -33,6 +33,7 @@ from doom_dream_env.evaluation import (
     evaluate_policy,
     relative_gap,
 )
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.options import MINDS
 from doom_dream_env.policies import Policy, RandomPolicy
 from doom_dream_env.scenarios import Scenario, get_scenario
@@ -85,18 +86,18 @@ def load_policy(
     if path.is_dir() or agent in shipped_agents():
         card = Agent.load(agent).card
         if scenario not in (None, card.scenario):
-            raise ValueError(f"agent {agent} was trained for {card.scenario}, not for {scenario}")
+            raise UserError(f"agent {agent} was trained for {card.scenario}, not for {scenario}")
         model = shared_world_model(weights or card.weights)
         return Agent.load(agent, model.fingerprint), get_scenario(card.scenario), model
     if agent not in MINDS and not path.is_file():
         raise FileNotFoundError(f"{agent} is no agent's name, no agent's folder and no Stable-Baselines3 archive")
     if scenario is None:
-        raise ValueError(f"{agent} does not say which scenario it plays: give --scenario")
+        raise UserError(f"{agent} does not say which scenario it plays: give --scenario")
     if agent in MINDS:
         model = shared_world_model(weights)
         return load_mind(agent, scenario, model, seed=0), get_scenario(scenario), model
     if not trust:
-        raise ValueError(
+        raise UserError(
             f"{agent} is an archive of Stable-Baselines3: it holds pickled Python objects, and loading it can run any "
             "code. If you know who made it, give --trust; better, save its agent with Agent.from_sb3(...).save(...)"
         )
@@ -105,7 +106,7 @@ def load_policy(
     try:
         network = PPO.load(path, device="cpu")
     except Exception as error:  # a damaged archive raises whatever its reader stumbles over
-        raise ValueError(f"{agent} could not be read as a PPO of Stable-Baselines3: {error}") from error
+        raise UserError(f"{agent} could not be read as a PPO of Stable-Baselines3: {error}") from error
 
     def policy(batch: EnvBatch) -> Tensor:
         return torch.as_tensor(network.predict(batch.features.cpu().numpy())[0])
@@ -133,7 +134,7 @@ def score_agent(
         ValueError: if the scenario has no action table.
     """
     if not scenario.discrete:
-        raise ValueError(f"the report needs a scenario with an action table, {scenario.name} takes nine buttons")
+        raise UserError(f"the report needs a scenario with an action table, {scenario.name} takes nine buttons")
     episodes = config.episodes
     first = config.first_seed
     both = compare_dream_and_game(model, scenario.name, {"agent": policy}, episodes, first)["agent"]

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.progress import progress
 from doom_dream_env.recording import compress_frame, decompress_frame
 from training.data.key_windows import HEALTH_UNIT, KeyWindow
@@ -86,7 +87,7 @@ class FilmWindows:
         self.films = [film for film in known_films(folder) if len(film) >= length]
         self.length = length
         if not self.films:
-            raise ValueError(f"no film in {folder} has {length} steps")
+            raise UserError(f"no film in {folder} has {length} steps")
 
     def draw(self, count: int, rng: np.random.Generator) -> list[KeyWindow]:
         """Draw windows, from each film as often."""

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from doom_dream_env.envs.game import Game
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.play.film import Film
 from doom_dream_env.scenarios import FRAME_SHAPE, TICS_PER_SECOND, Scenario, get_scenario, press
 from doom_dream_env.seeds import SPLITS
@@ -218,7 +219,7 @@ def _pictures(job: FilmJob, game: FilmedGame, truth: TruthWriter, rng: np.random
     first = SPLITS[job.split].start + job.index * EPISODES_PER_FILM
     for truth.episode, seed in enumerate(range(first, first + EPISODES_PER_FILM)):
         if seed not in SPLITS[job.split]:
-            raise ValueError(f"film {job.index} needs seeds beyond those of the split {job.split!r}; film fewer")
+            raise UserError(f"film {job.index} needs seeds beyond those of the split {job.split!r}; film fewer")
         game.reset(seed)
         if rng.random() < ARMED:
             game.arm(rng)
@@ -249,4 +250,4 @@ def _pictures(job: FilmJob, game: FilmedGame, truth: TruthWriter, rng: np.random
             if died:
                 yield from cut_in([death])
             yield from cut_in(ENDINGS)
-    raise ValueError(f"{EPISODES_PER_FILM} episodes do not fill {job.path}: make shorter films")
+    raise UserError(f"{EPISODES_PER_FILM} episodes do not fill {job.path}: make shorter films")

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import BUTTONS, Buttons, Scenario
 
 FORMAT_VERSION = 1
@@ -138,7 +139,7 @@ def read_truth(path: Path) -> tuple[Truth, dict[str, Any]]:
         table = pq.read_table(path)
         about = json.loads((table.schema.metadata or {})[METADATA])
         if about["format_version"] != FORMAT_VERSION or about["buttons"] != list(BUTTONS):
-            raise ValueError(f"it has format version {about['format_version']}, this code reads {FORMAT_VERSION}")
+            raise UserError(f"it has format version {about['format_version']}, this code reads {FORMAT_VERSION}")
         truth = Truth(
             actions=table["actions"].combine_chunks().flatten().to_numpy().reshape(-1, len(BUTTONS)),
             play=table["play"].to_numpy(),
@@ -148,5 +149,5 @@ def read_truth(path: Path) -> tuple[Truth, dict[str, Any]]:
             scene=np.array(table["scene"].to_pylist(), np.str_),
         )
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it and its film, and film again") from error
+        raise UserError(f"{path} is damaged ({error}); delete it and its film, and film again") from error
     return truth, about

@@ -42,7 +42,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
-class VideoError(ValueError):
+class VideoError(UserError):
     """A video that cannot be read, or not to its end.
 
     Attributes:

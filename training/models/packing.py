@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model import PRESETS, WorldModel, files
 from doom_dream_env.world_model.config import ScenarioLimits
 from doom_dream_env.world_model.manifold import Manifold
@@ -83,7 +84,7 @@ def warm_start(model: WorldModel, folder: str) -> list[str]:
         key: found[key].float() for key, value in wanted.items() if key in found and found[key].shape == value.shape
     }
     if not fitting:
-        raise ValueError(f"nothing in {folder} fits these sizes; give weights of the same preset")
+        raise UserError(f"nothing in {folder} fits these sizes; give weights of the same preset")
     model.load_state_dict(fitting, strict=False)
     return sorted(wanted.keys() - fitting.keys())
 

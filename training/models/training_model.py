@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS
 from doom_dream_env.world_model import WorldModel, WorldModelConfig
 from doom_dream_env.world_model.files import read_checked
@@ -104,5 +105,5 @@ def load_training_model(path: Path) -> TrainingModel:
         model = TrainingModel(WorldModelConfig.from_dict(about["config"]), about["places"])
         model.load_state_dict(tensors)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"checkpoint {path} is damaged ({error}); delete it and run its stage again") from error
+        raise UserError(f"checkpoint {path} is damaged ({error}); delete it and run its stage again") from error
     return model.eval()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from doom_dream_env.envs.game import Game
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import Buttons, Scenario, press
 from training.players.base import AlternatingPlayer, Player, RandomPlayer, random_alternation
 
@@ -42,7 +43,7 @@ class AgentPlayer:
         self._agent, self._model = load_agent(folder)
         trained_for = self._agent.card.scenario
         if trained_for != scenario.name:
-            raise ValueError(f"agent {folder} was trained for {trained_for}, not for {scenario.name}")
+            raise UserError(f"agent {folder} was trained for {trained_for}, not for {scenario.name}")
         self._scenario = scenario
         self._generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         self._pressed = press()  # since the frame that was seen last

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.wads import map_lumps
 
 Array = npt.NDArray[np.float64]
@@ -52,11 +53,11 @@ def read_map(wad: Path, name: str) -> MapGeometry:
     """
     lumps = map_lumps(wad, name)
     if "TEXTMAP" not in lumps and "BEHAVIOR" in lumps:
-        raise ValueError(f"map {name} of {wad} is in Hexen's format, which players cannot read")
+        raise UserError(f"map {name} of {wad} is in Hexen's format, which players cannot read")
     try:
         return _from_text(lumps["TEXTMAP"].decode("latin-1")) if "TEXTMAP" in lumps else _from_lumps(lumps)
     except (ValueError, IndexError, KeyError) as error:
-        raise ValueError(f"map {name} of {wad} is damaged: {error}") from error
+        raise UserError(f"map {name} of {wad} is damaged: {error}") from error
 
 
 def _from_lumps(lumps: dict[str, bytes]) -> MapGeometry:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import Scenario
 from training.players.base import AlternatingPlayer, PerturbedPlayer, Player, RandomPlayer, random_alternation
 from training.players.explorers import Explorer
@@ -56,11 +57,9 @@ def make_player(behaviour: str, scenario: Scenario, rng: np.random.Generator) ->
         return agent
     if agent is None and behaviour not in BEHAVIOURS:
         known = ", ".join(BEHAVIOURS)
-        raise ValueError(
-            f"behaviour {behaviour!r} is unknown; choose from {known}, or give the folder of a saved agent"
-        )
+        raise UserError(f"behaviour {behaviour!r} is unknown; choose from {known}, or give the folder of a saved agent")
     if scenario.name not in TEACHERS:
-        raise ValueError(
+        raise UserError(
             f"nobody knows how to play {scenario.name}: give --mix random 1 alternating 1, or the folder of an agent"
         )
     teacher = TEACHERS[scenario.name](scenario, rng)

@@ -38,7 +38,7 @@ def train(config: AgentsConfig) -> None:
         ValueError: if there is a prior for a learner that takes none.
     """
     if config.prior is not None and "dreamer" not in config.learner:
-        raise ValueError("only --learner dreamer is kept near a --prior; leave it out, or choose that learner")
+        raise UserError("only --learner dreamer is kept near a --prior; leave it out, or choose that learner")
     model = WorldModel.from_pretrained(config.weights)
     weights = find_weights(config.weights)
     names = config.scenarios or tuple(name for name in model.config.scenarios if get_scenario(name).discrete)

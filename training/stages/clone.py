@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.agents.action_policy import SIZES, ActionPolicy, ActionPolicyConfig, PolicyNetwork
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.seeds import CLONING
 from doom_dream_env.wads import maps_in, shipped_wad
@@ -139,7 +140,7 @@ def next_advice(
         ValueError: if the scenario has no adviser.
     """
     if scenario.name not in ADVISERS:
-        raise ValueError(f"nobody can teach {scenario.name}; use --rounds 0, or leave it out of --scenarios")
+        raise UserError(f"nobody can teach {scenario.name}; use --rounds 0, or leave it out of --scenarios")
     about = {"steps": str(config.round_steps), "teacher": str(config.teacher_share)}
     if scenario.map is not None:
         about["maps"] = " ".join(config.maps)

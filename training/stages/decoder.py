@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.decoder import UNKNOWN, digits_of
 from doom_dream_env.world_model.files import read_checked
@@ -101,7 +102,7 @@ def finished_model(config: DecoderConfig, data: Dataset) -> TrainingModel:
     world_model = WorldModel.from_pretrained(config.weights)
     known = world_model.config.scenarios
     if known != tuple(data.names):
-        raise ValueError(f"weights {config.weights} know {', '.join(known)}: give these as --scenarios, in this order")
+        raise UserError(f"weights {config.weights} know {', '.join(known)}: give these as --scenarios, in this order")
     model = TrainingModel(world_model.config, data.places)
     model.world_model = world_model
     return model.eval()
@@ -228,6 +229,6 @@ def go_on_from(path: Path, decoder: torch.nn.Module) -> None:
         own = {key: value for key, value in decoder.state_dict().items() if key.startswith("painter.")}
         decoder.load_state_dict(tensors | own)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is no decoder of these weights' size ({error}); the stage decoder makes them"
         ) from error

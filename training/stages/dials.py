@@ -25,6 +25,7 @@ from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.evaluation import REAL_ENVS, EpisodeStatistics, evaluate_policy
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.policies import Policy, fixed_policies
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.seeds import AGENT_SELECTION
@@ -51,7 +52,7 @@ def train(config: DialsConfig) -> None:
     possible = tuple(name for name in known if "HEALTH" in get_scenario(name).variables)
     names = config.scenarios or possible
     if wrong := [name for name in names if name not in possible]:
-        raise ValueError(f"{', '.join(wrong)}: no dial to set; the scenarios with health are {', '.join(possible)}")
+        raise UserError(f"{', '.join(wrong)}: no dial to set; the scenarios with health are {', '.join(possible)}")
     record_config(config, config.out / "dials.config.json")
     for name in names:
         turn(model, name, dial_of(config, model, name), healing=name in config.healed)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model.outcomes import observed
 from training.config import DynamicsConfig, record_config
 from training.data.batch import Rows, make_batch, rows_by_scenario, sample_rows
@@ -107,7 +108,7 @@ def check_scenario_options(config: DynamicsConfig, data: Dataset) -> None:
     for option in ("scenario_weights", "seen_shards", "scripted_share"):
         unknown = set(getattr(config, option)) - set(data.names)
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f"--{option.replace('_', '-')} names {', '.join(sorted(unknown))}, "
                 f"but the scenarios are {', '.join(data.names)}"
             )

@@ -61,11 +61,11 @@ def plan_films(config: FilmConfig) -> list[FilmJob]:
     """
     tics = round(config.minutes * 60 * TICS_PER_SECOND)
     if tics < TICS_PER_SECOND:
-        raise ValueError(f"--minutes {config.minutes} is less than a second; give a longer time")
+        raise UserError(f"--minutes {config.minutes} is less than a second; give a longer time")
     if not config.looks:
-        raise ValueError(f"--looks names none; choose from {', '.join(LOOKS)}")
+        raise UserError(f"--looks names none; choose from {', '.join(LOOKS)}")
     if unknown := [look for look in config.looks if look not in LOOKS]:
-        raise ValueError(f"look {unknown[0]!r} is unknown; choose from {', '.join(LOOKS)}")
+        raise UserError(f"look {unknown[0]!r} is unknown; choose from {', '.join(LOOKS)}")
     maps = config.maps or default_maps(config.split == "test")
     for name in maps:
         get_scenario("freedoom", name)  # says what is wrong with it

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.progress import progress
 from doom_dream_env.recording import STEPS_PER_SHARD, Origin, ShardWriter, state_origin
 from doom_dream_env.scenarios import Scenario, get_scenario
@@ -83,7 +84,7 @@ def label(config: LabelConfig) -> None:
     """
     videos = find_videos(config.videos)
     if not videos:
-        raise ValueError("there is no video to label: python -m training label VIDEO... --out FOLDER")
+        raise UserError("there is no video to label: python -m training label VIDEO... --out FOLDER")
     scenario = get_scenario(config.scenario, config.map)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -114,7 +115,7 @@ def label(config: LabelConfig) -> None:
         print("these are not to be published before it is said whose they are: --source and --licence")
     print(f"{label_table(reports)}reports: {config.out / 'labelling'}/*/report.html")
     if problems:
-        raise ValueError(f"{len(problems)} of {len(videos)} videos: {'; '.join(problems)}")
+        raise UserError(f"{len(problems)} of {len(videos)} videos: {'; '.join(problems)}")
 
 
 def load_model(weights: Path | None) -> Any:

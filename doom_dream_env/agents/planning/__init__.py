@@ -18,6 +18,7 @@ from doom_dream_env.agents.planning.gradient import GradientPlanner
 from doom_dream_env.agents.planning.objectives import ValueFunction
 from doom_dream_env.agents.planning.plan import Plan
 from doom_dream_env.agents.planning.planner import Planner
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.policies import Policy
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.world_model import WorldModel
@@ -65,10 +66,10 @@ def make_planner(
     scenario = get_scenario(scenario)
     kind = kind or "cem"
     if kind not in KINDS:
-        raise ValueError(f"planner kind {kind!r} is unknown; choose from {', '.join(KINDS)}")
+        raise UserError(f"planner kind {kind!r} is unknown; choose from {', '.join(KINDS)}")
     planner = KINDS[kind]
     known = [field.name for field in fields(planner.settings)]
     if unknown := sorted(settings.keys() - set(known)):
-        raise ValueError(f"a {kind} planner has no settings {', '.join(unknown)}; it has {', '.join(known)}")
+        raise UserError(f"a {kind} planner has no settings {', '.join(unknown)}; it has {', '.join(known)}")
     config = planner.settings(**(RECIPES.get(scenario.name, {}) | settings))
     return planner(model, scenario, config, goal=goal, proposal=proposal, value=value)

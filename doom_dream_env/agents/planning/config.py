@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+from doom_dream_env.mistakes import UserError
+
 SHARES = ("discount", "hold", "inertia", "exploration", "goal_decay")  # 0 to 1
 FROM_ZERO = ("proposals", "seed", "kept")  # whole numbers; the others are 1 or more
 
@@ -60,9 +62,9 @@ class PlannerConfig:
         kind = type(self).__name__
         for field in fields(self):
             if wrong := _wrong(field.name, field.default, getattr(self, field.name)):
-                raise ValueError(f"{kind}: {field.name} must be {wrong}, got {getattr(self, field.name)!r}")
+                raise UserError(f"{kind}: {field.name} must be {wrong}, got {getattr(self, field.name)!r}")
         if self.replan_every > self.horizon:
-            raise ValueError(
+            raise UserError(
                 f"{kind}: a plan of horizon={self.horizon} steps cannot be followed for "
                 f"replan_every={self.replan_every}; lower replan_every or raise horizon"
             )
@@ -100,7 +102,7 @@ class CEMConfig(PlannerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.kept <= self.elites <= self.plans:
-            raise ValueError(f"CEMConfig: needs kept ≤ elites ≤ plans, got {self.kept}, {self.elites} and {self.plans}")
+            raise UserError(f"CEMConfig: needs kept ≤ elites ≤ plans, got {self.kept}, {self.elites} and {self.plans}")
 
 
 @dataclass(frozen=True, kw_only=True)

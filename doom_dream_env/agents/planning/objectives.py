@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.agents.planning.config import PlannerConfig
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import FRAME_SHAPE, VARIABLES, Scenario
 from doom_dream_env.world_model import DreamState, WorldModel
 
@@ -168,7 +169,7 @@ def encoded_goal(model: WorldModel, goal: np.ndarray | Tensor) -> Tensor:
     """
     frame = torch.as_tensor(goal)
     if tuple(frame.shape) != FRAME_SHAPE or frame.dtype != torch.uint8:
-        raise ValueError(
+        raise UserError(
             f"the goal must be a frame, uint8 RGB of shape {FRAME_SHAPE}, got {frame.dtype} of {tuple(frame.shape)}; "
             "scale pictures to 160x120 first"
         )

@@ -31,6 +31,7 @@ from doom_dream_env.agents.planning.rollout import score_plans
 from doom_dream_env.envs.base import EnvBatch, LatentBatch
 from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.observed import ObservedBatch
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.policies import Policy
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.threads import at_most
@@ -73,11 +74,11 @@ class Planner(ABC):
     ) -> None:
         config = self.settings() if config is None else config
         if type(config) is not self.settings:
-            raise ValueError(f"{type(self).__name__} needs a {self.settings.__name__}, got a {type(config).__name__}")
+            raise UserError(f"{type(self).__name__} needs a {self.settings.__name__}, got a {type(config).__name__}")
         self.scenario = get_scenario(scenario)
         if self.scenario.name not in model.config.scenarios:
             known = ", ".join(model.config.scenarios)
-            raise ValueError(f"these weights know {known}, not {self.scenario.name!r}: nothing can be planned there")
+            raise UserError(f"these weights know {known}, not {self.scenario.name!r}: nothing can be planned there")
         self.model = model
         self.config: Any = config
         self.proposal = proposal
@@ -96,7 +97,7 @@ class Planner(ABC):
         if goal is None:
             return ReturnObjective.of(self.model, self.scenario, self.config, value)
         if value is not None:
-            raise ValueError("a plan has one aim: give a goal, or a value of what comes behind the horizon")
+            raise UserError("a plan has one aim: give a goal, or a value of what comes behind the horizon")
         return GoalObjective(encoded_goal(self.model, goal), self.config.horizon, self.config.goal_decay)
 
     @property
@@ -234,18 +235,18 @@ class Planner(ABC):
 
     def _checked_state(self, batch: EnvBatch) -> DreamState:
         if not isinstance(batch, LatentBatch):
-            raise ValueError(
+            raise UserError(
                 "a planner needs environments that are seen through a world model (DreamBatch, RealBatch), "
                 f"got a {type(batch).__name__}"
             )
         if batch.model is not self.model and batch.model.fingerprint != self.model.fingerprint:
-            raise ValueError(
+            raise UserError(
                 f"this planner dreams with weights {self.model.fingerprint}, these environments are seen through "
                 f"{batch.model.fingerprint}: make it with weights=batch.model"
             )
         if batch.scenario.name != self.scenario.name:
             made_for = self.scenario.name
-            raise ValueError(f"this planner was made for {made_for}, these environments are {batch.scenario.name}")
+            raise UserError(f"this planner was made for {made_for}, these environments are {batch.scenario.name}")
         if batch.state is None:
             raise RuntimeError("nothing has begun yet: call reset() first")
         return batch.state
@@ -263,7 +264,7 @@ class Planner(ABC):
             took.append(1000 * (time.perf_counter() - started))
         self.generator.set_state(memory)
         if min(took) > budget_ms:
-            raise ValueError(
+            raise UserError(
                 f"budget_ms={budget_ms:g} is too small: one round takes {min(took):.0f} ms here; raise it, or lower "
                 f"horizon={self.config.horizon}, dreams={self.config.dreams} or plans={self.config.plans}"
             )
