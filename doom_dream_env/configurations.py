@@ -47,7 +47,7 @@ def _load(config: str | Path, map: str | None, wad: str | None) -> tuple[Any, li
     if not path.is_file():
         raise UserError(f"there is no configuration {str(path)!r}")
     if Path(OVERRIDE).exists():
-        raise ValueError(f"{Path(OVERRIDE).absolute()} would overrule {path.name}: ViZDoom reads it; move it away")
+        raise UserError(f"{Path(OVERRIDE).absolute()} would overrule {path.name}: ViZDoom reads it; move it away")
     game: Any = vzd.DoomGame()
     try:
         whole = game.load_config(os.fsencode(path))

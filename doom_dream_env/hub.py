@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
+from doom_dream_env.mistakes import UserError
+
 NAME = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?")
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
 STILL_WORKS = "what ships with the package (--weights nano), folders, and what was fetched before work without it"
@@ -96,7 +98,7 @@ def _download(repository: str, revision: str | None, patterns: Sequence[str], *,
             snapshot_download(repository, revision=revision, allow_patterns=list(patterns), force_download=again)
         )
     except errors.HFValidationError as error:
-        raise ValueError(f"no repository on the hub can be called {name}: {reason(error)}") from error
+        raise UserError(f"no repository on the hub can be called {name}: {reason(error)}") from error
     except errors.RevisionNotFoundError as error:
         raise FileNotFoundError(f"{repository!r} on the hub has no revision {revision!r}") from error
     except errors.GatedRepoError as error:

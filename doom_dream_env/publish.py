@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from doom_dream_env.hub import reason, split_name, unreachable
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.quality import best_world, transfer_scores
 from doom_dream_env.world_model import files
 
@@ -114,7 +115,7 @@ def push(name: str, folder: Path, *, private: bool = False, message: str | None 
                 **about,
             )
     except errors.HFValidationError as error:
-        raise ValueError(f"no repository on the hub can be called {name!r}: {reason(error)}") from error
+        raise UserError(f"no repository on the hub can be called {name!r}: {reason(error)}") from error
     except unreachable() as error:
         raise ConnectionError(
             f"{repository} at {api.endpoint} could not be written ({reason(error)}); log in with `hf auth login`, see "

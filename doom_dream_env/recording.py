@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from doom_dream_env.configurations import wads_of
-from doom_dream_env.mistakes import install_command
+from doom_dream_env.mistakes import UserError, install_command
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, SCENARIOS, VARIABLES, Scenario
 from doom_dream_env.wads import as_text, ships
 
@@ -93,12 +93,12 @@ def publishable_origin(path: Path) -> Origin:
         place = about["place"].split(":")
         origin = Origin(about.get("source"), about.get("licence"))
     except (pa.ArrowException, OSError, TypeError, KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it and make it again") from error
+        raise UserError(f"{path} is damaged ({error}); delete it and make it again") from error
     # Shards of earlier releases do not say it; of the package's own scenarios, without a WAD, they show Freedoom.
     if "source" not in about and place[0] in SCENARIOS and len(place) < 3 and "annotated" not in schema.names:
         return FREEDOOM
     if not origin.source or not origin.licence:
-        raise ValueError(
+        raise UserError(
             f"{path} shows {origin.source or 'pictures of an unknown source'}, and it is not said under which licence "
             "they may be passed on: leave it out, or give the command that made it again, with --licence (of videos "
             "--source, too)"

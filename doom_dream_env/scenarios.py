@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from doom_dream_env.configurations import load_configuration
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.wads import as_text, maps_in, shipped_wad
 
 FRAME_SHAPE = (120, 160, 3)

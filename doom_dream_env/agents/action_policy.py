@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from doom_dream_env.agents.choices import N_LOGITS, button_logits, draw_buttons, table_logits
 from doom_dream_env.hub import find_folder
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model.files import check_file, read_json, read_tensors, sha256, write_atomically
 from doom_dream_env.world_model.trunk import Block, unseen_slots
@@ -286,7 +287,7 @@ class ActionPolicy:
         tensors = read_tensors(folder, TENSORS)
         expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
         if expected != {name: tuple(tensor.shape) for name, tensor in tensors.items()}:
-            raise ValueError(f"{folder / TENSORS} does not fit the sizes in {CARD}; fetch both anew")
+            raise UserError(f"{folder / TENSORS} does not fit the sizes in {CARD}; fetch both anew")
         network.load_state_dict(tensors)
         return cls(network, greedy=greedy)
 
@@ -301,7 +302,7 @@ def check(folder: Path) -> ActionPolicyConfig:
     path = folder / CARD
     about = read_json(path)
     if wrong := wrong_version(about, FORMAT_VERSION):
-        raise ValueError(f"policy {folder} has {wrong}")
+        raise UserError(f"policy {folder} has {wrong}")
     checksum = about.pop("sha256", None)
     wrong = wrong_fields(ActionPolicyConfig, about)
     if not isinstance(checksum, str):
@@ -309,7 +310,7 @@ def check(folder: Path) -> ActionPolicyConfig:
     elif not wrong:
         wrong = _wrong_size(about)
     if wrong:
-        raise ValueError(f"{path} is damaged: {wrong}; fetch it anew")
+        raise UserError(f"{path} is damaged: {wrong}; fetch it anew")
     check_file(folder / TENSORS, str(checksum), CARD)
     return ActionPolicyConfig(**about | {"scenarios": tuple(about["scenarios"])})
 

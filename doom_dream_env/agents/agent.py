@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from doom_dream_env.hub import find_folder
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model.files import check_file, read_json, read_tensors, sha256, write_atomically
 from doom_dream_env.world_model.validation import wrong_fields, wrong_version

@@ -19,6 +19,7 @@ from doom_dream_env.envs.drawing import Drawing
 from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.settings import Settings
 from doom_dream_env.envs.weights import WeightsReference, shared_world_model
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.orphans import playing
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
 from doom_dream_env.threads import AdaptiveThreads, at_most

@@ -151,7 +151,7 @@ class InverseDynamics(nn.Module):
                 {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
             )
         except RuntimeError as error:
-            raise ValueError(f"{folder / WEIGHTS} does not fit its {CONFIG}: {error}; fetch both anew") from error
+            raise UserError(f"{folder / WEIGHTS} does not fit its {CONFIG}: {error}; fetch both anew") from error
         return model.to(device).eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -180,9 +180,9 @@ def read_files(folder: Path) -> tuple[IDMConfig, dict[str, Tensor]]:
     try:
         metadata, tensors = read_checked(folder / WEIGHTS)
     except ValueError as error:
-        raise ValueError(f"{error}; fetch it anew") from error
+        raise UserError(f"{error}; fetch it anew") from error
     if json.loads(metadata.get("config", "null")) != values:
-        raise ValueError(f"{folder / CONFIG} is not the one that {WEIGHTS} was written with; fetch both anew")
+        raise UserError(f"{folder / CONFIG} is not the one that {WEIGHTS} was written with; fetch both anew")
     return config, tensors
 
 

@@ -144,7 +144,7 @@ def frame_interval(container: av.container.InputContainer, stream: av.VideoStrea
     without = bool(container.format.flags & NO_TIMESTAMPS)
     rate = (stream.codec_context.framerate if without else stream.guessed_rate) or 0
     if without and not rate:
-        raise ValueError(
+        raise UserError(
             f"it is a bare stream ({container.format.name}), which does not say how many frames are a second; put it "
             "into a container: ffmpeg -framerate 30 -i FILE -c copy FILE.mkv"
         )

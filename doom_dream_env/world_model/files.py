@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doom_dream_env.hub import find_folder, split_name
+from doom_dream_env.mistakes import UserError
 
 if TYPE_CHECKING:  # finding and checking files needs no torch
     from torch import Tensor
@@ -49,7 +50,7 @@ def find_weights(name_or_path: str | Path | None, revision: str | None = None) -
     if revision is not None:
         on_hub = split_name(str(name_or_path), revision)
         if on_hub is None or Path(str(name_or_path)).exists():
-            raise ValueError(f"only weights on the hub (owner/name) have revisions; {name_or_path!r} is not there")
+            raise UserError(f"only weights on the hub (owner/name) have revisions; {name_or_path!r} is not there")
         name_or_path = "@".join((on_hub[0], revision))
     if name_or_path is None:
         if not names:

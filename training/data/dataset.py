@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.recording import FORMAT_VERSION, METADATA, decompress_frame
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, get_scenario
 from training.data.annotations import PROJECTILE, Objects, nearest_object, object_maps, under_crosshair

@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 import numpy as np
 
 from doom_dream_env.doctor import usable_cores
+from doom_dream_env.mistakes import UserError
 from doom_dream_env.orphans import end_with_parent
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import TICS_PER_SECOND, get_scenario

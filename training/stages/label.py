@@ -155,7 +155,7 @@ def make_target(path: Path, config: LabelConfig, scenario: Scenario, model: str)
         "least_play": config.least_play,
     }
     if changed := [name for name in about if before and before.get(name) != about[name]]:
-        raise ValueError(
+        raise UserError(
             f"{path} was labelled before with another {', '.join(changed)}; give another --out, or delete "
             f"{notes} and {folder}/*-{stem}-*.parquet"
         )
