@@ -152,8 +152,8 @@ def add_training_commands(commands: Commands[Parser]) -> None:
     command.add_argument(
         "--busy", action="store_true", help="instead: the dream's speed while other processes use the cores"
     )
-    command.add_argument(
-        "--table", type=file, metavar="FILE", help="also put a row for this machine into the table of speeds in a page"
+    command.option(
+        "--table", "page whose table of speeds also gets a row for this machine", file, said="none", metavar="FILE"
     )
 
     command = commands.add_parser("doctor", help="check the installation: what a report of a bug needs")

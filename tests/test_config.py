@@ -28,6 +28,7 @@ from training.config import (
     RankingConfig,
     RepresentationConfig,
     ScorecardConfig,
+    TokenizerConfig,
     TransferConfig,
     record_config,
 )
@@ -94,9 +95,7 @@ def test_a_command_line_becomes_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         seen_shards={"basic": 7},
         loss_weights=DynamicsLossWeights(rollout=4.0),
     )
-    assert parsed(monkeypatch, "pictures --decoders l1 a b c --scenarios basic") == PicturesConfig(
-        decoders={"l1": Path("a"), "b": Path("c")}, scenarios=("basic",)
-    )
+    assert parsed(monkeypatch, "pictures --scenarios basic") == PicturesConfig(scenarios=("basic",))
     assert parsed(monkeypatch, "scorecard --limit None") == ScorecardConfig(limit=None)
     assert parsed(monkeypatch, "transfer --agents a b") == TransferConfig(agents=("a", "b"))
     assert parsed(monkeypatch, "ranking --alternations 3 4 5 6") == RankingConfig(alternations=((3, 4), (5, 6)))
@@ -187,15 +186,16 @@ def test_the_pipeline_runs_every_stage_with_its_settings(tmp_path: Path, monkeyp
     monkeypatch.setattr(pipeline, "run_stage", started.append)
     pipeline.run(PipelineConfig(preset="base", out=tmp_path, scenarios=("basic",), dynamics_steps=7, seed=3))
     assert [stage_of(config) for config in started] == [
-        "collect", "collect", "collect", "representation", "dynamics", "decoder", "scorecard",
+        "collect", "collect", "collect", "representation", "dynamics", "tokenizer", "decoder", "scorecard",
     ]  # fmt: skip
-    train, val, test, representation, dynamics, decoder, scorecard = started
+    train, val, test, representation, dynamics, tokenizer, decoder, scorecard = started
     assert train == CollectConfig(out=tmp_path / "data", scenarios=("basic",), steps=315_000)
     assert val == dataclasses.replace(train, split="val", steps=10_000)
     assert test == dataclasses.replace(train, split="test", steps=10_000)
     common = {"data": tmp_path / "data", "out": tmp_path, "scenarios": ("basic",), "seed": 3}
     assert representation == RepresentationConfig(**common, preset="base", steps=20_000, batch=128)
     assert dynamics == DynamicsConfig(**common, steps=7, batch=256)
+    assert tokenizer == TokenizerConfig(**common)
     assert decoder == DecoderConfig(**common, steps=20_000, batch=128)
     assert scorecard == ScorecardConfig(data=tmp_path / "data", weights=str(tmp_path / "weights"), scenarios=("basic",))
     assert json.loads((tmp_path / "pipeline.config.json").read_text())["dynamics_steps"] == 7
