@@ -247,10 +247,10 @@ def test_a_shard_that_fails_is_reported_and_the_others_stay(
 ) -> None:
     write = collect.ShardWriter.write
 
-    def unlucky(self: collect.ShardWriter, path: Path, scenario: str, place: str) -> None:
+    def unlucky(self: collect.ShardWriter, path: Path, *about: Any) -> None:
         if path.name == "train-00001.parquet":
             raise OSError(28, f"could not write {path}: No space left on device")
-        write(self, path, scenario, place)
+        write(self, path, *about)
 
     monkeypatch.setattr(collect.ShardWriter, "write", unlucky)
     with pytest.raises(OSError, match="train-00001.parquet"):

@@ -300,7 +300,9 @@ def test_pixels_and_pictures_come_from_all_environments(immortal: WorldModel) ->
     observations, _ = env.reset(seed=0)
     assert observations.shape == (N, 120, 160, 3) and env.observation_space.contains(observations)
     pictures = env.render()
-    assert len(pictures) == N and all(np.array_equal(a, b) for a, b in zip(pictures, observations, strict=True))
+    assert len(pictures) == N and all(picture.shape == (120, 160, 3) for picture in pictures)
+    assert not np.array_equal(pictures[0], pictures[1])
+    assert all(np.array_equal(a, b) for a, b in zip(pictures, env.render(), strict=True)), "a moment was drawn twice"
     assert dreams(immortal).render() is None
 
 
