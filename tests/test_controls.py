@@ -44,7 +44,7 @@ def test_a_picture_that_does_not_follow_the_keys_scores_nothing(
     monkeypatch.setattr(controls, "real_keys", lambda *_: film)
     model = make_model()
     monkeypatch.setattr(model, "encode", lambda frames: frames.flip(3))
-    monkeypatch.setattr(model, "decode", lambda flipped: flipped)
+    monkeypatch.setattr(controls, "drawn_film", lambda model, states, buttons: list(states))
     scores = controls.key_scores(model, get_scenario("take_cover"), None)  # type: ignore[arg-type]
     assert scores == {"move": expected, "move_seen": seen, "move_game": expected}
 
@@ -72,6 +72,10 @@ def test_a_flash_is_seen_where_the_gun_is(fires: bool, expected: float, monkeypa
     monkeypatch.setattr(controls, "dream_on", lambda model, state, buttons: [bool(keys[0, button]) for keys in buttons])
     still = [dark[0].numpy()] * (controls.FLASH_STEPS + 1)
     monkeypatch.setattr(controls, "real_film", lambda game, keys, seed: still)
-    monkeypatch.setattr(model, "decode", lambda pressed: bright if pressed and fires else dark)
+    monkeypatch.setattr(
+        controls,
+        "drawn_film",
+        lambda model, states, buttons: [bright if pressed is True and fires else dark for pressed in states],
+    )
     scores = controls.flash_scores(model, get_scenario("basic"), None)  # type: ignore[arg-type]
     assert scores == {"flash": expected, "flash_game": 0.0}

@@ -17,6 +17,7 @@ from doom_dream_env.agents import Agent
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import DreamState, WorldModel
+from doom_dream_env.world_model.decoder import CODES
 
 B = 3  # dreams
 STEPS = 100
@@ -63,9 +64,19 @@ def test_a_hundred_steps_in_onnx_runtime_are_those_of_torch(exported, model: Wor
 
 def test_pictures_and_probabilities_are_those_of_torch(exported, model: WorldModel) -> None:
     state = begin(model)
-    pictures = runner(exported, "decoder")({"z": state.z.numpy()})["pixels"]
-    assert pictures.dtype == np.uint8
-    assert np.abs(pictures.astype(int) - model.decode(state).numpy()).max() <= 1
+    rng = np.random.default_rng(0)
+    given = {
+        "z": state.z.numpy(),
+        "codes": rng.integers(-1, 64**2, (len(state), *CODES)),
+        "action": np.zeros((len(state), 9), np.float32),
+        "luck": rng.random((len(state), *model.decoder.noise_shape), np.float32),
+    }
+    found = runner(exported, "decoder")(given)
+    codes, action, luck = (torch.from_numpy(given[name]) for name in ("codes", "action", "luck"))
+    picture, codes = model.draw(state, codes, action, noise=luck)
+    assert found["pixels"].dtype == np.uint8 and found["next_codes"].dtype == np.int64
+    assert (found["next_codes"] != codes.numpy()).mean() < 0.01, "other patches were drawn"
+    assert (np.abs(found["pixels"].astype(int) - picture.numpy()) > 1).mean() < 0.02
     features = model.features(state)
     found = runner(exported, "take_cover")({"features": features.numpy()})["probabilities"]
     expected = make_agent(model).logits(features.clamp(-10, 10)).softmax(-1)
@@ -111,7 +122,7 @@ def test_a_graph_that_is_not_what_torch_computes_is_no_export(exported, tmp_path
     proto = onnx.load(folder / manifest["graphs"]["decoder"]["variants"]["float32"]["file"])
     out = _Folder(tmp_path, progress(desc=None, disable=True))
     with pytest.raises(RuntimeError, match="decoder is not what torch computes"):
-        _add_graph(out, Graph("decoder", proto, {}), lambda run: {"pixels": 0.5}, Tolerance())
+        _add_graph(out, Graph("decoder", proto, {}), lambda run: {"codes": 0.5}, Tolerance())
 
 
 def test_the_manifest_names_every_file_with_its_size_and_checksum(exported) -> None:

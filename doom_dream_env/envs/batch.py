@@ -187,7 +187,7 @@ class DreamBatch(LatentBatch):
         self.steps = steps.to(self.device).clone()
         self.done = done.to(self.device).clone()
         self._begun = True
-        self._forget_pictures()
+        self._forget_pictures(seed=0)
 
     @isolated
     def get_state(self) -> dict[str, Any]:

@@ -187,7 +187,7 @@ class DreamView(View):
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to what `save` returned."""
         self.batch.set_state(saved["dream"])
-        self._drawing.begin()
+        self._drawing.begin(seed=0)
         self.ended = ""
         self.reward = self.points = saved["reward"]
         self.steps = saved["steps"]

@@ -235,9 +235,10 @@ def drawn_scores(
         true += int((found["dream"] & near).sum())
         shown += int(found["dream"].sum())
         if step in COUNTED_AFTER:
+            labelled = data.object_maps[rows + step]
             counts = {name: cells.sum((0, 2, 3)).tolist() for name, cells in found.items()}
             for kind, name in enumerate(OBJECT_CLASSES):
-                if counts["game"][kind] >= LEAST_CELLS:
+                if labelled[:, kind].sum() >= LEAST_CELLS and counts["game"][kind]:
                     scores[f"{name}_drawn_{step}"] = counts["dream"][kind] / counts["game"][kind]
     shares = {name: changed / max(either, 1) for name, (changed, either) in come_and_gone.items()}
     if shown >= LEAST_CELLS and shares["game"]:
