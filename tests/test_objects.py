@@ -76,5 +76,8 @@ def test_dreams_and_pictures_are_counted_where_the_game_has_objects(held_out: Da
     z = encode_all(model, held_out)
     finders = ObjectFinders(Monsters(), Brightness())  # type: ignore[arg-type]
     scores = object_scores(model, finders, held_out, z, 0, np.random.default_rng(0))
-    assert set(scores) == {f"monster_{key}" for key in ("cells_8", "cells_16", "cells_26", "recall", "recall_8")}
+    steps = (8, 16, 26)
+    counted = {f"{kind}_{step}" for kind in ("cells", "drawn") for step in steps}
+    found = {"recall", "recall_drawn", "recall_8", "recall_8_drawn"}
+    assert set(scores) == {f"monster_{key}" for key in counted | found} | {"flicker", "drawn_truth"}
     assert scores["monster_cells_26"] == 1

@@ -26,7 +26,8 @@ STEPS = 3
 SETTINGS: dict[str, dict[str, Any]] = {
     "representation": {},
     "dynamics": {"posterior_share": 0.5},
-    "tokenizer": {"perceptual_from": 0.0, "perceptual_batch": 4},
+    # Patches of one frame of each scenario: the painter has something to learn.
+    "tokenizer": {"perceptual_from": 0.0, "perceptual_batch": 4, "palette_frames": 1},
     "decoder": {"dreams": 8},
 }
 # What is no mean over the samples of a step: the mean over ranks is near, no more.

@@ -40,6 +40,7 @@ from training.stages import TOKENIZER_CHECKPOINT
 # They tell this stage's random numbers from those of others with the same seed.
 STEP_STREAM = 31
 PALETTE_STREAM = 32
+FRAMES_AT_ONCE = 100
 OUTSIDE_SHARE = 0.05  # of the patches without an object that the palette is made from
 SHOWN = 6  # pictures in the log
 
@@ -114,7 +115,8 @@ def palette_patches(data: Dataset, config: TokenizerConfig) -> npt.NDArray[np.fl
     inside = []
     outside = []
     for group in rows_by_scenario(data, np.arange(len(data))):
-        for rows in np.array_split(rng.choice(group, min(config.palette_frames, len(group)), replace=False), 10):
+        chosen = rng.choice(group, min(config.palette_frames, len(group)), replace=False)
+        for rows in np.array_split(chosen, -(-len(chosen) // FRAMES_AT_ONCE)):
             patches = patches_of(torch.from_numpy(data.frames(rows))).numpy()
             shown = data.object_maps[rows].any(1).repeat(CELL // PATCH, 1).repeat(CELL // PATCH, 2)
             inside.append(patches[shown])
