@@ -37,7 +37,9 @@ def make_model(seed: int = 0, survival: float = 2.0) -> WorldModel:
             *(block.attention.distance_bias for block in model.trunk.blocks),
         ):
             parameter.normal_(std=0.3)
-        model.decoder.painter.palette.copy_(0.3 + 0.4 * torch.rand(64**2, 3).repeat_interleave(25, 1))
+        model.decoder.painter.palette.copy_(
+            0.3 + 0.4 * torch.rand(64**2, 3, generator=torch.Generator().manual_seed(0)).repeat_interleave(25, 1)
+        )
         for head in model.dynamics.codes.logits:
             head.weight.normal_(std=3.0)
         model.dynamics.end[-1].weight[0] = 0

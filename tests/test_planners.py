@@ -110,7 +110,7 @@ def test_a_gradient_betters_plans_that_chance_has_drawn(immortal: WorldModel) ->
         goal, _, _ = immortal.imagine(goal, batch.action_table[action].expand(4, -1), temperature=0)
     rounds = []
     for count in range(1, 9):
-        found = quick(immortal, "gradient", horizon=6, temperature=0, plans=4, rounds=count)
+        found = quick(immortal, "gradient", horizon=6, temperature=0, plans=2, rounds=count)
         found.objective = GoalObjective(goal.z[0], 6, decay=0.5)
         rounds.append(found.plan(batch.state).score)
     assert all(bool((later >= sooner - 1e-6).all()) for sooner, later in itertools.pairwise(rounds))

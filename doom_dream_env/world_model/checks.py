@@ -31,7 +31,7 @@ def checked_frames(frames: Tensor | np.ndarray) -> Tensor:
 
 def within(values: Tensor, least: float, greatest: float) -> bool:
     """Do all values lie between these two? In one pass: a dream asks at every step."""
-    low, high = values.aminmax()
+    low, high = values.detach().aminmax()
     return float(low) >= least and float(high) <= greatest
 
 
