@@ -14,7 +14,7 @@ class DecoderConfig(TrainingConfig):
     Attributes:
         weights: name or folder of finished weights, which get a new decoder; None: the model that the stage dynamics
             left in `out`.
-        init: checkpoint of this stage, whose decoder goes on learning here; None: a new one.
+        init: name or folder of weights whose decoder goes on learning here, with the same palette; None: a new one.
         noise: greatest standard deviation of the noise on real states.
         dream_share: share of the states that are dreamed.
         dreams: how many dreams those are from.

@@ -20,8 +20,6 @@ Legend: N pictures of a step, D state width, M width of the decoder's finer maps
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -29,8 +27,7 @@ from torch.nn import functional as F
 
 from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.decoder import UNKNOWN, digits_of
-from doom_dream_env.world_model.files import read_checked
+from doom_dream_env.world_model.decoder import UNKNOWN, Decoder, digits_of
 from training.config import DecoderConfig
 from training.data.dataset import Dataset
 from training.data.latents import cached_states
@@ -43,7 +40,7 @@ from training.engine.optim import Optimiser
 from training.models.losses import object_map_loss
 from training.models.packing import store_initial_states
 from training.models.picture_model import DecoderModules
-from training.models.tokenizer import MODULE, cached_codes, load_tokenizer
+from training.models.tokenizer import cached_codes, load_tokenizer
 from training.models.training_model import TrainingModel, load_training_model
 from training.ranks import SampleGenerator, mean_over_ranks
 from training.stages import CODES, DECODER_CHECKPOINT, DYNAMICS_CHECKPOINT, STATES, TOKENIZER_CHECKPOINT, WEIGHTS
@@ -139,7 +136,7 @@ class DecoderLoss:
         decoder = model.decoder.requires_grad_(True).train()
         decoder.painter.requires_grad_(False)
         if config.init is not None:
-            go_on_from(Path(config.init), decoder)
+            go_on_from(config.init, decoder)
         # Convolutions are about twice as fast with channels last in memory (measured on a CPU, bfloat16).
         modules = DecoderModules(decoder, config.ema_decay)
         self.modules = modules.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -216,19 +213,14 @@ class DecoderLoss:
         return torch.cat([decoder.paint(batch.codes[:SHOWN]), decoder.paint(decoder.draw(z, before, action, noise))])
 
 
-def go_on_from(path: Path, decoder: torch.nn.Module) -> None:
-    """Load the averaged decoder of a checkpoint of this stage; its painter stays that of the tokenizer of this run.
+def go_on_from(weights: str, decoder: Decoder) -> None:
+    """Take over the decoder of weights (name or folder); the painter stays that of the tokenizer of this run.
 
     Raises:
-        ValueError: if the file is damaged or of another size.
+        ValueError: if it is of another size.
     """
-    average = f"{MODULE}average.module."
-    try:
-        _, found = read_checked(path)
-        tensors = {key.removeprefix(average): value for key, value in found.items() if key.startswith(average)}
-        own = {key: value for key, value in decoder.state_dict().items() if key.startswith("painter.")}
-        decoder.load_state_dict(tensors | own)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{path} is no decoder of these weights' size ({error}); the stage decoder makes them"
-        ) from error
+    found = WorldModel.from_pretrained(weights).decoder.state_dict()
+    own = decoder.state_dict()
+    if any(found[key].shape != value.shape for key, value in own.items()):
+        raise UserError(f"the decoder of {weights} is of another size than this run's")
+    decoder.load_state_dict({key: own[key] if key.startswith("painter.") else value for key, value in found.items()})
