@@ -31,8 +31,8 @@ def test_a_dream_on_its_own_pictures_goes_on_from_what_the_encoder_sees(monkeypa
     scenario = get_scenario("my_way_home")
     plain = realism.random_walks(model, scenario, (1, 3))
     fed = realism.random_walks(model, scenario, (1, 3), fed=True)
-    picture, _ = plain[1]
-    torch.testing.assert_close(fed[1][1].z, model.encode(picture[:, None])[:, 0])
+    picture, state = fed[1]
+    torch.testing.assert_close(state.z, model.encode(picture[:, None])[:, 0])
     assert not torch.allclose(fed[3][1].z, plain[3][1].z)
 
 
