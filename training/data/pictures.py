@@ -23,7 +23,8 @@ from training.ranks import Share
 AMMUNITION = (VARIABLES.index("AMMO2"), VARIABLES.index("SELECTED_WEAPON_AMMO"))
 SHOT_LASTS = 3  # steps up to the one in which the ammunition falls: in them the shot goes off or is about to
 DREAMS_AT_ONCE = 200
-SURE = 0.5  # how likely an action that was read off a video must be right
+SURE = 0.5  # confidence from which on what was read off a video counts as seen
+DREAM_STREAM = 21  # tells the random numbers of dreams from others with the same seed
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def dreams_beside(model: WorldModel, data: Dataset, states: Tensor, config: Deco
     Half of each follow the mean next state, half are drawn at temperature 1. None: the actions were read off videos and
     are too unsure.
     """
-    rng = np.random.default_rng((config.seed, 21))
+    rng = np.random.default_rng((config.seed, DREAM_STREAM))
     generator = torch.Generator(model.device).manual_seed(config.seed)
     length = config.dream_steps + 1
     rows = []

@@ -27,6 +27,7 @@ from doom_dream_env.world_model import DreamState, WorldModel
 from training.data.dataset import Dataset
 from training.evaluation.dreams import begin_dreams
 from training.evaluation.open_loop import Scores
+from training.evaluation.picture_scores import drawn_pictures
 from training.metrics import frechet
 from training.models.perceptual import feature_maps
 
@@ -129,9 +130,9 @@ def told_apart(model: WorldModel, data: Dataset, z: Tensor, names: Sequence[str]
         ]
     )
     learned = np.unique(data.first, return_inverse=True)[1][rows] % 2 == 0
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.cat([model.draw(part, generator=generator)[0] for part in z[rows].split(AT_ONCE)])
-    pictures = torch.stack([torch.from_numpy(data.frames(rows)), drawn], 1)  # rows, 2, 120, 160, 3
+    pictures = torch.stack(
+        [torch.from_numpy(data.frames(rows)), drawn_pictures(model, z[rows])], 1
+    )  # rows, 2, 120, 160, 3
     torch.manual_seed(0)
     network = timm.create_model(CLASSIFIER, num_classes=1).train()
 

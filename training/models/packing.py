@@ -16,6 +16,7 @@ from doom_dream_env.world_model import PRESETS, WorldModel, files
 from doom_dream_env.world_model.config import ScenarioLimits
 from doom_dream_env.world_model.manifold import Manifold
 from training.data.dataset import Dataset
+from training.data.pictures import SURE
 from training.data.shard_checks import FOOTAGE
 from training.models.losses import nearest_index
 from training.models.training_model import TrainingModel
@@ -27,7 +28,6 @@ INITIAL_STATES = 128  # of each scenario, shared by its maps
 CONTEXT_CLIPS = 128  # likewise
 CLIP_STEPS = 12
 LEAD = (2, 16)  # steps, shortest and longest, from the end of a clip to the hit or the end of the episode that follows
-SURE = 0.5  # confidence from which on a change that was read off a video counts as seen
 MANIFOLD_STATES = 50_000  # at most, of each scenario
 
 
