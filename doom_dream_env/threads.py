@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import torch
 
 COST_OF_PROBES = 0.02  # share of the time that goes to trying the other number of threads
-PROBE = 3  # repetitions of which the fastest counts: threads that have slept and cold caches are slow at first
+PROBE = 5  # repetitions; the first does not count, because threads that have slept and cold caches are slow at first
 FASTER = 0.93  # times the other's time: a difference below this is noise
 STALLED = 1.5  # times one thread's time: another process has begun to work
 CALLS = 1000  # of a trifle that is split: longer than the threads are let run before others have their turn
@@ -107,7 +107,9 @@ class AdaptiveThreads:
         if len(self._probe) < PROBE and seconds < STALLED * used:
             return
         self._next_probe = now + sum(self._probe) / COST_OF_PROBES
-        self._seconds[not self.split] = min(self._probe)
-        if min(self._probe) < FASTER * used:
+        # The mean counts: beside a busy process some repetitions are as fast as on an idle machine, and others wait.
+        found = self._probe[1:] or self._probe
+        self._seconds[not self.split] = mean = sum(found) / len(found)
+        if mean < FASTER * used:
             self.split = not self.split
         self._probe.clear()

@@ -58,6 +58,20 @@ def test_beside_a_busy_process_one_thread_does_the_work(clock: Clock) -> None:
     assert clock.work(AdaptiveThreads(), 5000) < 5000 * (1 + 2 * COST_OF_PROBES)
 
 
+def test_threads_that_often_wait_a_little_are_not_used_for_their_fast_repetitions(clock: Clock) -> None:
+    class Shared(dict[int, float]):
+        """Every third repetition on all threads is fast, the others wait for a core, but not long."""
+
+        asked = 0
+
+        def __getitem__(self, used: int) -> float:
+            self.asked += used == ALL
+            return 1.0 if used == 1 else 0.7 if self.asked % 3 == 0 else 1.4
+
+    clock.cost = Shared()
+    assert clock.work(AdaptiveThreads(), 5000) < 5000 * (1 + 2 * COST_OF_PROBES)
+
+
 def test_it_follows_the_machine_in_both_directions(clock: Clock) -> None:
     adaptive = AdaptiveThreads()
     clock.work(adaptive, 200)
