@@ -206,6 +206,7 @@ def add_play_commands(commands: Commands[Parser]) -> None:
     for command in (watcher, recorder):
         command.option("--agent", f"who plays: {who}", mind, "agent", metavar="WHO")
     player.option("--save", "dataset folder to record your play of the real game in", Path, said="none")
+    player.option("--licence", "with --save, of a WAD of your own: cc-by-4.0, or words", said="not said")
     resync = "seconds after which the dream goes on from the real game again; 0: never"
     watcher.option("--resync", resync, number(0, 3600, " seconds"), 3.0)
     recorder.option("--resync", f"with --mode both, {resync}", number(0, 3600, " seconds"), 0.0)

@@ -76,16 +76,25 @@ def origin_of(schema: pa.Schema) -> Origin:
     return Origin(about.get("source"), about.get("licence"))
 
 
+def read_origin(path: Path) -> Origin:
+    """`origin_of` a shard's file.
+
+    Raises:
+        ValueError: if it is damaged; the message names it.
+    """
+    try:
+        return origin_of(pq.read_schema(path))
+    except (pa.ArrowException, OSError, TypeError, KeyError, AttributeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and make it again") from error
+
+
 def publishable_origin(path: Path) -> Origin:
     """Where a shard's frames come from, if it is whole and says under which licence they may be passed on.
 
     Raises:
         ValueError: if not; the message names the file.
     """
-    try:
-        origin = origin_of(pq.read_schema(path))
-    except (pa.ArrowException, OSError, TypeError, KeyError, AttributeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and make it again") from error
+    origin = read_origin(path)
     if not origin.source or not origin.licence:
         raise UserError(
             f"{path} shows {origin.source or 'pictures of an unknown source'}, and it is not said under which licence "
