@@ -144,6 +144,8 @@ def prepared(folder: Path, repository: str, said: Origin = NOT_SAID) -> Upload:
         if (folder / name).is_file():
             return upload(folder, repository, said)
     if any(shards(folder)):
+        if said != NOT_SAID:
+            raise UserError(f"{folder} is a dataset: every shard says whose it is, so leave out --source and --licence")
         return dataset_upload(folder, repository)
     raise FileNotFoundError(
         f"{folder} holds nothing to push: expected {', '.join(kinds)}, or a dataset (SCENARIO/train-*.parquet)"
@@ -284,8 +286,11 @@ def publishable_origins(folder: Path, found: Iterable[Origin], said: Origin) -> 
         said: what is not known otherwise.
 
     Raises:
-        ValueError: if it is not; the message says what to do.
+        ValueError: if it is not, or was known without being said; the message says what to do.
     """
+    found = tuple(found)
+    if said != NOT_SAID and all(each.source and each.licence for each in found):
+        raise UserError(f"{folder} says itself what it learned from, so leave out --source and --licence")
     origins = together(Origin(each.source or said.source, each.licence or said.licence) for each in found)
     for origin in origins:
         if not origin.source or not origin.licence:
@@ -313,9 +318,15 @@ def licence_of(origins: Iterable[Origin]) -> dict[str, Any]:
     return {"license": licence if known else "other", "license_name": None if known else licence}
 
 
+def cells(origin: Origin) -> str:
+    """Two cells of a table in Markdown."""
+    texts = (" ".join(str(text).split()).replace("|", "\\|") for text in (origin.source, origin.licence))
+    return " | ".join(texts)
+
+
 def sources(origins: Iterable[Origin]) -> str:
     """A table of what a model learned from, Markdown."""
-    rows = "".join(f"\n| {origin.source} | {origin.licence} |" for origin in origins)
+    rows = "".join(f"\n| {cells(origin)} |" for origin in origins)
     return f"| learned from | licence |\n|---|---|{rows}"
 
 
@@ -373,7 +384,7 @@ def dataset_upload(folder: Path, repository: str) -> Upload:
         pretty_name=f"{repository.partition('/')[2]}: recorded DOOM",
         configs=configs,
     )
-    frames = "\n".join(f"| {origin.source} | {origin.licence} | {count} |" for origin, count in origins.items())
+    frames = "\n".join(f"| {cells(origin)} | {count} |" for origin, count in origins.items())
     rows = "\n".join(f"| {name} | {' | '.join(str(counts[s]) for s in SPLITS)} |" for name, counts in found.items())
     card = f"""# {repository}
 

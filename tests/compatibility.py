@@ -66,9 +66,11 @@ NOTES = """
 * **A home that cannot be written, and a user who is not root** (uid 1000 in a user namespace, a home of mode 555):
   dream, real game and figures work; Matplotlib says that it keeps its cache elsewhere. A dataset in a folder that
   cannot be written is refused in one line. The hub's cache could not be tried without a network.
-* **Workers of a `SubprocVecEnv` that is killed while they load** end at the next look (half a second) if they were
-  spawned by a script that imports this package at its top; others first load Stable-Baselines3 to the end, which took
-  24 to 32 s on a machine with a load of 15.
+* **Workers of a `SubprocVecEnv` that is killed while they load**, spawned or forked by a server, are gone at the next
+  look (1.1 and 1.2 s at a load of 7 to 8 on two cores) if this package is imported before Stable-Baselines3, as sorted
+  imports are. What a worker loads before this package nobody can watch from here: with Stable-Baselines3 first, its
+  workers load it, and torch with it, to the end (2.4 s of processor time: 16 s at the same load, 24 to 32 s at one of
+  15). Of a server's workers the parent is known on Linux only; elsewhere they end when their pipe breaks.
 * **PyAV** older than 16 cannot tell an encrypted video.
 """
 

@@ -144,6 +144,7 @@ def test_the_licence_of_what_weights_learned_from_travels_with_them(
         ([film], [], "cc-by-4.0"),
         ([free, film], [], "cc-by-4.0"),
         ([film, {"source": "another", "licence": "mit"}], [], "other"),
+        ([film], named, "says itself what it learned from, so leave out"),
         ([film | {"licence": None}], [], "learned from my channel, .* give --licence"),
         ([film | {"licence": None}], ["--licence", "for research"], "other"),
         ([free, unnamed], [], "pictures of an unknown source, .* --source, too"),
@@ -314,6 +315,8 @@ def test_a_pushed_dataset_has_a_configuration_for_each_scenario(stand_in: StandI
     assert about.data.license == "bsd-3-clause" and "ViZDoom with Freedoom" in about.text
     configs = about.data.configs
     assert {config["config_name"] for config in configs} == set(TOY_SCENARIOS)
+    with pytest.raises(ValueError, match="toy is a dataset: every shard says whose it is, so leave out --source"):
+        push("someone/play", dataset, said=Origin(licence="mit"))
     assert configs[0]["data_files"] == [
         {"split": "train", "path": f"{configs[0]['config_name']}/train-*.parquet"},
         {"split": "validation", "path": f"{configs[0]['config_name']}/val-*.parquet"},
@@ -354,10 +357,10 @@ def test_a_card_says_of_all_frames_whose_they_are(stand_in: StandIn, tmp_path: P
     card = card_of(stand_in, "dataset", "someone/film")
     assert card.data.license == "cc-by-4.0" and "| my channel | CC-BY-4.0 | 1 |" in card.text
     assert "Freedoom" not in card.content and "NOTICE.md" not in stand_in.files("someone/film", repo_type="dataset")
-    write_footage(tmp_path / "take_cover" / "train-b.parquet", origin=Origin("another", "for research, he wrote"))
+    write_footage(tmp_path / "take_cover" / "train-b.parquet", origin=Origin("an\nother|one", "for research, he wrote"))
     push("someone/film", tmp_path)
     card = card_of(stand_in, "dataset", "someone/film")
-    assert card.data.license == "other" and "| another | for research, he wrote | 1 |" in card.text
+    assert card.data.license == "other" and "| an other\\|one | for research, he wrote | 1 |" in card.text
 
 
 @pytest.mark.parametrize(
