@@ -23,8 +23,10 @@ from doom_dream_env.options import (
     seed,
     whole,
 )
+from doom_dream_env.origins import Origin
 from doom_dream_env.quality import best_first
 from doom_dream_env.scenarios import SCENARIOS
+from doom_dream_env.seeds import EVALUATION
 
 Commands = argparse._SubParsersAction  # what `add_subparsers` returns
 NAMES = ", ".join(SCENARIOS)
@@ -40,7 +42,8 @@ def demo(args: argparse.Namespace) -> None:
     from doom_dream_env.demo import run
 
     scenario = args.scenario or best_first(DISCRETE, args.weights)[0]
-    run(scenario, args.steps, args.episodes, args.temperature, args.seed, args.weights, args.out, args.beside)
+    where = args.weights, args.out, args.beside, args.first_seed
+    run(scenario, args.steps, args.episodes, args.temperature, args.seed, *where)
 
 
 def info(args: argparse.Namespace) -> None:
@@ -105,7 +108,8 @@ def push(args: argparse.Namespace) -> None:
     """Send a folder to the hub."""
     from doom_dream_env.publish import push as send
 
-    print(send(args.name, args.folder, private=args.private, message=args.message))
+    said = Origin(args.source, args.licence)
+    print(send(args.name, args.folder, private=args.private, message=args.message, said=said))
 
 
 def play(args: argparse.Namespace) -> None:
@@ -132,6 +136,7 @@ def add_training_commands(commands: Commands[Parser]) -> None:
     command.option("--episodes", "per policy, in the dream and in the real game", whole(2, 100_000), 20)
     command.option("--temperature", "of the dream that is trained in", number(0, 10), said="the scenario's own")
     command.option("--seed", "of training", seed, 0)
+    command.option("--first-seed", "of the games; from 90,000 up they are yours", seed, EVALUATION)
     add_weights(command)
     command.option("--out", "folder for agent, clip and plot", folder_to_write, Path("dream-doom-demo"))
     others = f"others to play the same games: {', '.join(MINDS)}, or folders of agents; planners take minutes"
@@ -166,6 +171,8 @@ def add_training_commands(commands: Commands[Parser]) -> None:
     command.add_argument("folder", type=folder_to_read, help="folder of weights, of an agent, or of a dataset")
     command.add_argument("--private", action="store_true", help="a new repository is seen by its owner alone")
     command.option("--message", "of the commit", said="what was sent")
+    command.option("--source", "whose pictures a model learned from, if its files do not say it", said="what they say")
+    command.option("--licence", "under which those may be passed on: cc-by-4.0, or words", said="what they say")
 
 
 def add_play_commands(commands: Commands[Parser]) -> None:
@@ -199,6 +206,7 @@ def add_play_commands(commands: Commands[Parser]) -> None:
     for command in (watcher, recorder):
         command.option("--agent", f"who plays: {who}", mind, "agent", metavar="WHO")
     player.option("--save", "dataset folder to record your play of the real game in", Path, said="none")
+    player.option("--licence", "with --save, of a WAD of your own: cc-by-4.0, or words", said="not said")
     resync = "seconds after which the dream goes on from the real game again; 0: never"
     watcher.option("--resync", resync, number(0, 3600, " seconds"), 3.0)
     recorder.option("--resync", f"with --mode both, {resync}", number(0, 3600, " seconds"), 0.0)

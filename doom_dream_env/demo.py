@@ -141,6 +141,7 @@ def run(
     weights: str | None,
     out: Path,
     beside: Sequence[str] = (),
+    first_seed: int = EVALUATION,
 ) -> Scores:
     """Do all of it and print where the results are.
 
@@ -153,6 +154,7 @@ def run(
         weights: as for `WorldModel.from_pretrained`.
         out: folder of the agent, the clip and the plot.
         beside: others that play the same games, as `doom_dream_env.agents.minds` names them.
+        first_seed: of the games that are scored.
 
     Raises:
         ValueError: if the scenario is unknown or has no action table, or if one of the others cannot play it.
@@ -177,7 +179,7 @@ def run(
     seconds = agent.card.hyper_parameters["seconds"]
     console.print(f"Trained {steps:,} dreamed steps in {seconds} s. Now the same policies in dream and real game:")
     policies = others | {NEW_AGENT: agent}
-    scores = compare_dream_and_game(world_model, scenario, policies, episodes, EVALUATION)
+    scores = compare_dream_and_game(world_model, scenario, policies, episodes, first_seed)
     title = f"{scenario}: mean return ± 95 % interval, {episodes} episodes"
     table = Table("policy", "in the dream", "in real DOOM", title=title)
     for policy, score in scores.items():

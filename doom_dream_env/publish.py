@@ -17,6 +17,7 @@ from typing import Any
 
 from doom_dream_env.hub import reason, split_name, unreachable
 from doom_dream_env.mistakes import UserError
+from doom_dream_env.origins import FREEDOOM, NOT_SAID, Origin, together
 from doom_dream_env.quality import best_world, transfer_scores
 from doom_dream_env.world_model import files
 
@@ -72,7 +73,7 @@ class Upload:
         (folder / files.CARD).write_text(f"---\n{metadata}\n---\n\n{self.card.strip()}\n", "utf-8")
 
 
-def push(name: str, folder: Path, *, private: bool = False, message: str | None = None) -> str:
+def push(name: str, folder: Path, *, private: bool = False, message: str | None = None, said: Origin = NOT_SAID) -> str:
     """Send a folder of weights, a player or a dataset to the hub, in one commit.
 
     A push that was interrupted goes on when it is given again: what the hub has is not sent twice.
@@ -83,13 +84,15 @@ def push(name: str, folder: Path, *, private: bool = False, message: str | None 
         folder: what to send.
         private: make a new repository private.
         message: of the commit.
+        said: whose pictures it was that a model learned from, where its files do not say it.
 
     Returns:
         the address of the repository.
 
     Raises:
         FileNotFoundError: if the folder holds nothing of the kind.
-        ValueError: if it is damaged, if its frames may not be passed on, or if no repository can have such a name.
+        ValueError: if it is damaged, if it is not known under which licence its frames, or those that it learned from,
+            may be passed on, or if no repository can have such a name.
         ConnectionError: if the hub refuses, or cannot be reached.
     """
     from huggingface_hub import HfApi, errors
@@ -98,7 +101,7 @@ def push(name: str, folder: Path, *, private: bool = False, message: str | None 
     if found is None:
         raise UserError(f"{name!r} is no name on the hub: give owner/name")
     repository, branch = found
-    upload = prepared(folder, repository)
+    upload = prepared(folder, repository, said)
     api = HfApi(library_name=LIBRARY)
     about: dict[str, Any] = {"repo_type": "dataset" if upload.is_dataset else "model"}
     try:
@@ -124,12 +127,12 @@ def push(name: str, folder: Path, *, private: bool = False, message: str | None 
     return str(url)
 
 
-def prepared(folder: Path, repository: str) -> Upload:
+def prepared(folder: Path, repository: str, said: Origin = NOT_SAID) -> Upload:
     """What goes to the hub of a folder, checked.
 
     Raises:
         FileNotFoundError: if it holds neither weights nor a player nor shards.
-        ValueError: if it is damaged, or its frames may not be passed on.
+        ValueError: as for `push`.
     """
     kinds = {
         files.MANIFEST: weights_upload,
@@ -139,8 +142,10 @@ def prepared(folder: Path, repository: str) -> Upload:
     }
     for name, upload in kinds.items():
         if (folder / name).is_file():
-            return upload(folder, repository)
+            return upload(folder, repository, said)
     if any(shards(folder)):
+        if said != NOT_SAID:
+            raise UserError(f"{folder} is a dataset: every shard says whose it is, so leave out --source and --licence")
         return dataset_upload(folder, repository)
     raise FileNotFoundError(
         f"{folder} holds nothing to push: expected {', '.join(kinds)}, or a dataset (SCENARIO/train-*.parquet)"
@@ -158,10 +163,11 @@ def notice() -> bytes:
 # ---- models ----------------------------------------------------------------------------------------------------------
 
 
-def weights_upload(folder: Path, repository: str) -> Upload:
+def weights_upload(folder: Path, repository: str, said: Origin) -> Upload:
     """A set of weights with its scorecard and pictures."""
     from huggingface_hub import ModelCard
 
+    origins = publishable_origins(folder, files.origins_of(folder), said)
     manifest = files.check(folder)
     scorecard = folder / "scorecard.json"
     worlds = files.read_json(scorecard).get("worlds", {}) if scorecard.is_file() else {}
@@ -182,10 +188,10 @@ model = doom_dream_env.WorldModel.from_pretrained("{repository}")"""
         files.MANIFEST,
         *(path.name for path in (*folder.glob("*.png"), *folder.glob(scorecard.name))),
     ]
-    return model_upload(f"weights {manifest['fingerprint']}", folder, names, repository, use, own, results)
+    return model_upload(f"weights {manifest['fingerprint']}", folder, names, repository, use, own, origins, results)
 
 
-def agent_upload(folder: Path, repository: str) -> Upload:
+def agent_upload(folder: Path, repository: str, said: Origin) -> Upload:
     """An agent; with its score in the real game where it is one that ships, whose score was measured."""
     from doom_dream_env.agents import agent
 
@@ -199,12 +205,13 @@ def agent_upload(folder: Path, repository: str) -> Upload:
 agent = Agent.load("{repository}")"""
     about = f"Plays {card.scenario} through the weights {card.fingerprint} (`{card.weights}`), trained in their dream."
     about += training(card.hyper_parameters)
+    origins = publishable_origins(folder, origins_of_weights(card.weights, card.fingerprint), said)
     return model_upload(
-        f"agent of {card.scenario}", folder, (agent.CARD, agent.TENSORS), repository, use, about, results
+        f"agent of {card.scenario}", folder, (agent.CARD, agent.TENSORS), repository, use, about, origins, results
     )
 
 
-def policy_upload(folder: Path, repository: str) -> Upload:
+def policy_upload(folder: Path, repository: str, said: Origin) -> Upload:
     """An action policy, cloned from others' play."""
     from doom_dream_env.agents import action_policy
 
@@ -214,19 +221,23 @@ def policy_upload(folder: Path, repository: str) -> Upload:
 policy = ActionPolicy.load("{repository}")"""
     about = f"Plays {', '.join(config.scenarios)} through the weights {config.fingerprint} (`{config.weights}`)."
     about += training(config.training)
-    return model_upload("action policy", folder, (action_policy.CARD, action_policy.TENSORS), repository, use, about)
+    origins = publishable_origins(folder, origins_of_weights(config.weights, config.fingerprint), said)
+    names = (action_policy.CARD, action_policy.TENSORS)
+    return model_upload("action policy", folder, names, repository, use, about, origins)
 
 
-def idm_upload(folder: Path, repository: str) -> Upload:
+def idm_upload(folder: Path, repository: str, said: Origin) -> Upload:
     """An inverse dynamics model, which reads keys off pictures."""
     from doom_dream_env.idm import model
 
     model.read_files(folder)
+    origins = publishable_origins(folder, model.origins_of(folder), said)
     use = f"""from doom_dream_env.idm import InverseDynamics
 
 labels = InverseDynamics.from_pretrained("{repository}").label(frames)  # uint8 (T, 120, 160, 3), 8.75 a second"""
     about = f"Reads the nine keys off gameplay pictures: `python -m training label play.mp4 --weights {repository}`."
-    return model_upload("inverse dynamics model", folder, (files.CONFIG, model.WEIGHTS), repository, use, about)
+    names = (files.CONFIG, model.WEIGHTS)
+    return model_upload("inverse dynamics model", folder, names, repository, use, about, origins)
 
 
 def model_upload(
@@ -236,6 +247,7 @@ def model_upload(
     repository: str,
     use: str,
     about: str,
+    origins: Sequence[Origin],
     results: Sequence[Any] = (),
 ) -> Upload:
     """Files of a folder, with the card that the hub reads.
@@ -247,20 +259,75 @@ def model_upload(
         repository: `owner/name`.
         use: how to load it, Python.
         about: what else there is to say, Markdown.
+        origins: whose pictures it learned from.
         results: of measurements.
     """
     from huggingface_hub import ModelCardData
 
     metadata = ModelCardData(
-        license="mit",
+        **licence_of([origin for origin in origins if origin != FREEDOOM] or [Origin(None, "mit")]),
         library_name=LIBRARY,
         pipeline_tag=TASK,
         tags=TAGS,
         model_name=repository.partition("/")[2] if results else None,
         eval_results=list(results) or None,
     )
-    card = f"`pip install {LIBRARY}`\n\n```python\n{use}\n```\n\n{about}"
-    return Upload(what, {name: folder / name for name in names}, metadata, card, shows_freedoom=True)
+    card = f"`pip install {LIBRARY}`\n\n```python\n{use}\n```\n\n{about}\n\n## Sources\n\n{sources(origins)}"
+    named = {name: folder / name for name in names}
+    return Upload(what, named, metadata, card, shows_freedoom=FREEDOOM in origins)
+
+
+def publishable_origins(folder: Path, found: Iterable[Origin], said: Origin) -> tuple[Origin, ...]:
+    """Whose pictures a model learned from, if it is known under which licence those may be passed on.
+
+    Args:
+        folder: of the model.
+        found: what is known of itself.
+        said: what is not known otherwise.
+
+    Raises:
+        ValueError: if it is not, or was known without being said; the message says what to do.
+    """
+    found = tuple(found)
+    if said != NOT_SAID and all(each.source and each.licence for each in found):
+        raise UserError(f"{folder} says itself what it learned from, so leave out --source and --licence")
+    origins = together(Origin(each.source or said.source, each.licence or said.licence) for each in found)
+    for origin in origins:
+        if not origin.source or not origin.licence:
+            raise UserError(
+                f"{folder} learned from {origin.source or 'pictures of an unknown source'}, and it is not said under "
+                "which licence they may be passed on: give --licence (where the source is unknown --source, too)"
+            )
+    return origins
+
+
+def origins_of_weights(name: str, fingerprint: str) -> tuple[Origin, ...]:
+    """Whose pictures the weights learned from that a player sees through; unknown if those are not to be had."""
+    try:
+        folder = files.find_weights(name)
+        return files.origins_of(folder) if files.fingerprint_of(folder) == fingerprint else (NOT_SAID,)
+    except (OSError, ValueError):
+        return (NOT_SAID,)
+
+
+def licence_of(origins: Iterable[Origin]) -> dict[str, Any]:
+    """The licence of what comes of several origins, as the metadata of a card name it."""
+    licences = {str(origin.licence).lower() for origin in origins}
+    licence = licences.pop() if len(licences) == 1 else "see the table of sources"
+    known = licence in LICENCES
+    return {"license": licence if known else "other", "license_name": None if known else licence}
+
+
+def cells(origin: Origin) -> str:
+    """Two cells of a table in Markdown."""
+    texts = (" ".join(str(text).split()).replace("|", "\\|") for text in (origin.source, origin.licence))
+    return " | ".join(texts)
+
+
+def sources(origins: Iterable[Origin]) -> str:
+    """A table of what a model learned from, Markdown."""
+    rows = "".join(f"\n| {cells(origin)} |" for origin in origins)
+    return f"| learned from | licence |\n|---|---|{rows}"
 
 
 def training(settings: dict[str, Any]) -> str:
@@ -292,7 +359,7 @@ def dataset_upload(folder: Path, repository: str) -> Upload:
     """Recorded play, with one configuration for each scenario: `load_dataset("owner/name", "take_cover")`."""
     from huggingface_hub import DatasetCardData
 
-    from doom_dream_env.recording import FREEDOOM, Origin, publishable_origin
+    from doom_dream_env.recording import publishable_origin
 
     found_files: dict[str, Path] = {}
     found: dict[str, Counter[str]] = {}
@@ -310,17 +377,14 @@ def dataset_upload(folder: Path, repository: str) -> Upload:
         }
         for scenario, counts in found.items()
     ]
-    licences = {str(origin.licence).lower() for origin in origins}
-    licence = licences.pop() if len(licences) == 1 else "see the table of sources"
     metadata = DatasetCardData(
-        license=licence if licence in LICENCES else "other",
-        license_name=None if licence in LICENCES else licence,
+        **licence_of(origins),
         task_categories=[TASK],
         tags=[*TAGS, LIBRARY],
         pretty_name=f"{repository.partition('/')[2]}: recorded DOOM",
         configs=configs,
     )
-    sources = "\n".join(f"| {origin.source} | {origin.licence} | {count} |" for origin, count in origins.items())
+    frames = "\n".join(f"| {cells(origin)} | {count} |" for origin, count in origins.items())
     rows = "\n".join(f"| {name} | {' | '.join(str(counts[s]) for s in SPLITS)} |" for name, counts in found.items())
     card = f"""# {repository}
 
@@ -343,7 +407,7 @@ frame = np.frombuffer(pa.Codec("lz4_raw").decompress(row["frame"], 120 * 160 * 3
 
 | frames of | licence | shards |
 |---|---|---|
-{sources}
+{frames}
 """
     if FREEDOOM in origins:
         card += f"\nFreedoom's licence is in {NOTICE}.\n"

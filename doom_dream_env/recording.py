@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from doom_dream_env.configurations import wads_of
 from doom_dream_env.mistakes import UserError, install_command
+from doom_dream_env.origins import FREEDOOM, Origin
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, SCENARIOS, VARIABLES, Scenario
 from doom_dream_env.wads import as_text, ships
 
@@ -53,22 +54,6 @@ OBJECT_FIELDS = ("name", "category", "box", "position")
 METADATA = b"doom_dream_env"  # key of what a shard says of itself, one JSON object, in the metadata of its schema
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where frames come from, as far as that is known.
-
-    Attributes:
-        source: what was played or filmed, for people; None: not said.
-        licence: under which they may be passed on, as the hub abbreviates it or in words; None: not known.
-    """
-
-    source: str | None = None
-    licence: str | None = None
-
-
-FREEDOOM = Origin("ViZDoom with Freedoom's graphics", "bsd-3-clause")
-
-
 def game_origin(scenario: Scenario, licence: str | None = None) -> Origin:
     """Where the frames of a game come from, by the WADs that it is played with.
 
@@ -81,22 +66,35 @@ def game_origin(scenario: Scenario, licence: str | None = None) -> Origin:
     return Origin(f"ViZDoom with {' and '.join(others)}", licence) if others else FREEDOOM
 
 
+def origin_of(schema: pa.Schema) -> Origin:
+    """Where a shard's frames come from, as it says of itself."""
+    about = json.loads(schema.metadata[METADATA])
+    place = about["place"].split(":")
+    # Shards of earlier releases do not say it; of the package's own scenarios, without a WAD, they show Freedoom.
+    if "source" not in about and place[0] in SCENARIOS and len(place) < 3 and "annotated" not in schema.names:
+        return FREEDOOM
+    return Origin(about.get("source"), about.get("licence"))
+
+
+def read_origin(path: Path) -> Origin:
+    """`origin_of` a shard's file.
+
+    Raises:
+        ValueError: if it is damaged; the message names it.
+    """
+    try:
+        return origin_of(pq.read_schema(path))
+    except (pa.ArrowException, OSError, TypeError, KeyError, AttributeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and make it again") from error
+
+
 def publishable_origin(path: Path) -> Origin:
     """Where a shard's frames come from, if it is whole and says under which licence they may be passed on.
 
     Raises:
         ValueError: if not; the message names the file.
     """
-    try:
-        schema = pq.read_schema(path)
-        about = json.loads(schema.metadata[METADATA])
-        place = about["place"].split(":")
-        origin = Origin(about.get("source"), about.get("licence"))
-    except (pa.ArrowException, OSError, TypeError, KeyError, AttributeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and make it again") from error
-    # Shards of earlier releases do not say it; of the package's own scenarios, without a WAD, they show Freedoom.
-    if "source" not in about and place[0] in SCENARIOS and len(place) < 3 and "annotated" not in schema.names:
-        return FREEDOOM
+    origin = read_origin(path)
     if not origin.source or not origin.licence:
         raise UserError(
             f"{path} shows {origin.source or 'pictures of an unknown source'}, and it is not said under which licence "

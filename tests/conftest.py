@@ -16,6 +16,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from doom_dream_env.origins import FREEDOOM  # noqa: E402
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLE_SCALES  # noqa: E402
 from doom_dream_env.world_model import PRESETS, DreamState, WorldModel  # noqa: E402
 
@@ -31,6 +32,7 @@ def make_model(seed: int = 0, survival: float = 2.0) -> WorldModel:
     """A tiny random world model with initial states of every scenario; `survival` is the logit of going on."""
     torch.manual_seed(seed)
     model = WorldModel(PRESETS["tiny"])
+    model.origins = (FREEDOOM,)
     with torch.no_grad():
         for parameter in (
             model.dynamics.codes.chosen_in,

@@ -10,17 +10,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
+from doom_dream_env import demo
+from doom_dream_env.agents import Agent
 from doom_dream_env.cli import main, make_parser
 from doom_dream_env.demo import NEW_AGENT, conclusions, introduction
 from doom_dream_env.evaluation import EpisodeStatistics
-from doom_dream_env.mistakes import install_command, is_mistake, status_of
+from doom_dream_env.mistakes import UserError, install_command, is_mistake, status_of
 from doom_dream_env.quality import WORDS, Quality, TransferScores, best_world, qualities
 from doom_dream_env.scenarios import SCENARIOS, get_scenario
+from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import files
 
 # ---- options ---------------------------------------------------------------------------------------------------------
@@ -187,6 +191,20 @@ def test_all_about_one_world(name: str, monkeypatch: pytest.MonkeyPatch, capsys:
     assert all(button in text for button in SCENARIOS[name].buttons)
     assert f"The dream of {name} is {qualities()[name].text}." in " ".join(text.split())
     assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_the_demo_plays_the_games_that_were_asked_for(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(demo, "train_in_dream", lambda *_, **__: (Agent.load("basic"), []))
+
+    def compare(*arguments: Any) -> None:
+        asked.append(arguments[-1])
+        raise UserError("no more is needed")
+
+    monkeypatch.setattr(demo, "compare_dream_and_game", compare)
+    for more in ([], ["--first-seed", "90000"]):
+        assert main(["demo", "--scenario", "basic", "--weights", str(weights), *more]) == 2
+    assert asked == [EVALUATION, 90_000]
 
 
 @pytest.mark.slow

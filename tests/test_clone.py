@@ -239,3 +239,14 @@ def test_a_clone_is_scored_beside_its_teacher_and_chance(
     expected = (found["clone"]["mean"] - found["random"]["mean"]) / (found["teacher"]["mean"] - found["random"]["mean"])
     assert found["share"] == pytest.approx(expected)
     assert "| basic |" in (tmp_path / "cloning.md").read_text()
+    played: list[int] = []
+
+    def evaluate(batch: object, policy: object, episodes: int, first_seed: int, label: str) -> object:
+        played.append(first_seed)
+        raise InterruptedError
+
+    monkeypatch.setattr(scores, "evaluate_policy", evaluate)
+    assert scores.score_clone(policy, model, [get_scenario("basic")], 2, tmp_path) == about, "the same games once"
+    with pytest.raises(InterruptedError):
+        scores.score_clone(policy, model, [get_scenario("basic")], 2, tmp_path, 90_000)
+    assert played == [90_000]

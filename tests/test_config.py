@@ -96,6 +96,8 @@ def test_a_command_line_becomes_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         loss_weights=DynamicsLossWeights(rollout=4.0),
     )
     assert parsed(monkeypatch, "pictures --scenarios basic") == PicturesConfig(scenarios=("basic",))
+    twice = "transfer --agents b a b --episodes 5"
+    assert parsed(monkeypatch, twice) == TransferConfig(agents=("b", "a"), episodes=5), "what is named twice is one"
     assert parsed(monkeypatch, "scorecard --limit None") == ScorecardConfig(limit=None)
     assert parsed(monkeypatch, "transfer --agents a b") == TransferConfig(agents=("a", "b"))
     assert parsed(monkeypatch, "ranking --alternations 3 4 5 6") == RankingConfig(alternations=((3, 4), (5, 6)))

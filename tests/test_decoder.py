@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from toy_world import LENGTH, TOY_SCENARIOS, run, toy_config
 
+from doom_dream_env.origins import FREEDOOM
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.decoder import UNKNOWN
 from training.data.dataset import Dataset
@@ -98,6 +99,7 @@ def test_pictures_show_the_state_they_were_made_of(toy: Path, out: Path) -> None
     learn(toy, out, 150, batch=16, noise=0.0, checkpoint_every=150, lr=4e-3)
     data = Dataset(toy, TOY_SCENARIOS)
     model = WorldModel.from_pretrained(out / "weights")
+    assert model.origins == (FREEDOOM,)
     frames = torch.from_numpy(data.frames(np.arange(0, len(data), 3)))
     real = frames.float()
     z = model.encode(frames[None])[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from doom_dream_env.agents import Agent, AgentCard
 from doom_dream_env.agents.agent import make_network
 from doom_dream_env.envs import DreamBatch, RealBatch
+from doom_dream_env.evaluation import EpisodeStatistics
 from training.config import EfficiencyConfig
 from training.evaluation import efficiency
 
@@ -57,4 +59,13 @@ def test_agents_of_dream_and_game_are_trained_alike_and_once(
     found = about["scenarios"]["basic"]
     assert len(found["dream"]) == len(found["game"]) == 1
     assert json.loads((tmp_path / "efficiency.json").read_text())["learner"] == "ppo"
-    assert efficiency.run(config)["scenarios"]["basic"]["game"] == found["game"] and len(trained) == 2
+    assert efficiency.run(config)["scenarios"]["basic"]["game"] == found["game"]
+    played: list[int] = []
+
+    def evaluate(batch: Any, policy: Any, episodes: int, first_seed: int) -> EpisodeStatistics:
+        played.append(first_seed)
+        return EpisodeStatistics(np.full(episodes, 5.0), np.ones(episodes, int))
+
+    monkeypatch.setattr(efficiency, "evaluate_policy", evaluate)
+    assert efficiency.run(replace(config, first_seed=90_000))["scenarios"]["basic"]["game"] == [5.0]
+    assert played == [90_000] * 3 and len(trained) == 2, "the same agents play other games"

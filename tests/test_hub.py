@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -27,7 +28,7 @@ from doom_dream_env.hub import split_name
 from doom_dream_env.idm import InverseDynamics
 from doom_dream_env.idm.model import SHIPPED as SHIPPED_IDM
 from doom_dream_env.publish import push
-from doom_dream_env.recording import METADATA, Origin
+from doom_dream_env.recording import FREEDOOM, METADATA, Origin
 from doom_dream_env.world_model import WorldModel, files
 
 NAME = "someone/dreams"
@@ -128,6 +129,57 @@ def test_the_card_of_shipped_weights_tells_the_hub_what_was_measured(stand_in: S
     assert f'from_pretrained("{NAME}")' in card.text and "## Scorecard" in card.text
     assert card.content.count("library_name") == 1, "the old metadata stayed"
     assert "scorecard.json" in stand_in.files(NAME) and "skill.png" in stand_in.files(NAME)
+
+
+def test_the_licence_of_what_weights_learned_from_travels_with_them(
+    stand_in: StandIn, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = files.read_json(copy / files.MANIFEST)
+    film = {"source": "my channel", "licence": "CC-BY-4.0"}
+    free = {"source": FREEDOOM.source, "licence": FREEDOOM.licence}
+    unnamed = {"source": None, "licence": None}
+    named = ["--source", "my channel", "--licence", "cc-by-4.0"]
+    table: list[tuple[Any, list[str], str]] = [  # what the manifest says, what the command says, licence or complaint
+        ([free], [], "mit"),
+        ([film], [], "cc-by-4.0"),
+        ([free, film], [], "cc-by-4.0"),
+        ([film, {"source": "another", "licence": "mit"}], [], "other"),
+        ([film], named, "says itself what it learned from, so leave out"),
+        ([film | {"licence": None}], [], "learned from my channel, .* give --licence"),
+        ([film | {"licence": None}], ["--licence", "for research"], "other"),
+        ([free, unnamed], [], "pictures of an unknown source, .* --source, too"),
+        ([free, unnamed], ["--licence", "cc-by-4.0"], "pictures of an unknown source, .* --source, too"),
+        ([free, unnamed], named, "cc-by-4.0"),
+        (None, [], "pictures of an unknown source"),  # weights of earlier releases
+        (None, named, "cc-by-4.0"),
+        ([{"colour": "red"}], [], "manifest.json is damaged"),
+    ]
+    for said, words, expected in table:
+        stand_in.repositories.clear()
+        about = {key: value for key, value in manifest.items() if key != "origins"}
+        (copy / files.MANIFEST).write_text(json.dumps(about if said is None else about | {"origins": said}))
+        if main(["push", NAME, str(copy), *words]):
+            assert re.search(expected, capsys.readouterr().err) and not stand_in.repositories
+        else:
+            card = card_of(stand_in)
+            assert card.data.license == expected
+            assert all(str(each["source"]) in card.text for each in said or [film] if each["source"])
+            assert ("NOTICE.md" in stand_in.files(NAME)) == (said is not None and free in said)
+
+
+def test_players_have_the_licence_of_the_weights_that_they_see_through(
+    stand_in: StandIn, model: WorldModel, copy: Path, tmp_path: Path
+) -> None:
+    manifest = files.read_json(copy / files.MANIFEST)
+    film = {"source": "my channel", "licence": "cc-by-4.0"}
+    (copy / files.MANIFEST).write_text(json.dumps(manifest | {"origins": [film]}))
+    policy = make_policy(WorldModel.from_pretrained(copy))
+    policy.save(tmp_path / "clone")
+    push("someone/clone", tmp_path / "clone")
+    assert card_of(stand_in, name="someone/clone").data.license == "cc-by-4.0"
+    shutil.rmtree(copy)
+    with pytest.raises(ValueError, match="pictures of an unknown source"):
+        push("someone/clone", tmp_path / "clone")
 
 
 def test_damaged_weights_are_not_pushed(stand_in: StandIn, copy: Path) -> None:
@@ -263,6 +315,8 @@ def test_a_pushed_dataset_has_a_configuration_for_each_scenario(stand_in: StandI
     assert about.data.license == "bsd-3-clause" and "ViZDoom with Freedoom" in about.text
     configs = about.data.configs
     assert {config["config_name"] for config in configs} == set(TOY_SCENARIOS)
+    with pytest.raises(ValueError, match="toy is a dataset: every shard says whose it is, so leave out --source"):
+        push("someone/play", dataset, said=Origin(licence="mit"))
     assert configs[0]["data_files"] == [
         {"split": "train", "path": f"{configs[0]['config_name']}/train-*.parquet"},
         {"split": "validation", "path": f"{configs[0]['config_name']}/val-*.parquet"},
@@ -303,10 +357,10 @@ def test_a_card_says_of_all_frames_whose_they_are(stand_in: StandIn, tmp_path: P
     card = card_of(stand_in, "dataset", "someone/film")
     assert card.data.license == "cc-by-4.0" and "| my channel | CC-BY-4.0 | 1 |" in card.text
     assert "Freedoom" not in card.content and "NOTICE.md" not in stand_in.files("someone/film", repo_type="dataset")
-    write_footage(tmp_path / "take_cover" / "train-b.parquet", origin=Origin("another", "for research, he wrote"))
+    write_footage(tmp_path / "take_cover" / "train-b.parquet", origin=Origin("an\nother|one", "for research, he wrote"))
     push("someone/film", tmp_path)
     card = card_of(stand_in, "dataset", "someone/film")
-    assert card.data.license == "other" and "| another | for research, he wrote | 1 |" in card.text
+    assert card.data.license == "other" and "| an other\\|one | for research, he wrote | 1 |" in card.text
 
 
 @pytest.mark.parametrize(

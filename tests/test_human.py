@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from shard_tools import write_shard
 
 from doom_dream_env import recording
 from doom_dream_env.envs.game import Game
 from doom_dream_env.play import human
 from doom_dream_env.play.human import HumanRecorder
-from doom_dream_env.recording import FREEDOOM
+from doom_dream_env.recording import FREEDOOM, Origin
 from doom_dream_env.scenarios import SCENARIOS, get_scenario, press
 from training.config import DynamicsConfig
 from training.data import collect
@@ -101,6 +102,22 @@ def test_it_is_what_the_collector_records(game: Game, tmp_path: Path, monkeypatc
     recorded = read_shard(tmp_path / "take_cover" / "train-human-00000.parquet").to_pydict()
     assert set(recorded.pop("behaviour")) == {"human"} and set(collected.pop("behaviour")) == {"alternating"}
     assert recorded == collected
+
+
+def test_a_licence_that_is_said_later_is_that_of_all_that_was_recorded_of_the_wad(
+    game: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "ViZDoom with mine.wad"
+    monkeypatch.setattr(recording, "game_origin", lambda scenario, licence=None: Origin(source, licence))
+    other = tmp_path / "take_cover" / "train-human-00000.parquet"
+    write_shard(other, [3])
+    recording.state_origin(other, Origin("another"))
+    for licence in (None, "cc-by-4.0"):
+        recorder = HumanRecorder(tmp_path, SCENARIO, game, licence)
+        play(recorder, 7, steps=2)
+        recorder.close()
+    origins = [recording.read_origin(path) for path in sorted(other.parent.iterdir())]
+    assert origins == [Origin("another"), *[Origin(source, "cc-by-4.0")] * 2]
 
 
 def test_the_keys_of_a_steps_first_tic_are_held(game: Game, tmp_path: Path) -> None:

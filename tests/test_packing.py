@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,21 +13,24 @@ import torch
 from conftest import make_model
 from toy_world import EPISODES, TOY_SCENARIOS
 
+from doom_dream_env.origins import FREEDOOM, Origin
 from doom_dream_env.scenarios import SCENARIOS
-from doom_dream_env.world_model import PRESETS
+from doom_dream_env.world_model import PRESETS, WorldModel
 from doom_dream_env.world_model.config import ScenarioLimits
+from doom_dream_env.world_model.files import write_checked
 from training.data.dataset import Dataset
 from training.models.packing import (
     CLIP_STEPS,
     LEAD,
     last_rows_of_clips,
+    new_training_model,
     scenario_limits,
     store_initial_states,
     supports,
     warm_start,
     with_limits,
 )
-from training.models.training_model import TrainingModel
+from training.models.training_model import TrainingModel, load_training_model
 
 DELTAS = ((-10.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # of the toy's health; nothing else ever changes
 
@@ -79,6 +83,24 @@ def test_a_warm_start_takes_what_fits_and_names_the_rest(tmp_path: Path) -> None
     for name, tensor in model.encoder.state_dict().items():
         if "num_batches" not in name:
             torch.testing.assert_close(tensor, expected[name].half().float(), msg=name)
+
+
+def test_weights_say_whose_pictures_all_stages_and_what_they_began_from_have_seen(toy: Path, tmp_path: Path) -> None:
+    data = Dataset(toy, TOY_SCENARIOS)
+    assert set(data.origins) == {FREEDOOM}
+    film, unnamed = Origin("my channel"), Origin()
+    data.origins = [film, unnamed]
+    make_model(seed=1).save_pretrained(tmp_path)
+    model = new_training_model("tiny", data, 0, str(tmp_path))
+    assert model.world_model.origins == (FREEDOOM, film, unnamed)
+    tensors = {f"module.{name}": value for name, value in model.state_dict().items()}
+    write_checked(tmp_path / "checkpoint", tensors, {"about": json.dumps(model.about(0))})
+    licensed = Origin(film.source, "cc-by-4.0")
+    data.origins = [licensed]
+    limited = with_limits(load_training_model(tmp_path / "checkpoint"), data).world_model
+    assert limited.origins == (FREEDOOM, unnamed, licensed), "a licence that is said later is known of all"
+    limited.save_pretrained(tmp_path)
+    assert WorldModel.from_pretrained(tmp_path).origins == limited.origins
 
 
 def test_half_of_the_clips_end_shortly_before_a_hit_or_an_end() -> None:

@@ -115,6 +115,7 @@ def test_a_film_of_dream_and_real_game_shows_both(shipped: Agent, immortal: Worl
         (["play", "--agent"], "no agent ships for take_cover"),
         (["play", "--agent", "plannner"], "'plannner' is nobody who can play: choose from agent, clone, noop"),
         (["play", "--save", "data"], "only real play is recorded"),
+        (["play", "--licence", "mit"], "give --save FOLDER, too"),
         (["play", "--temperature", "3"], "--temperature: must be a number from 0 to 2"),
         (["autoplay", "--map", "MAP01"], "no agent ships for freedoom"),
         (["record", "--out", "film.avi", "--keys", "A"], "must end in .mp4 or .gif"),

@@ -56,25 +56,41 @@ def test_a_stage_may_write_to_the_folder_of_the_pipeline_that_started_it(tmp_pat
 
 WORKERS = """
 import multiprocessing, os, sys, time
+method, *where = sys.argv[1:]
+def load():  # as if it loaded torch
+    print(os.getpid(), flush=True)
+    time.sleep(600)
 def work():
     import doom_dream_env
-    print(os.getpid(), flush=True)
-    time.sleep(600)  # as if it loaded torch
+    load()
 if __name__ == "__main__":
-    worker = multiprocessing.get_context(sys.argv[1]).Process(target=work)
+    os.chdir(os.path.dirname(__file__))  # where the server finds what it is to load
+    if where == ["server"]:
+        multiprocessing.set_forkserver_preload(["loads"])
+    if where == ["package"]:
+        multiprocessing.set_forkserver_preload(["doom_dream_env"])
+    worker = multiprocessing.get_context(method).Process(target=work)
     worker.start()
     worker.join()
+elif where == ["script"]:
+    work()
 """
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_workers_that_still_load_are_gone_when_their_parent_is_killed(tmp_path: Path, method: str) -> None:
+FORKS = [f"forkserver {where}" for where in ("", "script", "server", "package")]
+
+
+@pytest.mark.parametrize("how", ["spawn", "spawn script", *FORKS])
+def test_workers_that_still_load_are_gone_when_their_parent_is_killed(tmp_path: Path, how: str) -> None:
     (tmp_path / "workers.py").write_text(WORKERS)
-    parent = python(str(tmp_path / "workers.py"), method)
+    (tmp_path / "loads.py").write_text(
+        "import doom_dream_env, os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    )
+    parent = python(str(tmp_path / "workers.py"), *how.split())
     assert parent.stdout
     worker = int(parent.stdout.readline())
     parent.kill()
-    parent.communicate(timeout=60)  # returns when nobody holds its standard output any more
+    parent.communicate(timeout=20)  # returns when nobody holds its standard output any more
     assert not process_exists(worker)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,13 +68,25 @@ def test_held_actions_last_and_batches_are_held_apart(immortal: WorldModel) -> N
 
 
 def test_all_kinds_are_ranked(
-    model: WorldModel, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: WorldModel,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     make_policy(model).save(tmp_path / "clone")
+    compare = ranking.compare_dream_and_game
+
+    def fresh(*arguments: Any) -> Any:
+        assert arguments[-1] == 90_000, "other games than were asked for"
+        return compare(*arguments)
+
+    monkeypatch.setattr(ranking, "compare_dream_and_game", fresh)
     ranking.run(
         RankingConfig(
             weights=str(weights),
             episodes=3,
+            first_seed=90_000,
             out=tmp_path,
             holds=(3,),
             alternations=((3, 3), (6, 2)),
@@ -84,6 +97,7 @@ def test_all_kinds_are_ranked(
         )
     )
     about = json.loads((tmp_path / "ranking.json").read_text())
+    assert about["first_seed"] == 90_000
     kinds = {row["kind"] for row in about["policies"].values()}
     assert kinds == {"random", "blind", "clone of the teacher", "PPO in the dream", "random network", "by name"}
     assert all(row["real"] >= 4 and row["dream"] >= 0 for row in about["policies"].values())

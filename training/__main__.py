@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from doom_dream_env.mistakes import UserError, in_one_line, install_command
-from training.config.checks import check_settings
+from training.config.checks import check_settings, each_once
 from training.engine.launch import STAGES, launch
 
 USAGE = "usage: python -m training STAGE [--options]"
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config: Any = tyro.cli(STAGES[name].config, args=options, prog=f"python -m training {name}")
     with in_one_line(f"training {name}"):
         check_settings(config)
-    launch(config)
+    launch(each_once(config))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from doom_dream_env.idm.decoding import decode
 from doom_dream_env.idm.labels import Labels
 from doom_dream_env.idm.network import IDMOutput, Network
 from doom_dream_env.mistakes import UserError
+from doom_dream_env.origins import FREEDOOM, NOT_SAID, Origin, from_json
 from doom_dream_env.scenarios import FRAME_SHAPE
 from doom_dream_env.world_model.files import CONFIG, read_checked, read_json, write_atomically, write_checked
 
@@ -154,12 +155,18 @@ class InverseDynamics(nn.Module):
             raise UserError(f"{folder / WEIGHTS} does not fit its {CONFIG}: {error}; fetch both anew") from error
         return model.to(device).eval()
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and the weights in half precision, with a checksum; see `from_pretrained`."""
+    def save_pretrained(self, folder: str | Path, origins: Iterable[Origin] = (NOT_SAID,)) -> None:
+        """Write config.json and the weights in half precision, with a checksum; see `from_pretrained`.
+
+        Args:
+            folder: where to.
+            origins: whose pictures it learned from.
+        """
         folder = Path(folder)
         values = json.loads(json.dumps(self.config.to_dict()))
         half = {name: value.half() if value.is_floating_point() else value for name, value in self.state_dict().items()}
-        write_checked(folder / WEIGHTS, half, {"config": json.dumps(values, sort_keys=True)})
+        about = {"config": values, "origins": [asdict(origin) for origin in origins]}
+        write_checked(folder / WEIGHTS, half, {key: json.dumps(value, sort_keys=True) for key, value in about.items()})
         write_atomically(folder / CONFIG, (json.dumps(values, indent=2) + "\n").encode())
 
 
@@ -184,6 +191,17 @@ def read_files(folder: Path) -> tuple[IDMConfig, dict[str, Tensor]]:
     if json.loads(metadata.get("config", "null")) != values:
         raise UserError(f"{folder / CONFIG} is not the one that {WEIGHTS} was written with; fetch both anew")
     return config, tensors
+
+
+def origins_of(folder: Path) -> tuple[Origin, ...]:
+    """Whose pictures the weights in a folder learned from. Those of earlier releases do not say it.
+
+    Raises:
+        FileNotFoundError: if there are none.
+        ValueError: if the file is damaged.
+    """
+    said = read_checked(folder / WEIGHTS)[0].get("origins")
+    return from_json(json.loads(said)) if said else (FREEDOOM if folder.parent == SHIPPED else NOT_SAID,)
 
 
 def _with_last(parts: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:

@@ -117,7 +117,9 @@ def make_session(args: argparse.Namespace, model: WorldModel, start: Any, **more
 
 def play(args: argparse.Namespace) -> None:
     """Open a window and let a person play."""
-    show(args, mode=args.mode, agent=args.agent, save=args.save)
+    if args.licence is not None and args.save is None:
+        raise UserError("--licence is that of what is recorded: give --save FOLDER, too")
+    show(args, mode=args.mode, agent=args.agent, save=args.save, licence=args.licence)
 
 
 def autoplay(args: argparse.Namespace) -> None:

@@ -30,13 +30,15 @@ class HumanRecorder:
         folder: of the dataset; made if it is missing.
         scenario: what is played.
         game: made with `privileged=True`; whoever made it closes it.
+        licence: under which its pictures may be passed on, where a WAD does not ship with ViZDoom. What was recorded of
+            the same before gets it, too.
 
     Raises:
         ImportError: without pyarrow; the message has the command that installs it.
         OSError: if the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path, scenario: Scenario, game: Game) -> None:
+    def __init__(self, folder: Path, scenario: Scenario, game: Game, licence: str | None = None) -> None:
         from doom_dream_env import recording  # needs pyarrow, which playing does not
 
         self._recording = recording
@@ -54,11 +56,21 @@ class HumanRecorder:
         self._reward = 0.0
         self._path: Path | None = None  # of the newest shard, once it is written
         self._unsaved = 0  # steps that are not in it yet
+        self._origin = recording.game_origin(scenario, licence)
+        self._stem = "-".join(["train", "human", *scenario.place.split(":")[1:]])
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.folder).close()
         except OSError as error:
             raise OSError(error.errno, f"cannot record in {self.folder}: {error.strerror}") from error
+        if licence is not None:
+            for path in self._recorded():
+                if recording.read_origin(path).source == self._origin.source:
+                    recording.state_origin(path, self._origin)
+
+    def _recorded(self) -> list[Path]:
+        """The shards of this scenario and map that are there."""
+        return list(self.folder.glob(f"{self._stem}-*.parquet"))
 
     def begin(self, seed: int) -> None:
         """Begin the episode of a seed; one that has not ended is left as it is.
@@ -141,11 +153,9 @@ class HumanRecorder:
         if not self._unsaved:
             return
         if self._path is None:
-            stem = "-".join(["train", "human", *self.scenario.place.split(":")[1:]])
-            numbers = [int(path.stem.rpartition("-")[2]) for path in self.folder.glob(f"{stem}-*.parquet")]
-            self._path = self.folder / f"{stem}-{max(numbers, default=-1) + 1:05d}.parquet"
-        origin = self._recording.game_origin(self.scenario)
-        self._shard.write(self._path, self.scenario.name, self.scenario.place, origin)
+            numbers = [int(path.stem.rpartition("-")[2]) for path in self._recorded()]
+            self._path = self.folder / f"{self._stem}-{max(numbers, default=-1) + 1:05d}.parquet"
+        self._shard.write(self._path, self.scenario.name, self.scenario.place, self._origin)
         self._unsaved = 0
 
     def close(self) -> None:

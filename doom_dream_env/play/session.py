@@ -53,6 +53,7 @@ class Session:
         agent: who plays first, by the names of `doom_dream_env.agents.minds`; None: a person.
         resync: in mode "both", the dream goes on from what the real game has come to every so many seconds; 0: never.
         save: folder to record a person's real play in.
+        licence: of what is recorded, as for `HumanRecorder`.
 
     Attributes:
         selected: what is played; `scenario` is the same, looked up.
@@ -78,6 +79,7 @@ class Session:
         agent: str | None = None,
         resync: float = 0.0,
         save: Path | None = None,
+        licence: str | None = None,
     ) -> None:
         scenario = get_scenario(*selected)
         if mode not in MODES:
@@ -97,6 +99,7 @@ class Session:
         self.temperature = temperature
         self.resync = resync
         self.save_folder = save
+        self.licence = licence
         self._start = start
         self._rng = np.random.default_rng(seed)
         self._dream_seed: int | None = int(self._rng.integers(2**31))  # of the next dream; later ones go on from it
@@ -156,7 +159,7 @@ class Session:
 
     def _running_game(self) -> RealView:
         if self._real is None:
-            self._real = RealView(self.scenario, self.model, self.save_folder)
+            self._real = RealView(self.scenario, self.model, self.save_folder, self.licence)
         return self._real
 
     def _running_dream(self) -> DreamView:

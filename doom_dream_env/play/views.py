@@ -201,15 +201,16 @@ class RealView(View):
         scenario: what is played.
         model: whose encoder looks at it.
         save: folder to record a person's play in.
+        licence: of what is recorded, as for `HumanRecorder`.
     """
 
     title = "real"
 
-    def __init__(self, scenario: Scenario, model: WorldModel, save: Path | None) -> None:
+    def __init__(self, scenario: Scenario, model: WorldModel, save: Path | None, licence: str | None = None) -> None:
         super().__init__(scenario)
         self.model = model
         self.game = Game(scenario, privileged=save is not None)
-        self.recorder = HumanRecorder(save, scenario, self.game) if save else None
+        self.recorder = HumanRecorder(save, scenario, self.game, licence) if save else None
         self._batch = ObservedBatch(1, scenario, weights=model)
 
     @property

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doom_dream_env.hub import find_folder, split_name
 from doom_dream_env.mistakes import UserError
+from doom_dream_env.origins import FREEDOOM, NOT_SAID, Origin, from_json
 
 if TYPE_CHECKING:  # finding and checking files needs no torch
     from torch import Tensor
@@ -90,6 +92,21 @@ def read_json(path: Path) -> dict[str, Any]:
 def fingerprint_of(folder: Path) -> str:
     """The fingerprint of a set of weights, as its manifest says."""
     return str(read_json(folder / MANIFEST).get("fingerprint"))
+
+
+def origins_of(folder: Path) -> tuple[Origin, ...]:
+    """Whose pictures a set of weights was trained on. Weights of earlier releases do not say it.
+
+    Raises:
+        ValueError: if the manifest is damaged.
+    """
+    said = read_json(folder / MANIFEST).get("origins")
+    if said is None:
+        return (FREEDOOM if folder.parent == SHIPPED else NOT_SAID,)
+    try:
+        return from_json(said)
+    except TypeError as error:
+        raise UserError(f"{folder / MANIFEST} is damaged: {error}; fetch it anew") from error
 
 
 def sha256(path: Path) -> str:
@@ -232,6 +249,7 @@ def write_weights(
     initial_states: InitialStates,
     context_clips: ContextClips,
     card: str,
+    origins: Iterable[Origin],
 ) -> str:
     """Write a set of weights in half precision; the manifest comes last, so that a folder with one is whole.
 
@@ -242,6 +260,7 @@ def write_weights(
         initial_states: see `InitialStates`.
         context_clips: see `ContextClips`.
         card: the model card, Markdown.
+        origins: whose pictures it was trained on.
 
     Returns:
         the fingerprint: of all but the decoder, which no agent sees, and the initial states. A better decoder leaves it
@@ -268,6 +287,6 @@ def write_weights(
         write_atomically(folder / name, data)
     digests = {name: hashlib.sha256(contents[name]).hexdigest() for name in CHECKED}
     fingerprint = digests[WEIGHTS][:FINGERPRINT_LENGTH]
-    manifest = {"fingerprint": fingerprint, "sha256": digests}
+    manifest = {"fingerprint": fingerprint, "sha256": digests, "origins": [asdict(origin) for origin in origins]}
     write_atomically(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
     return fingerprint

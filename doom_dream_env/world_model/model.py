@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from doom_dream_env.mistakes import UserError
+from doom_dream_env.origins import NOT_SAID, Origin
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import files
 from doom_dream_env.world_model.checks import checked_buttons, checked_frames, checked_history, checked_variables
@@ -42,6 +43,7 @@ class WorldModel(nn.Module):
         context_clips: a dozen steps each from anywhere in an episode, to begin dreams in the middle, likewise.
         fingerprint: tells weights apart; agents name the one they were trained in.
         source: name of the shipped set or folder that the weights came from.
+        origins: whose pictures they were trained on.
     """
 
     def __init__(self, config: WorldModelConfig) -> None:
@@ -56,6 +58,7 @@ class WorldModel(nn.Module):
         self.context_clips: files.ContextClips = {}
         self.fingerprint = "untrained"
         self.source = ""
+        self.origins: tuple[Origin, ...] = (NOT_SAID,)
 
     @property
     def device(self) -> torch.device:
@@ -100,6 +103,7 @@ class WorldModel(nn.Module):
             raise UserError(f"weights in {folder} do not fit their config.json ({', '.join(wrong[:3])}); fetch both")
         model.load_state_dict(tensors, strict=False)
         model.initial_states, model.context_clips = files.read_initial_states(folder)
+        model.origins = files.origins_of(folder)
         model.source = folder.name if folder.parent == files.SHIPPED else str(folder.resolve())
         return model.to(device).eval().requires_grad_(False)
 
@@ -107,7 +111,13 @@ class WorldModel(nn.Module):
         """Write half-precision safetensors, config.json, checksums and a model card; return the fingerprint."""
         self.source = str(Path(folder).resolve())
         self.fingerprint = files.write_weights(
-            Path(folder), self.config.to_dict(), self._saved_tensors(), self.initial_states, self.context_clips, card
+            Path(folder),
+            self.config.to_dict(),
+            self._saved_tensors(),
+            self.initial_states,
+            self.context_clips,
+            card,
+            self.origins,
         )
         return self.fingerprint
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from doom_dream_env.mistakes import UserError
@@ -60,6 +61,19 @@ def numbers(value: Any) -> Iterator[float]:
     elif isinstance(value, tuple | list):
         for item in value:
             yield from numbers(item)
+
+
+def each_once(config: Any) -> Any:
+    """The same settings with every name and path of a list once, in the order in which they were given."""
+    lists = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return dataclasses.replace(
+        config,
+        **{
+            name: tuple(dict.fromkeys(value))
+            for name, value in lists.items()
+            if isinstance(value, tuple) and all(isinstance(item, str | Path) for item in value)
+        },
+    )
 
 
 def check_settings(config: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from doom_dream_env.seeds import EVALUATION
 from training.config.base import Preset, TrainingConfig
 
 # Maps of Freedoom on which nobody learns to play: what has learned is scored there.
@@ -36,6 +37,7 @@ class CloneConfig(TrainingConfig):
         ahead_weight: weight of the actions behind the next one.
         weight_decay: of the optimiser.
         score_episodes: real ones of each scenario to score it with; 0: none.
+        first_seed: of the games that it is scored in; from 90,000 up they are yours.
     """
 
     out: Path = Path("runs/clone")
@@ -60,3 +62,4 @@ class CloneConfig(TrainingConfig):
     ahead_weight: float = 0.3
     weight_decay: float = 0.02
     score_episodes: int = 30
+    first_seed: int = EVALUATION

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from doom_dream_env.seeds import EVALUATION
+from doom_dream_env.seeds import EVALUATION, RANKING
 from training.config.agents import Learner
 
 
@@ -102,6 +102,7 @@ class RankingConfig:
         scenario: one with an action table.
         weights: name or folder; None: the best that ship.
         episodes: of each policy in the dream, and as many in the real game.
+        first_seed: of the games that are played; from 90,000 up they are yours.
         out: folder of agents and results; None: runs/ranking/SCENARIO.
         holds: steps for which random players hold an action, one player for each number.
         alternations: steps of action 1 and of action 2, one blind player for each pair. Those of equal steps are the
@@ -116,6 +117,7 @@ class RankingConfig:
     scenario: str = "take_cover"
     weights: str | None = None
     episodes: int = 100
+    first_seed: int = RANKING
     out: Path | None = None
     holds: tuple[int, ...] = (3, 10, 30)
     alternations: tuple[tuple[int, int], ...] = (
@@ -143,6 +145,7 @@ class EfficiencyConfig:
         steps: of each, all environments together.
         envs: environments side by side, in dream and game.
         episodes: real ones to score each agent with, and random play.
+        first_seed: of the games that are scored; from 90,000 up they are yours.
         resamples: of the bootstrap, over agents and their episodes.
         out: folder of agents and report.
     """
@@ -154,5 +157,6 @@ class EfficiencyConfig:
     steps: int = 200_000
     envs: int = 16
     episodes: int = 100
+    first_seed: int = EVALUATION
     resamples: int = 2_000
     out: Path = Path("runs/efficiency")

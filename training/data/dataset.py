@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from doom_dream_env.mistakes import UserError
-from doom_dream_env.recording import FORMAT_VERSION, METADATA, decompress_frame
+from doom_dream_env.origins import Origin
+from doom_dream_env.recording import FORMAT_VERSION, METADATA, decompress_frame, origin_of
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, get_scenario
 from training.data.annotations import PROJECTILE, Objects, nearest_object, object_maps, under_crosshair
 from training.data.shard_checks import check_metadata, check_rows
@@ -64,6 +65,7 @@ class Dataset:
     Attributes (N rows, V variables):
         scenarios: the scenarios, and `names` their names, in the order asked for.
         shards: the shards' names, in the order of the rows, and `files` the files themselves.
+        origins: whose frames they are, shard by shard.
         begins: first row of each shard, and the number of rows.
         places: names of all places (`Scenario.place`: a scenario, or one of its maps).
         scenario: index into `names`, (N,).
@@ -133,6 +135,7 @@ class Dataset:
         self.names = [scenario.name for scenario in self.scenarios]
         self.shards: list[str] = []
         self.files: list[Path] = []
+        self.origins: list[Origin] = []
         self.begins = [0]
         self._frames: list[pa.LargeBinaryArray | None] = []
         columns: list[dict[str, npt.NDArray[Any]]] = []
@@ -143,6 +146,7 @@ class Dataset:
                 columns.append(shard_columns(table, index, self.begins[-1]))
                 self.shards.append(f"{name}/{file.stem}")
                 self.files.append(file)
+                self.origins.append(origin_of(table.schema))
                 self._frames.append(table["frame"].combine_chunks() if keep_frames else None)
                 self.begins.append(self.begins[-1] + len(table))
                 rows += len(table)

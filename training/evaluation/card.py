@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from doom_dream_env.origins import FREEDOOM, Origin
 from doom_dream_env.world_model import WorldModelConfig
 from training.data.annotations import OBJECT_CLASSES
 from training.evaluation import objects, open_loop, outcomes, picture_scores, probes
@@ -17,7 +18,7 @@ from training.evaluation.tables import markdown_table, short_number
 Row = tuple[str, str]  # label, and the keys whose values share a cell, separated by spaces
 
 HEAD = """---
-license: mit
+license: {license}
 library_name: doom-dream-env
 tags: [world-model, reinforcement-learning, vizdoom]
 ---
@@ -27,9 +28,9 @@ tags: [world-model, reinforcement-learning, vizdoom]
 A latent world model of DOOM: load it with `doom_dream_env.WorldModel.from_pretrained("{name}")`, step it with
 `gym.make("DreamDoom-v0", weights="{name}")`. Scenarios: {scenarios}.
 
-Trained on frames that ViZDoom rendered from its own scenarios with Freedoom's assets (see NOTICE.md), played by random,
-alternating, scripted and perturbed players on seeds below 50,000. Object maps from ViZDoom's labels helped in training;
-nothing privileged is needed to use it. It knows these scenarios and no others: other maps, textures or monsters are out
+Trained on {origins}. What was collected was played by random, alternating, scripted
+and perturbed players on seeds below 50,000. Object maps from ViZDoom's labels helped in training; nothing privileged is
+needed to use it. It knows these scenarios and no others: other maps, textures or monsters are out
 of its distribution.
 
 ## Scorecard
@@ -172,13 +173,17 @@ def card_table(rows: Sequence[Row], scores: dict[str, dict[str, Any]]) -> str:
     return markdown_table(["", *scores], filled) if filled else ""
 
 
-def model_card(config: WorldModelConfig, scorecard: dict[str, Any]) -> str:
-    """What the weights are, and their scorecard, in Markdown."""
+def model_card(config: WorldModelConfig, origins: Sequence[Origin], scorecard: dict[str, Any]) -> str:
+    """What the weights are, whose pictures they learned from, and their scorecard, in Markdown."""
     facts = scorecard["ends_of_all_worlds"] | scorecard
     head = HEAD.format(
         **facts,
         name=config.name,
         scenarios=", ".join(config.scenarios),
+        license="mit" if set(origins) == {FREEDOOM} else "other",
+        origins=" and ".join(
+            f"{each.source or 'unknown pictures'} ({each.licence or 'licence unknown'})" for each in origins
+        ),
         perceptual=scorecard["perceptual_distance"] or "not measured",
         context=open_loop.CONTEXT,
     )

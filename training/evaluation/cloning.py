@@ -89,7 +89,12 @@ def change_scores(foretold: dict[int, int], happened: dict[int, int], shifts: in
 
 
 def score_clone(
-    policy: ActionPolicy, model: WorldModel, scenarios: Sequence[Scenario], episodes: int, out: Path
+    policy: ActionPolicy,
+    model: WorldModel,
+    scenarios: Sequence[Scenario],
+    episodes: int,
+    out: Path,
+    first_seed: int = EVALUATION,
 ) -> dict[str, Any]:
     """Score a clone in the real game beside its teacher and random play; writes cloning.json and cloning.md.
 
@@ -101,12 +106,15 @@ def score_clone(
         scenarios: those with an adviser are scored beside it.
         episodes: of each player in each scenario; fewer where they last longer than a minute.
         out: folder of the report.
+        first_seed: of the games.
 
     Returns:
         what cloning.json holds.
     """
     worlds = {
-        scenario.name: kept_scores(policy, model, scenario, episodes, out / "scores" / f"{scenario.name}.json")
+        scenario.name: kept_scores(
+            policy, model, scenario, episodes, out / "scores" / f"{scenario.name}.json", first_seed
+        )
         for scenario in progress(scenarios, desc="scores", unit="scenario", leave=False)
         if scenario.name in ADVISERS
     }
@@ -124,32 +132,34 @@ def score_clone(
 
 
 def kept_scores(
-    policy: ActionPolicy, model: WorldModel, scenario: Scenario, episodes: int, path: Path
+    policy: ActionPolicy, model: WorldModel, scenario: Scenario, episodes: int, path: Path, first_seed: int
 ) -> dict[str, Any]:
-    """The scores of one scenario from a file, or made now and written there; another policy's are made anew."""
-    same = {"policy": digest(policy.network), "asked": episodes}
-    found = read_json(path) if path.exists() else {}
+    """The scores of one scenario from a file, or made now and written there; others are made anew."""
+    same = {"policy": digest(policy.network), "asked": episodes, "first_seed": first_seed}
+    found = {"first_seed": EVALUATION} | read_json(path) if path.exists() else {}
     if not same.items() <= found.items():
-        found = score_in(policy, model, scenario, episodes) | same
+        found = score_in(policy, model, scenario, episodes, first_seed) | same
         write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())
     return found
 
 
-def score_in(policy: ActionPolicy, model: WorldModel, scenario: Scenario, episodes: int) -> dict[str, Any]:
-    """The scores of one scenario, on seeds from `EVALUATION` up."""
+def score_in(
+    policy: ActionPolicy, model: WorldModel, scenario: Scenario, episodes: int, first_seed: int
+) -> dict[str, Any]:
+    """The scores of one scenario, on seeds from `first_seed` up."""
     wanted = max(1, episodes * min(scenario.time_limit, 525) // scenario.time_limit)
     make = ADVISERS[scenario.name]
     watching = Watching(PlayerPolicy(lambda rng: make(scenario, rng)), ActionPolicy(policy.network, greedy=True))
     envs = min(wanted, REAL_ENVS)
     real = RealBatch(envs, scenario.name, privileged=True, weights=model, map=scenario.map)
     try:
-        teacher = evaluate_policy(real, watching, wanted, EVALUATION, f"{scenario.name}, teacher")
-        clone = evaluate_policy(real, policy, wanted, EVALUATION, f"{scenario.name}, clone")
+        teacher = evaluate_policy(real, watching, wanted, first_seed, f"{scenario.name}, teacher")
+        clone = evaluate_policy(real, policy, wanted, first_seed, f"{scenario.name}, clone")
     finally:
         real.close()
     games = GameBatch(envs, scenario.name, map=scenario.map)
     try:
-        chance = evaluate_policy(games, RandomPolicy(), wanted, EVALUATION, f"{scenario.name}, random")
+        chance = evaluate_policy(games, RandomPolicy(), wanted, first_seed, f"{scenario.name}, random")
     finally:
         games.close()
     span = teacher.mean - chance.mean

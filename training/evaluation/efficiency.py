@@ -43,6 +43,7 @@ def run(config: EfficiencyConfig) -> dict[str, Any]:
     model = shared_world_model(config.weights)
     record_config(config, config.out / "efficiency.config.json")
     about: dict[str, Any] = {"weights": model.fingerprint, "learner": config.learner, "steps": config.steps}
+    about["first_seed"] = config.first_seed
     about["scenarios"] = {name: of_scenario(model, name, config) for name in config.scenarios}
     write_atomically(config.out / "efficiency.json", (json.dumps(about, indent=2) + "\n").encode())
     for name, found in about["scenarios"].items():
@@ -62,7 +63,7 @@ def of_scenario(model: WorldModel, name: str, config: EfficiencyConfig) -> dict[
         returns[place].append(agent_returns(model, name, config, place, seed, where))
     games = GameBatch(min(config.episodes, REAL_ENVS), name)
     try:
-        chance = evaluate_policy(games, RandomPolicy(), config.episodes, EVALUATION).mean
+        chance = evaluate_policy(games, RandomPolicy(), config.episodes, config.first_seed).mean
     finally:
         games.close()
     found: dict[str, Any] = {place: [float(own.mean()) for own in returns[place]] for place in PLACES}
@@ -76,7 +77,8 @@ def agent_returns(
 ) -> npt.NDArray[np.float64]:
     """Real returns of an agent that was trained in the dream or in the game; made once, then read."""
     path = folder / "returns.json"
-    if not path.exists():
+    found = {"first_seed": EVALUATION} | read_json(path) if path.exists() else {"returns": []}
+    if not found["returns"]:
         batch: LatentBatch = (
             make_dreams(model, name, config.envs) if place == "dream" else RealBatch(config.envs, name, weights=model)
         )
@@ -85,13 +87,15 @@ def agent_returns(
         finally:
             batch.close()
         agent.save(folder)
+    if found.get("first_seed") != config.first_seed or len(found["returns"]) != config.episodes:
         real = RealBatch(min(config.episodes, REAL_ENVS), name, weights=model)
         try:
-            played = evaluate_policy(real, Agent.load(folder, model.fingerprint), config.episodes, EVALUATION)
+            played = evaluate_policy(real, Agent.load(folder, model.fingerprint), config.episodes, config.first_seed)
         finally:
             real.close()
-        write_atomically(path, (json.dumps({"returns": played.returns.tolist()}) + "\n").encode())
-    return np.array(read_json(path)["returns"])
+        found = {"first_seed": config.first_seed, "returns": played.returns.tolist()}
+        write_atomically(path, (json.dumps(found) + "\n").encode())
+    return np.array(found["returns"])
 
 
 def ratio(dream: Returns, game: Returns, chance: float) -> float:

@@ -28,7 +28,6 @@ from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game,
 from doom_dream_env.mistakes import UserError
 from doom_dream_env.policies import AlternatingPolicy, HeldRandomPolicy, PerturbedPolicy, Policy, RandomPolicy
 from doom_dream_env.scenarios import Scenario, get_scenario
-from doom_dream_env.seeds import RANKING
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import write_atomically
 from training.config import RankingConfig, record_config
@@ -207,9 +206,10 @@ def run(config: RankingConfig) -> dict[str, Any]:
     found = ranked_policies(model, scenario, out, config)
     policies = {name: policy for name, (_, policy) in found.items()}
     kinds = {name: kind for name, (kind, _) in found.items()}
-    scores = compare_dream_and_game(model, scenario.name, policies, config.episodes, RANKING)
+    scores = compare_dream_and_game(model, scenario.name, policies, config.episodes, config.first_seed)
     gaps = alternation_gaps(scores, config.alternations)
-    about = summary(scenario.name, kinds, scores) | {"alternation_gaps": gaps, "weights": model.fingerprint}
+    about = summary(scenario.name, kinds, scores) | {"alternation_gaps": gaps}
+    about |= {"weights": model.fingerprint, "first_seed": config.first_seed}
     write_atomically(out / "ranking.json", (json.dumps(about, indent=2) + "\n").encode())
     write_atomically(out / "ranking.md", ranking_table(about).encode())
     plot_ranking(about, out / "ranking.png")

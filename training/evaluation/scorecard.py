@@ -70,7 +70,7 @@ def run(config: ScorecardConfig) -> dict[str, Any]:
     plot_skill(scorecard["worlds"], out / "skill.png")
     text = json.dumps(scorecard, indent=2, allow_nan=False)
     write_atomically(out / SCORECARD, (text + "\n").encode())
-    write_atomically(out / "README.md", model_card(model.config, scorecard).encode())
+    write_atomically(out / "README.md", model_card(model.config, model.origins, scorecard).encode())
     print(text)
     return scorecard
 

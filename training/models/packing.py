@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.mistakes import UserError
+from doom_dream_env.origins import Origin, together
 from doom_dream_env.world_model import PRESETS, WorldModel, files
 from doom_dream_env.world_model.config import ScenarioLimits
 from doom_dream_env.world_model.manifold import Manifold
@@ -51,6 +52,7 @@ def new_training_model(preset: str, data: Dataset, seed: int, init: str | None) 
     torch.manual_seed(seed)
     model = TrainingModel(config, data.places)
     model.readouts.calibrate(data)
+    model.world_model.origins = all_origins((), data, init)
     if init:
         missing = warm_start(model.world_model, init)
         print(f"began from {init}; anew: {', '.join(missing) or 'nothing'}")
@@ -63,7 +65,13 @@ def with_limits(model: TrainingModel, data: Dataset) -> TrainingModel:
     limits = [scenario_limits(data, index, config.rewards, config.deltas) for index in range(len(data.names))]
     limited = TrainingModel(dataclasses.replace(config, limits=tuple(limits)), model.places)
     limited.load_state_dict(model.state_dict())
+    limited.world_model.origins = all_origins(model.world_model.origins, data)
     return limited.eval()
+
+
+def all_origins(before: tuple[Origin, ...], data: Dataset, init: str | None = None) -> tuple[Origin, ...]:
+    """Whose pictures a model was trained on, when it is trained on data and begins from other weights."""
+    return together(before, files.origins_of(files.find_weights(init)) if init else (), data.origins)
 
 
 def warm_start(model: WorldModel, folder: str) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from doom_dream_env.mistakes import UserError
+from doom_dream_env.origins import from_json
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS
 from doom_dream_env.world_model import WorldModel, WorldModelConfig
 from doom_dream_env.world_model.files import read_checked
@@ -86,7 +88,8 @@ class TrainingModel(nn.Module):
 
     def about(self, seed: int) -> dict[str, object]:
         """What a checkpoint says of itself."""
-        return {"config": self.world_model.config.to_dict(), "places": self.places, "seed": seed}
+        origins = [asdict(origin) for origin in self.world_model.origins]
+        return {"config": self.world_model.config.to_dict(), "places": self.places, "origins": origins, "seed": seed}
 
 
 def load_training_model(path: Path) -> TrainingModel:
@@ -104,6 +107,7 @@ def load_training_model(path: Path) -> TrainingModel:
         tensors = {key.removeprefix("module."): value for key, value in found.items() if key.startswith("module.")}
         model = TrainingModel(WorldModelConfig.from_dict(about["config"]), about["places"])
         model.load_state_dict(tensors)
+        model.world_model.origins = from_json(about.get("origins", ()))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"checkpoint {path} is damaged ({error}); delete it and run its stage again") from error
     return model.eval()

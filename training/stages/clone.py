@@ -95,7 +95,7 @@ def train(config: CloneConfig) -> None:
     policy.save(config.out / POLICY)
     print(f"the policy is in {config.out / POLICY}", flush=True)
     if config.score_episodes:
-        score_clone(policy, model, scenarios, config.score_episodes, config.out)
+        score_clone(policy, model, scenarios, config.score_episodes, config.out, config.first_seed)
 
 
 def new_network(config: CloneConfig, model: WorldModel, scenarios: Sequence[Scenario]) -> PolicyNetwork:

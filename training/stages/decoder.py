@@ -38,7 +38,7 @@ from training.engine.fit import LOG_EVERY, Numbers, fit
 from training.engine.logging import RunLog
 from training.engine.optim import Optimiser
 from training.models.losses import object_map_loss
-from training.models.packing import store_initial_states
+from training.models.packing import all_origins, store_initial_states
 from training.models.picture_model import DecoderModules
 from training.models.tokenizer import cached_codes, load_tokenizer
 from training.models.training_model import TrainingModel, load_training_model
@@ -111,6 +111,7 @@ def pack(model: TrainingModel, modules: DecoderModules, data: Dataset, states: T
     if not config.weights:
         store_initial_states(packed, data, states)
     packed.decoder.load_state_dict(modules.averaged.state_dict())
+    packed.origins = all_origins(packed.origins, data, config.init)
     fingerprint = packed.save_pretrained(config.out / WEIGHTS)
     print(f"weights {fingerprint} in {config.out / WEIGHTS}")
 

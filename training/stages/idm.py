@@ -27,6 +27,7 @@ from torch import Tensor
 from doom_dream_env.idm import IDM_PRESETS, InverseDynamics
 from doom_dream_env.idm.decoding import Floats, log_probabilities, viterbi
 from doom_dream_env.idm.labels import CHAINS, Keys, from_chains, to_chains
+from doom_dream_env.origins import FREEDOOM, together
 from training.config import IDMTrainingConfig
 from training.data.augment import augment
 from training.data.dataset import Dataset
@@ -99,7 +100,8 @@ def train(config: IDMTrainingConfig) -> None:
     )
     if compute.main:
         finished = with_costs(model.model, held_out, compute)
-        finished.save_pretrained(config.out / "weights")
+        films_of = () if films is None else (FREEDOOM,)  # what `python -m training film` films
+        finished.save_pretrained(config.out / "weights", together(data.origins, films_of))
         print(f"weights are in {config.out / 'weights'}; score them: python -m training idm-score")
 
 
