@@ -42,15 +42,6 @@ def test_imagine_refuses_what_is_not_nine_buttons(model: WorldModel, action: Ten
         model.imagine(model.observe(random_frames(B, 1)), action)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.uint8, torch.bool])
-def test_buttons_may_be_of_any_number_type(model: WorldModel, dtype: torch.dtype) -> None:
-    state = model.observe(random_frames(B, 1))
-    pressed = torch.eye(A)[:B]
-    expected, *_ = model.imagine(state, pressed, temperature=0)
-    found, *_ = model.imagine(state, pressed.to(dtype), temperature=0)
-    assert states_equal(expected, found)
-
-
 def action_effect(model: WorldModel, state: DreamState) -> float:
     """Smallest distance between the next states that any two single buttons bring, over the size of the step."""
     copies = state[torch.zeros(A, dtype=torch.long)]
@@ -190,17 +181,6 @@ def test_what_a_scenario_cannot_do_teaches_nothing() -> None:
     gradient = model.dynamics.outcome.bias.grad
     assert float(loss.detach()) == 0
     assert gradient is not None and torch.all(gradient == 0)
-
-
-def test_a_code_shifts_the_condition_of_the_next_state(model: WorldModel) -> None:
-    state = model.observe(random_frames(B, 1), scenario="basic")
-    dynamics = model.dynamics
-    condition = dynamics.transition(state.h, torch.zeros(B, A), state.scenario, most_likely).condition
-    code = dynamics.codes.sample(condition, torch.ones(B), torch.rand(B, dynamics.codes.groups, generator=generator()))
-    torch.testing.assert_close(
-        dynamics.next_state(state.z, condition, code), dynamics.next_state(state.z, condition + code), atol=0, rtol=0
-    )
-    assert not torch.allclose(dynamics.next_state(state.z, condition, code), dynamics.next_state(state.z, condition))
 
 
 # ---- the rules of the game -------------------------------------------------------------------------------------------

@@ -34,10 +34,8 @@ FITTING = {  # what a key may well be
     ("name", "text"),
     ("name", "no text"),
     ("limits", "no list"),
-    ("temperatures", "no list"),
     ("harm", "no list"),
     ("healing", "no list"),
-    ("dropout", "zero"),
     ("rewards", "list"),
 }
 

@@ -174,7 +174,6 @@ def _write_parts(
         "scales": model.scales.tolist(),
         "noise_width": model.dynamics.draw_noise(1).shape[1],
         "drawing": {"codes": list(CODES), "luck": list(model.decoder.noise_shape)},
-        "dropout": model.config.dropout,
         "state": {
             name: {"type": str(value.dtype).removeprefix("torch."), "shape": list(value.shape[1:])}
             for name in STATE

@@ -133,7 +133,7 @@ def turn(model: WorldModel, name: str, dial: float, *, healing: bool) -> None:
     (of_healing if healing else harm)[name] = dial
     config = dataclasses.replace(model.config, harm=tuple(harm.values()), healing=tuple(of_healing.values()))
     model.config = config
-    model.dynamics.set_dials(config.temperatures, config.harm, config.healing)
+    model.dynamics.set_dials(config.harm, config.healing)
 
 
 def log_ratios(dreamed: Played, real: Played, agents: Mapping[str, Policy]) -> dict[str, float]:
