@@ -20,7 +20,7 @@ from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.settings import Settings
 from doom_dream_env.envs.weights import WeightsReference, shared_world_model
 from doom_dream_env.mistakes import UserError
-from doom_dream_env.orphans import playing
+from doom_dream_env.processes import playing
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
 from doom_dream_env.threads import AdaptiveThreads, at_most
 from doom_dream_env.world_model import DreamState, WorldModel

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from doom_dream_env.mistakes import UserError, in_one_line
-from doom_dream_env.orphans import end_with_parent
+from doom_dream_env.processes import end_with_parent
 from training import config as settings
 from training.config import TrainingConfig, record_config
 from training.processes import sole_writer

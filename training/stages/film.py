@@ -18,9 +18,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import numpy as np
 
-from doom_dream_env.doctor import usable_cores
 from doom_dream_env.mistakes import UserError
-from doom_dream_env.orphans import end_with_parent
+from doom_dream_env.processes import end_with_parent, usable_cores
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import TICS_PER_SECOND, get_scenario
 from doom_dream_env.seeds import SPLITS
