@@ -147,29 +147,6 @@ def test_a_new_episode_begins_without_memories(immortal: WorldModel) -> None:
     assert not torch.allclose(remembered[1], new[1], atol=1e-3), "the other episode was forgotten too"
 
 
-def test_it_knows_what_was_really_pressed(immortal: WorldModel) -> None:
-    batch = DreamBatch(1, "take_cover", weights=immortal)
-    batch.reset(seed=0)
-    seen = []
-    for name in ("MOVE_LEFT", "MOVE_RIGHT"):
-        policy = make_policy(immortal)
-        policy(batch)
-        policy.press(batch, buttons(name)[None])
-        batch.steps = batch.steps.clone().fill_(1)
-        seen.append(policy.look(batch))
-        batch.steps = batch.steps.clone().fill_(0)
-    assert not torch.allclose(*seen, atol=1e-3)
-
-
-def test_features_of_another_width_are_refused(model: WorldModel, immortal: WorldModel) -> None:
-    policy = make_policy(model)
-    batch = DreamBatch(1, "take_cover", weights=immortal)
-    batch.reset(seed=0)
-    policy.network.config = ActionPolicyConfig(7, ("basic",), "other", "")
-    with pytest.raises(ValueError, match="this policy sees 7 features, those of weights other; here are"):
-        policy(batch)
-
-
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,6 @@ from doom_dream_env.agents.choices import N_LOGITS
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from training.config import CloneConfig
-from training.config.clone import UNSEEN_MAPS
 from training.data.advice import Advice, edges, record_advice, recorded_advice
 from training.data.dataset import Dataset
 from training.data.latents import agent_features, encode_all, trunk_features
@@ -76,17 +75,6 @@ def test_recorded_episodes_are_seen_as_an_agent_sees_them(toy: Path, model: Worl
     assert found.last.tolist() == data.last.tolist()
     with pytest.raises(ValueError, match="nobody in the data of take_cover plays scripted, only random"):
         recorded_advice(model, data, ("scripted",))
-
-
-def test_advice_on_disk_is_of_what_was_asked_for(tmp_path: Path) -> None:
-    advice = made_up_advice("take_cover")
-    advice.write(tmp_path / "a", {"fingerprint": "x"})
-    again = Advice.read(tmp_path / "a", {"fingerprint": "x"})
-    assert again is not None and torch.equal(again.features, advice.features)
-    assert Advice.read(tmp_path / "a", {"fingerprint": "y"}) is None
-    assert Advice.read(tmp_path / "b", {}) is None
-    assert len(Advice.cat([advice, advice])) == 240
-    assert Advice.cat([advice, advice]).last[-1] == 239
 
 
 # ---- learning --------------------------------------------------------------------------------------------------------
@@ -170,26 +158,6 @@ def test_the_stage_goes_on_where_it_was_and_keeps_its_policy(
     model = WorldModel.from_pretrained(weights)
     policy = ActionPolicy.load(tmp_path / "policy", model.fingerprint)
     assert policy.config.scenarios == ("take_cover",) and policy.config.training["rounds"] == 1
-
-
-def test_every_round_of_free_play_is_on_other_maps(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    played: list[tuple[str, int]] = []
-
-    def record(_: Any, scenario: Any, steps: int, *args: Any) -> Advice:
-        played.append((scenario.map, steps))
-        return made_up_advice("freedoom")
-
-    monkeypatch.setattr(clone, "record_advice", record)
-    world = get_scenario("freedoom")
-    clone.played_advice(CloneConfig(first_steps=120_000), model, world, 0)
-    names = [name for name, _ in played]
-    assert len(set(names)) == len(names) > 60 and not set(names) & set(UNSEEN_MAPS)
-    assert sum(steps for _, steps in played) == pytest.approx(120_000, rel=0.01)
-    policy = ActionPolicy(make_network())
-    played.clear()
-    for number in (1, 2):
-        clone.played_advice(CloneConfig(round_steps=2_500), model, world, number, policy)
-    assert len(set(played)) == 4 and {steps for _, steps in played} == {1250}
 
 
 # ---- scores ----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from conftest import make_model
-from env_tools import actions, dream, dreams, play, same
+from env_tools import actions, dreams, play, same
 
 from doom_dream_env.envs import DreamBatch, DreamDoomVecEnv
 from doom_dream_env.world_model import WorldModel
@@ -53,12 +53,6 @@ def test_copied_batches_and_vectors_go_on_as_the_original(weights: Path, way: st
             assert np.array_equal(env.step(actions(t))[0], other.step(actions(t))[0])
 
 
-def test_a_pickled_dream_is_small(weights: Path) -> None:
-    env = dream(weights)
-    env.reset(seed=0)
-    assert len(pickle.dumps(env)) < 60_000 < (weights / "world_model.safetensors").stat().st_size
-
-
 def test_a_pickle_of_weights_that_are_others_now_is_refused(tmp_path: Path) -> None:
     make_model(seed=3).save_pretrained(tmp_path)
     text = pickle.dumps(DreamBatch(1, weights=tmp_path))
@@ -88,12 +82,3 @@ def test_a_copy_of_a_real_game_is_a_game_of_its_own(weights: Path, way: str) -> 
     finally:
         env.close()
         other.close()
-
-
-def test_an_environment_with_a_window_is_copied_without_it(weights: Path) -> None:
-    env = dream(weights, render_mode="human")
-    env.reset(seed=0)
-    other = copy.deepcopy(env)
-    env.close()
-    other.step(0)
-    other.close()

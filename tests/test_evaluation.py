@@ -65,17 +65,6 @@ def test_real_episodes_are_those_of_the_seeds() -> None:
     assert (first.returns <= 4 * first.lengths).all() and (first.returns > 3 * first.lengths).all()
 
 
-def test_a_game_without_an_episode_to_play_stands_still() -> None:
-    batch = GameBatch(2, SCENARIO)
-    try:
-        score = evaluate_policy(batch, NoopPolicy(), 2, 60_000)
-        shorter = int(score.lengths.argmin())
-        assert score.lengths[shorter] < score.lengths.max()
-        assert batch.seeds == [60_000, 60_001] and bool(batch.done.all())
-    finally:
-        batch.close()
-
-
 def test_an_episode_has_its_own_seed_whoever_plays(weights: Path) -> None:
     """A policy that looks at nothing scores the same whether the games are encoded or not."""
     seen: dict[int, set[int]] = {}

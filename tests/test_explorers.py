@@ -10,7 +10,7 @@ from doom_dream_env.scenarios import BUTTONS, get_scenario
 from training.players.base import Player, RandomPlayer
 from training.players.explorers import Explorer
 from training.players.maps import MapGeometry
-from training.players.navigation import CELL, REGION, Level, level
+from training.players.navigation import CELL, REGION, Level
 from training.players.walkers import Gatherer, Homecomer
 from training.players.wanderers import Wanderer
 
@@ -57,16 +57,6 @@ def test_no_way_out_of_the_room() -> None:
     assert not grid.free[grid.inside(100, 256)] and grid.free[grid.inside(480, 256)]
 
 
-@pytest.mark.parametrize("name", ["health_gathering_supreme", "my_way_home"])
-def test_the_player_starts_where_the_grid_is_free(name: str) -> None:
-    game = Game(get_scenario(name), privileged=True)
-    grid = level(game.scenario)
-    for seed in range(5):
-        game.reset(seed)
-        assert grid.steps[grid.cell(*game.pose()[:2].tolist())]
-    game.close()
-
-
 def play(game: Game, player: Player, seed: int, steps: int = 10**6) -> tuple[float, int]:
     """Play; returns the sum of rewards and the number of regions seen."""
     game.reset(seed)
@@ -110,26 +100,6 @@ def test_players_of_free_play_see_more_than_random_play(kind: type[Explorer]) ->
     assert np.mean(seen[kind]) > 1.5 * np.mean(seen[RandomPlayer])
 
 
-def test_a_wanderer_goes_by_what_is_in_sight() -> None:
-    """It sees no farther than walls are, and nothing behind it; what it has not seen draws it only where it sees it."""
-    game = Game(get_scenario("freedoom", map="MAP01"), privileged=True)
-    game.reset(0)
-    player = Wanderer(game.scenario, np.random.default_rng(0))
-    x, y, _, heading = game.pose().tolist()
-    length, bonus = player.look(game)
-    for ray, units in zip(player.RAYS, length, strict=True):
-        angle = np.radians(heading + ray)
-        inside = player.level.inside(x + (units - CELL) * np.cos(angle), y + (units - CELL) * np.sin(angle))
-        assert player.level.free[inside] or units <= 2 * CELL
-    assert length.max() > 2 * length.min() and bonus.any()
-    away = np.hypot(player.level.x - x, player.level.y - y) > player.NEAR + 2 * CELL
-    towards = np.cos(np.arctan2(player.level.y - y, player.level.x - x) - np.radians(heading))
-    player.unseen[:] = away | (towards < 0)
-    player.unseen[player.level.around(x, y, 2 * CELL)] = False
-    assert not player.look(game)[1].any()
-    game.close()
-
-
 def test_a_cautious_explorer_backs_away_from_monsters() -> None:
     game = Game(get_scenario("freedoom", map="MAP01"), privileged=True)
     backwards = {}
@@ -147,11 +117,3 @@ def test_a_cautious_explorer_backs_away_from_monsters() -> None:
             game.step(action)
     game.close()
     assert backwards[0.0] == 0 < backwards[700.0]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("map_name", ["MAP03", "E1M2"])
-def test_explorer_plays_other_maps(map_name: str) -> None:
-    game = Game(get_scenario("freedoom", map=map_name), privileged=True)
-    assert play(game, Explorer(game.scenario, np.random.default_rng(0)), 0)[1] > 20
-    game.close()

@@ -16,7 +16,6 @@ from doom_dream_env.agents.imagination import (
     Unroll,
     lambda_returns,
     learn_in_imagination,
-    log_policy,
 )
 from doom_dream_env.envs import DreamBatch, RealBatch
 from doom_dream_env.scenarios import get_scenario
@@ -148,16 +147,3 @@ def test_the_same_code_learns_in_the_game(model: WorldModel) -> None:
     assert real.continues.tolist() == [1.0, 1.0] or real.done.any()
     real.close()
     assert agent.card.scenario == SCENARIO and curve[-1][1] == 4 * 6  # +1 for every tic, cut after six steps
-
-
-def test_odds_of_choices_sum_to_one() -> None:
-    logits = torch.randn(5, 9)
-    for buttons, groups in ((False, 1), (True, 9)):
-        log_p = log_policy(logits, buttons)
-        assert log_p.shape[1] == groups
-        torch.testing.assert_close(log_p.exp().sum(-1), torch.ones(5, groups))
-
-
-def test_an_unknown_objective_is_refused() -> None:
-    with pytest.raises(ValueError, match="objective 'ppo' is unknown; choose from reinforce, pmpo"):
-        ImaginationConfig(objective="ppo")  # type: ignore[arg-type]

@@ -10,11 +10,10 @@ import torch
 from playroom import RIGHT
 from test_action_policy import make_policy
 
-from doom_dream_env import options
 from doom_dream_env.agents import Agent, AgentCard, agent
 from doom_dream_env.agents.agent import make_network
 from doom_dream_env.agents.minds import load_mind
-from doom_dream_env.agents.planning import KINDS, RECIPES
+from doom_dream_env.agents.planning import RECIPES
 from doom_dream_env.envs import DreamBatch
 from doom_dream_env.options import MINDS
 from doom_dream_env.world_model import WorldModel
@@ -35,10 +34,6 @@ def test_every_name_plays(name: str, immortal: WorldModel, shipped: Agent, monke
     assert pressed.shape == (2, 9) and not bool(pressed[:, [0, 1, 4, 5, 6, 7, 8]].any())
     if name in ("agent", "take_cover"):
         assert (pressed == torch.from_numpy(RIGHT)).all()
-
-
-def test_every_kind_of_planner_has_a_name() -> None:
-    assert {name.partition(":")[2] for name in MINDS if name.startswith("planner:")} == KINDS.keys()
 
 
 def test_equal_seeds_play_equally(immortal: WorldModel, tmp_path: Path) -> None:
@@ -73,17 +68,6 @@ def test_of_a_folder_of_agents_the_scenarios_own_plays(immortal: WorldModel, shi
 def test_who_cannot_play_says_why(name: str, scenario: str, message: str, immortal: WorldModel, shipped: Agent) -> None:
     with pytest.raises(ValueError, match=message):
         load_mind(name, scenario, immortal)
-
-
-def test_an_agent_of_other_weights_is_refused(model: WorldModel, shipped: Agent, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="its features mean something else"):
-        load_mind(tmp_path / "agents" / "take_cover", "take_cover", model)
-
-
-def test_a_command_line_takes_names_and_folders(tmp_path: Path) -> None:
-    assert options.mind("planner:cem") == "planner:cem" and options.mind(str(tmp_path)) == str(tmp_path)
-    with pytest.raises(options.argparse.ArgumentTypeError, match="'nobody' is nobody who can play"):
-        options.mind("nobody")
 
 
 def test_a_window_takes_a_planner(make, shipped: Agent) -> None:

@@ -20,9 +20,8 @@ from doom_dream_env.play import hud
 from doom_dream_env.play.help import help_rows
 from doom_dream_env.play.menu import world_rows
 from doom_dream_env.play.overlay import Overlay
-from doom_dream_env.play.session import PlayScenario, Session
+from doom_dream_env.play.session import Session
 from doom_dream_env.play.window import Window
-from doom_dream_env.world_model import WorldModel
 
 
 def test_help_stops_time_covers_the_window_and_names_every_command(
@@ -52,19 +51,6 @@ def test_help_stops_time_covers_the_window_and_names_every_command(
         for written, meant in keypad.items():
             name = name.replace(written, meant)
         assert spelled.get(name, name).lower() in words, f"help says nothing of {name}"
-
-
-def test_help_is_silent_about_keys_that_do_nothing_here(make: Callable[..., Session]) -> None:
-    rows = dict(help_rows(make()))
-    assert rows["Step left, right"] == "A D   , .   Left Right   Q E"
-    assert {"Forward, back", "Turn left, right", "Attack", "Use", "Run", "Tab"}.isdisjoint(rows)
-    rows = dict(help_rows(make(PlayScenario("health_gathering"))))
-    assert rows["Forward"] == "Up   W" or rows["Forward"] == "Up,  W"
-    assert "Left Right" in rows["Turn left, right"] and "A D" in rows["Turn left, right"]
-    rows = dict(help_rows(make(FREEDOOM)))
-    assert rows["Use"] == "Space" and rows["Run"] == "Shift" and "Alt + left, right" in rows["Step left, right"]
-    rows = dict(help_rows(make(PlayScenario("basic"), "real")))
-    assert "F5   F9" not in rows and "+   -" not in rows and "Space" in rows["Attack"]
 
 
 def test_a_key_that_does_nothing_says_so(open_window: Callable[..., Window], shipped: Agent) -> None:
@@ -97,12 +83,6 @@ def test_a_world_is_typed_or_chosen_in_the_menu(open_window: Callable[..., Windo
     assert window.session.scenario.name == "deadly_corridor" and window.running and window.overlay is None
     window.frame()
     assert window.session.pressed.tolist() == NOTHING.tolist(), "a letter that was typed is held as a key"
-
-
-def test_the_menu_says_how_good_each_dream_is(make: Callable[..., Session]) -> None:
-    rows = dict(world_rows(make(model=WorldModel.from_pretrained())))
-    assert rows["basic"].startswith("good: ") and rows["freedoom MAP01"].startswith("poor: ") and len(rows) > 10
-    assert all(text.startswith("unknown: ") for text in dict(world_rows(make())).values()), "without a scorecard"
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])

@@ -79,13 +79,6 @@ def test_free_play_counts_kills_and_squares_on_every_map(weights: Path, tmp_path
         report("take_cover", "MAP07")
 
 
-def test_only_games_are_surveyed(mortal: WorldModel) -> None:
-    batch = DreamBatch(1, weights=mortal)
-    batch.reset(seed=0)
-    with pytest.raises(TypeError, match="only real games"):
-        planning.SurveyedPolicy(NoopPolicy())(batch)
-
-
 def test_time_is_counted_for_what_has_not_ended(mortal: WorldModel) -> None:
     batch = DreamBatch(3, weights=mortal)
     batch.reset(seed=0)

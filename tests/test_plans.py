@@ -19,7 +19,6 @@ from doom_dream_env.agents.planning.objectives import (
     ReturnObjective,
     expected_health_change,
 )
-from doom_dream_env.agents.planning.plan import Plan
 from doom_dream_env.agents.planning.rollout import mean_scores, score_plans
 from doom_dream_env.scenarios import SCENARIOS, get_scenario, press
 from doom_dream_env.world_model import DreamState, WorldModel
@@ -76,14 +75,6 @@ def test_held_plans_change_as_rarely_as_they_are_told() -> None:
         changes[hold] = float((plans[:, :, 1:] != plans[:, :, :-1]).float().mean())
     assert changes[1.0] == 0
     assert changes[0.0] == pytest.approx(2 / 3, abs=0.02) and changes[0.7] == pytest.approx(0.3 * 2 / 3, abs=0.02)
-
-
-@pytest.mark.parametrize(("name", "count"), [("take_cover", 3), ("freedoom", 10)])
-def test_every_option_can_be_held_by_itself(name: str, count: int) -> None:
-    groups = ActionGroups.of(get_scenario(name))
-    single = groups.buttons(groups.single())
-    assert len(single) == len(single.unique(dim=0)) == count and int(single.sum(-1).max()) == 1
-    assert not bool(single[0].any())
 
 
 @pytest.mark.parametrize(
@@ -183,13 +174,3 @@ def test_the_gradient_of_a_plan_is_the_slope_of_its_score(model: WorldModel) -> 
     slope = float((there - back).sum()) / (2 * step)
     assert slope > 1e-2
     assert float(gradient.norm()) == pytest.approx(slope, rel=0.05)
-
-
-# ---- what is found ---------------------------------------------------------------------------------------------------
-
-
-def test_what_is_left_of_a_plan_holds_its_last_step() -> None:
-    choices = torch.arange(4).reshape(1, 4, 1)
-    plan = Plan(choices, torch.zeros(1), torch.zeros(1, 4, 1, 3))
-    assert plan.later(1).choices.flatten().tolist() == [1, 2, 3, 3]
-    assert plan.later(9).choices.flatten().tolist() == [3, 3, 3, 3]

@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.game import Game
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.evaluation import evaluate_policy
 from doom_dream_env.policies import AlternatingPolicy, random_action
 from doom_dream_env.scenarios import SCENARIOS, press
-from doom_dream_env.world_model import WorldModel
 from training.players.base import AlternatingPlayer, PlayerPolicy, RandomPlayer, random_alternation
 from training.players.roster import BEHAVIOURS, TEACHERS, make_player
 
@@ -79,13 +77,6 @@ def test_a_player_as_a_policy_plays_each_episode_as_it_would_alone() -> None:
     alone = [episode_return(game, "scripted", seed) for seed in (3000, 3001, 3002)]
     game.close()
     assert played.returns.tolist() == alone
-
-
-def test_players_play_no_dreams(immortal: WorldModel) -> None:
-    batch = DreamBatch(1, "basic", weights=immortal)
-    batch.reset(seed=0)
-    with pytest.raises(TypeError, match="not in a DreamBatch"):
-        PlayerPolicy(lambda rng: RandomPlayer(SCENARIOS["basic"], rng))(batch)
 
 
 @pytest.mark.slow

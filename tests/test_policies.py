@@ -13,14 +13,12 @@ from doom_dream_env.envs import DreamBatch
 from doom_dream_env.policies import (
     AlternatingPolicy,
     HeldRandomPolicy,
-    NoopPolicy,
     PerturbedPolicy,
     RandomPolicy,
     fixed_policies,
-    random_action,
     routine,
 )
-from doom_dream_env.scenarios import BUTTONS, get_scenario, press
+from doom_dream_env.scenarios import BUTTONS, press
 from doom_dream_env.world_model import WorldModel
 
 N = 50
@@ -74,12 +72,6 @@ def test_a_routine_goes_by_each_episodes_own_time(batch: DreamBatch) -> None:
     assert torch.equal(mixed[0], table[1]) and torch.equal(mixed[1], table[2])
 
 
-def test_a_scenario_without_a_routine_alternates_its_first_two_actions() -> None:
-    scenario = get_scenario("basic")
-    at = np.array([0, 9, 10, 19, 20])
-    np.testing.assert_array_equal(routine(scenario).buttons_at(at), scenario.action_table()[[1, 1, 2, 2, 1]])
-
-
 @pytest.mark.parametrize("name", ["take_cover", "freedoom"])
 def test_one_seed_one_way_of_random_play(immortal: WorldModel, name: str) -> None:
     batch = DreamBatch(N, name, weights=immortal)
@@ -110,14 +102,6 @@ def test_a_new_episode_gets_a_new_held_action(batch: DreamBatch) -> None:
     assert policy(one).shape == (1, len(BUTTONS)), "a policy is bound to the batch that it played in first"
 
 
-def test_free_play_goes_mostly_forward() -> None:
-    rng = np.random.default_rng(0)
-    drawn = np.stack([random_action(get_scenario("freedoom"), rng) for _ in range(4000)])
-    shares = dict(zip(BUTTONS, drawn.mean(0), strict=True))
-    assert shares["MOVE_FORWARD"] == pytest.approx(0.6, abs=0.03)
-    assert shares["MOVE_BACKWARD"] == pytest.approx(0.1, abs=0.03)
-
-
 def test_a_share_of_actions_is_perturbed(batch: DreamBatch) -> None:
     held = AlternatingPolicy([press("MOVE_LEFT")], [1])
     left = press("MOVE_LEFT")
@@ -126,8 +110,3 @@ def test_a_share_of_actions_is_perturbed(batch: DreamBatch) -> None:
         played = torch.stack([policy(batch) for _ in range(40)]).numpy()
         changed = (played != left).any(-1).mean()
         assert changed == pytest.approx(share * 2 / 3, abs=0.05)  # a third of uniform actions are the same one
-
-
-def test_doing_nothing_is_an_action_everywhere(batch: DreamBatch, free: DreamBatch) -> None:
-    for environments in (batch, free):
-        environments.step(NoopPolicy()(environments))

@@ -16,22 +16,6 @@ def test_only_targets_that_vary_are_probed(held_out: Dataset) -> None:
     assert chosen == {"position_y_r2", "crosshair_auc"}  # x, angle stand still; no projectile, no item
 
 
-def test_labels_vary_if_both_kinds_are_there_often_enough() -> None:
-    labels = np.zeros((10_000, 1))
-    labels[:99] = 1
-    assert not probes.varies("item_ahead_auc", labels) and probes.varies("item_ahead_auc", labels[:2000])
-    assert not probes.varies("item_ahead_auc", labels[:99]) and not probes.varies("item_ahead_auc", labels[70:120])
-
-
-def test_numbers_vary_if_they_are_known_often_enough_and_spread() -> None:
-    offset = np.full((1000, 1), np.nan)
-    offset[:29] = np.linspace(-1, 1, 29)[:, None]
-    assert not probes.varies("projectile_offset_r2", offset)
-    offset[:40] = np.linspace(-1, 1, 40)[:, None]
-    assert probes.varies("projectile_offset_r2", offset)
-    assert not probes.varies("projectile_offset_r2", 0.01 * offset)
-
-
 def test_probes_find_what_is_linear_and_nothing_in_noise() -> None:
     torch.manual_seed(0)
     x = torch.randn(1200, 40)

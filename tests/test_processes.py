@@ -78,11 +78,6 @@ def test_workers_that_still_load_are_gone_when_their_parent_is_killed(tmp_path: 
     assert not process_exists(worker)
 
 
-def test_one_part_of_a_folder_is_written_while_another_is(tmp_path: Path) -> None:
-    with sole_writer(tmp_path, "train"), sole_writer(tmp_path, "val"):
-        assert len(list(tmp_path.iterdir())) == 2
-
-
 def test_two_collectors_of_one_split_do_not_meet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import sys
-
 import pytest
 
 from doom_dream_env import progress as module
@@ -35,27 +32,3 @@ def test_a_long_one_says_now_and_then_how_far_it_is(
             bar.update(1)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) >= 2 and "13/13" in lines[-1] and all(line.startswith("games:") for line in lines)
-
-
-def test_one_of_several_processes_prints_lines_even_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = io.StringIO()
-    monkeypatch.setattr(module, "_lines", [])
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 1e-6)
-    module.print_lines(log)
-    with progress(desc="PPO", total=2, leave=False) as bar:
-        bar.set_postfix_str("return 5", refresh=False)
-        bar.update(2)
-    assert "PPO: 100%" in log.getvalue() and "return 5" in log.getvalue() and "\r" not in log.getvalue()
-
-
-def test_no_bar_is_made_any_other_way() -> None:
-    from conftest import ROOT
-
-    makers = [
-        path.relative_to(ROOT).as_posix()
-        for folder in ("doom_dream_env", "training", "examples")
-        for path in (ROOT / folder).rglob("*.py")
-        if any(word in path.read_text() for word in ("tqdm(", "trange(", "progress_bar=True", "tqdm.auto"))
-    ]
-    assert set(makers) <= {"doom_dream_env/progress.py"}, makers

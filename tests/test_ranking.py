@@ -7,14 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from test_action_policy import make_policy
 
 from doom_dream_env.agents import Agent
-from doom_dream_env.envs import DreamBatch
 from doom_dream_env.evaluation import EpisodeStatistics
-from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from training.config import RankingConfig
 from training.evaluation import ranking
@@ -29,15 +26,6 @@ def test_violations_are_weighed_by_what_they_cost() -> None:
     assert mmrv([4, 3, 2, 1], real) == pytest.approx((1.0 + 0.9 + 0.8 + 1.0) / 4)
 
 
-def test_the_same_order_is_ranked_perfectly() -> None:
-    scores = {
-        str(index): {kind: EpisodeStatistics(np.full(2, value), np.ones(2, int)) for kind in ("dream", "real")}
-        for index, value in enumerate((3.0, 1.0, 2.0))
-    }
-    about = ranking.summary("take_cover", dict.fromkeys(scores, "kind"), scores)
-    assert about["spearman"] == pytest.approx(1.0) and about["mmrv"] == 0.0
-
-
 def test_gaps_are_those_of_alternations_of_equal_steps() -> None:
     def both(dream: float, real: float) -> dict[str, EpisodeStatistics]:
         return {
@@ -48,22 +36,6 @@ def test_gaps_are_those_of_alternations_of_equal_steps() -> None:
     scores = {"blind 3, 3": both(15, 10), "blind 12, 12": both(9, 10), "blind 6, 2": both(99, 1), "random": both(99, 1)}
     found = ranking.alternation_gaps(scores, ((3, 3), (12, 12), (6, 2)))
     assert found == {3: pytest.approx(0.5), 12: pytest.approx(0.1)}
-
-
-def test_held_actions_last_and_batches_are_held_apart(immortal: WorldModel) -> None:
-    policy = ranking.held_random(get_scenario("take_cover"), 5)
-    batches = [DreamBatch(count, "take_cover", weights=immortal) for count in (3, 7)]
-    for batch in batches:
-        batch.reset(seed=0)
-    played: list[list[torch.Tensor]] = [[], []]
-    for _ in range(20):
-        for seen, batch in zip(played, batches, strict=True):
-            buttons = policy(batch)
-            seen.append(buttons)
-            batch.step(buttons)
-    for seen, batch in zip(played, batches, strict=True):
-        blocks = torch.stack(seen).view(4, 5, batch.num_envs, 9)
-        assert (blocks == blocks[:, :1]).all() and len(blocks[:, 0].reshape(-1, 9).unique(dim=0)) == 3
 
 
 def test_all_kinds_are_ranked(

@@ -67,21 +67,6 @@ def test_the_real_game_ends_by_death_or_time_never_both(weights: Path) -> None:
     env.close()
 
 
-@pytest.mark.slow
-def test_the_real_time_limit_truncates(weights: Path) -> None:
-    env = gym.make("RealDoom-v0", scenario="defend_the_center", weights=weights).unwrapped
-    scenario = SCENARIOS["defend_the_center"]
-    for seed in range(20):
-        env.reset(seed=seed)
-        for step in range(1, scenario.time_limit + 1):
-            *_, terminated, truncated, _ = env.step(step % 2 + 2)
-            assert not (terminated and truncated)
-            if terminated or truncated:
-                break
-        assert terminated or (truncated and step == scenario.time_limit)
-    env.close()
-
-
 def test_a_scenario_that_the_weights_do_not_know_is_played_for_real_with_neutral_heads() -> None:
     config = make_model().config
     narrow = WorldModel(dataclasses.replace(config, scenarios=("take_cover",), known=config.known[:1])).eval()

@@ -112,8 +112,3 @@ def test_every_part_of_a_saved_dream_is_checked(batch: DreamBatch, key: str, val
     short = batch.get_state()
     del short[key]
     refused(batch, short, f"what get_state.. returned, got a dict without {key}")
-
-
-def test_what_is_no_saved_dream_is_refused(batch: DreamBatch) -> None:
-    for wrong in (None, [], batch.state):
-        refused(batch, wrong, "a saved dream is what get_state.. returned, got")

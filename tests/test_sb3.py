@@ -70,13 +70,6 @@ def test_seeds_repeat(model: WorldModel) -> None:
     assert not np.array_equal(first, run(2)) and not np.array_equal(first, run(None))
 
 
-def test_a_seed_is_used_once(model: WorldModel) -> None:
-    env = DreamDoomVecEnv(N, weights=model)
-    env.seed(1)
-    first, second = env.reset(), env.reset()
-    assert not np.array_equal(first, second)
-
-
 def test_ppo_learns_in_it(weights: Path) -> None:
     from stable_baselines3 import PPO
 
@@ -206,12 +199,6 @@ def test_a_subclass_answers_for_every_environment(model: WorldModel) -> None:
         env.env_method("one")
     env.set_attr("level", 4)
     assert env.get_attr("level") == [4] * N
-
-
-def test_resets_tell_what_gymnasiums_do(model: WorldModel) -> None:
-    env = DreamDoomVecEnv(2, "defend_the_center", weights=model)
-    env.reset()
-    assert [info["AMMO2"] for info in env.reset_infos] == [26, 26]
 
 
 @pytest.mark.parametrize("limit", [1, 3])

@@ -142,13 +142,6 @@ def test_a_dreamed_death_is_shown_for_a_second_and_a_new_dream_begins(
     assert session.phase == 0
 
 
-def test_the_time_limit_is_named(make: Callable[..., Session]) -> None:
-    session = make()
-    session._dream._before["steps"] = torch.tensor([SCENARIOS["take_cover"].time_limit - 1])
-    ticks(session, NOTHING, STEP)
-    assert session.status().views[0].ended == "time is up"
-
-
 # ---- the real game ---------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,6 @@ Legend: N environments.
 from __future__ import annotations
 
 import inspect
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from doom_dream_env.envs import (
     DreamDoomEnv,
     DreamDoomVecEnv,
     DreamDoomVectorEnv,
-    RealBatch,
     RealDoomEnv,
 )
 from doom_dream_env.scenarios import SCENARIOS, TICS_PER_SECOND
@@ -89,18 +87,6 @@ def test_counts_and_seeds_may_be_integers_of_numpy_or_torch(immortal: WorldModel
     assert dreams(immortal, num_envs=count).num_envs == DreamDoomVecEnv(count, weights=immortal).num_envs == N
 
 
-def test_seeds_of_numpy_seed_real_games(weights: Path) -> None:
-    batch = RealBatch(2, weights=weights)
-    try:
-        for seed in (np.int64(5), 5):
-            batch.reset(seed=seed)
-            assert batch.seeds == np.random.default_rng(5).integers(2**31, size=2).tolist()
-        batch.reset(seed=np.array([7, 8]))
-        assert batch.seeds == [7, 8]
-    finally:
-        batch.close()
-
-
 @pytest.mark.parametrize("seed", [-1, 1.5, "3", 2**64, [1, -2]])
 def test_what_is_no_seed_is_refused(model: WorldModel, seed: Any) -> None:
     with pytest.raises(ValueError, match="a seed must be an int"):
@@ -152,22 +138,3 @@ def test_gymnasiums_description_of_an_environment_goes_into_json(weights: Path, 
             assert make(spec).unwrapped.batch.model.fingerprint == model.fingerprint
     nameless = make_model()
     assert gym.make("DreamDoom-v0", weights=nameless).spec.kwargs["weights"].source == ""
-
-
-def test_a_window_without_a_screen_is_not_silent(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    env = dream(weights, render_mode="human")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        env.reset(seed=0)  # SDL_VIDEODRIVER asks for it
-    env.close()
-    monkeypatch.setattr("pygame.display.get_driver", lambda: "offscreen")
-    monkeypatch.delenv("SDL_VIDEODRIVER")
-    again = dream(weights, render_mode="human")
-    monkeypatch.setattr("pygame.display.init", lambda: None)
-    monkeypatch.setattr("pygame.display.set_mode", lambda size: __import__("pygame").Surface(size))
-    monkeypatch.setattr("pygame.display.set_caption", lambda title: None)
-    monkeypatch.setattr("pygame.display.flip", lambda: None)
-    monkeypatch.setattr("pygame.event.pump", lambda: None)
-    with pytest.warns(UserWarning, match="no screen to open .* set DISPLAY, or use render_mode='rgb_array'"):
-        again.reset(seed=0)
-    again.close()

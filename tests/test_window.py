@@ -17,7 +17,7 @@ from playroom import FREEDOOM, NOTHING, STEP, press_key, video
 
 import doom_dream_env  # noqa: F401
 from doom_dream_env.agents import Agent
-from doom_dream_env.play import display, hud
+from doom_dream_env.play import hud
 from doom_dream_env.play.overlay import Overlay
 from doom_dream_env.play.session import PlayScenario, Session
 from doom_dream_env.play.window import Window
@@ -219,26 +219,6 @@ def test_a_slow_computer_slows_the_dream_and_keys_stay_fresh(
     assert any(shown[start : start + 9] == [False] * 7 + [True] + [False] for start in range(20)) and sum(shown) >= 3
 
 
-def test_a_resized_window_stays_as_it_is(open_window: Callable[..., Window]) -> None:
-    window = open_window()
-    pygame.display.set_mode((700, 333), pygame.RESIZABLE)
-    press_key(window, pygame.K_m)
-    press_key(window, pygame.K_m)
-    assert len(window.session.pictures()) == 2 and pygame.display.get_window_size() == (700, 333)
-
-
-def test_the_window_says_that_it_is_loading(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    say = hud.Hud.say
-    monkeypatch.setattr(hud.Hud, "say", lambda self, surface, text: [said.append(text), say(self, surface, text)][1])
-    pygame.display.quit()
-    display.open_window(2)
-    assert said == ["loading …"] and pygame.display.get_window_size() == hud.size(1, 2)
-    shown = hud.to_frame(pygame.display.get_surface())
-    assert (shown == hud.TEXT).all(-1).any()
-    pygame.display.quit()
-
-
 def test_every_command_works(open_window: Callable[..., Window], shipped: Agent) -> None:
     window = open_window()
     for key in window.commands:
@@ -268,22 +248,6 @@ def test_the_window_fits_its_pictures_and_the_screen(open_window: Callable[..., 
     frame = hud.to_frame(wide_surface)
     assert (frame[:, :280] == hud.BACK).all() and (frame[:, -280:] == hud.BACK).all(), "the picture is stretched"
     assert not (frame[136, 300:600] == hud.BACK).all(-1).any()
-
-
-def test_a_window_that_grows_stays_on_the_screen(
-    open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    window = open_window()
-    moved: list[tuple[int, int]] = []
-    monkeypatch.setattr(pygame.display, "get_desktop_sizes", lambda: [(1400, 900)])
-    monkeypatch.setattr(pygame.display, "get_window_position", lambda: (380, 180))
-    monkeypatch.setattr(pygame.display, "set_window_position", moved.append)
-    window.scale = 4
-    window.rescale(0)
-    assert not moved
-    window._pictures = 2  # as in mode "both"
-    window.rescale(0)
-    assert window.scale == 4 and moved == [(1400 - hud.size(2, 4)[0], 180)]
 
 
 def test_a_folder_that_cannot_be_written_is_a_message_not_an_end(
