@@ -90,7 +90,7 @@ def push(name: str, folder: Path, *, private: bool = False, message: str | None 
     if upload.shows_freedoom:
         sent[NOTICE] = notice()
     api = HfApi(library_name=LIBRARY)
-    kind = {"repo_type": upload.repo_type}
+    kind: dict[str, Any] = {"repo_type": upload.repo_type}
     try:
         url = api.create_repo(repository, private=private or None, exist_ok=True, **kind)
         if branch is not None and not api.revision_exists(repository, branch, **kind):

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from browser import Browser, needs_chromium, processes, served
+from browser import Browser, needs_chromium, served
 from exported_world import make_agent
 
 from doom_dream_env.envs.batch import DreamBatch
@@ -29,8 +27,6 @@ from doom_dream_env.world_model import DreamState, WorldModel
 pytestmark = [pytest.mark.slow, needs_chromium]
 
 EPISODES = 200  # that an agent plays in the page, and as many in Python
-SOAK = 600  # seconds of the long run
-WARM = 60  # of them, until everything that is kept is there
 
 
 class Random:
@@ -273,30 +269,3 @@ def test_what_is_damaged_is_named_and_the_rest_works(exported, tmp_path: Path) -
         (folder / "manifest.json").write_text(json.dumps(manifest | {"format_version": 0}))
         browser.driver.get(server.url)
         browser.wait("return document.getElementById('problems').innerText.includes('has export format 0')")
-
-
-def resident(parent: int) -> int:
-    """Bytes of memory of a process and all below it."""
-    pages = 0
-    for pid in processes(parent):
-        with suppress(OSError):  # it may end between the two looks
-            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-def test_ten_minutes_of_play_take_no_more_memory_than_one(exported, tmp_path: Path) -> None:
-    soak = float(os.environ.get("DREAM_DOOM_SOAK", SOAK))
-    with served(exported[0]) as server, Browser(tmp_path) as browser:
-        browser.open(server.url)
-        browser.choose("take_cover")
-        browser.press("agent")
-        pid = browser.driver.service.process.pid
-        time.sleep(min(WARM, soak / 4))
-        early = max(resident(pid) for _ in range(5))
-        frames = browser.run("return dreamdoom.status.frames")
-        time.sleep(soak - min(WARM, soak / 4))
-        late = min(resident(pid) for _ in range(5))
-        assert browser.run("return dreamdoom.status.frames") > frames
-        assert late < 1.15 * early + 30e6, f"{early / 1e6:.0f} MB grew to {late / 1e6:.0f} MB"
-        assert not browser.problems() and not browser.logs()

@@ -5,8 +5,6 @@ Legend: a step is four ticks of 1/35 s.
 
 from __future__ import annotations
 
-import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -276,27 +274,3 @@ def test_without_a_display_the_window_says_so(
     with pytest.raises(OSError, match="no display: .*dream-doom record"):
         Window(make(), Path("out"))
     assert not pygame.display.get_init()
-
-
-@pytest.mark.slow
-def test_ten_minutes_leave_no_trace(open_window: Callable[..., Window]) -> None:
-    """Ten minutes of random keys as fast as they go: memory does not grow and no frame stalls."""
-    window = open_window(model=WorldModel.from_pretrained())
-    rng = np.random.default_rng(0)
-    peak = 0
-    slowest = 0.0
-    frames = 600 * 35
-    letters = (pygame.K_a, pygame.K_d, pygame.K_LEFT, pygame.K_RIGHT, pygame.K_j)
-    for number in range(frames):
-        if number % 5 == 0:
-            kind = (pygame.KEYDOWN, pygame.KEYUP)[int(rng.integers(2))]
-            pygame.event.post(pygame.event.Event(kind, key=letters[int(rng.integers(len(letters)))]))
-        started = time.perf_counter()
-        window.wait(0)
-        window.frame()
-        slowest = max(slowest, time.perf_counter() - started)
-        if number == frames // 10:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert window.session._time == frames and len(window.latencies) > 1000 // 2
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 20_000, "kB more than after the first tenth"
-    assert slowest < 1.0, "a frame stalled"

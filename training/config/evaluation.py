@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doom_dream_env.seeds import EVALUATION
-from training.config.agents import Learner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +77,9 @@ class TransferConfig:
         first_look: episodes of each candidate.
         finalists: candidates that are looked at again.
         second_look: episodes of each finalist.
+        efficiency_seeds: agents that PPO trains anew in the dream, and as many in the game: what a learner gets from
+            the dream, as a share of what it gets from the game. 0: this is not measured.
+        efficiency_steps: of training of each of them.
     """
 
     agents: tuple[str, ...] = ()
@@ -92,6 +94,8 @@ class TransferConfig:
     first_look: int = 8
     finalists: int = 6
     second_look: int = 40
+    efficiency_seeds: int = 0
+    efficiency_steps: int = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,30 +133,3 @@ class RankingConfig:
     agent_steps: tuple[int, ...] = (8_000, 16_000, 32_000, 64_000, 128_000, 256_000)
     random_networks: int = 6
     minds: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class EfficiencyConfig:
-    """Measure dream efficiency: what a learner gets from the dream, as a share of what it gets from the game itself.
-
-    Attributes:
-        weights: name or folder; None: the best that ship.
-        scenarios: with an action table, known to the weights.
-        learner: who learns in both.
-        seeds: agents trained in the dream, and as many in the game.
-        steps: of each, all environments together.
-        envs: environments side by side, in dream and game.
-        episodes: real ones to score each agent with, and random play.
-        resamples: of the bootstrap, over agents and their episodes.
-        out: folder of agents and report.
-    """
-
-    weights: str | None = None
-    scenarios: tuple[str, ...] = ("take_cover",)
-    learner: Learner = "ppo"
-    seeds: int = 3
-    steps: int = 200_000
-    envs: int = 16
-    episodes: int = 100
-    resamples: int = 2_000
-    out: Path = Path("runs/efficiency")

@@ -57,7 +57,6 @@ STAGES = {
     "scorecard": Stage(settings.ScorecardConfig, "training.evaluation.scorecard", "run"),
     "pictures": Stage(settings.PicturesConfig, "training.evaluation.pictures", "run"),
     "transfer": Stage(settings.TransferConfig, "training.evaluation.transfer", "run"),
-    "efficiency": Stage(settings.EfficiencyConfig, "training.evaluation.efficiency", "run"),
     "ranking": Stage(settings.RankingConfig, "training.evaluation.ranking", "run"),
     "planning": Stage(settings.PlanningConfig, "training.evaluation.planning", "run"),
 }
@@ -109,7 +108,6 @@ def run_folder(config: Any) -> Path | None:
             TrainingConfig,
             settings.DialsConfig,
             settings.DistilConfig,
-            settings.EfficiencyConfig,
         ),
     ):
         return config.out
