@@ -90,18 +90,6 @@ def test_shipped_agents_are_loaded_by_name(
     )
 
 
-def test_an_agent_is_a_policy(trained: tuple[Agent, Path, WorldModel]) -> None:
-    agent, _, model = trained
-    batch = DreamBatch(3, SCENARIO, weights=model)
-    batch.reset(seed=0)
-    torch.manual_seed(0)
-    actions = agent(batch)
-    torch.manual_seed(0)
-    assert torch.equal(actions, agent.act(batch.features)) and actions.shape == (3,)
-    assert torch.equal(agent.act(batch.features, deterministic=True), agent.logits(batch.features).argmax(-1))
-    batch.step(actions)
-
-
 def test_one_seed_one_agent(trained: tuple[Agent, Path, WorldModel]) -> None:
     agent, _, model = trained
     again, curve = train_in_dream(model, SCENARIO, STEPS, progress=False)

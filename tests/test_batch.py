@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_model
-from shard_tools import BALL, IMP, KIT, label, table_of, write_shard
+from shard_tools import BALL, IMP, KIT, label, table_of
 from toy_world import EPISODES, LENGTH, TOY_SCENARIOS, WINDOW
 
 from doom_dream_env.scenarios import SCENARIOS
@@ -68,15 +68,6 @@ def test_a_window_past_the_end_is_marked_not_filled(data: Dataset) -> None:
     assert batch.object_maps.sum() > 0
 
 
-def test_a_part_of_a_batch_is_the_batch_of_later_windows(data: Dataset) -> None:
-    part = make_batch(data, np.array([0, LENGTH - 4]), 6, CPU).part(2, 5)
-    later = make_batch(data, np.array([2, LENGTH - 2]), 3, CPU, frames=False)
-    for name in vars(later):
-        if name != "frames":
-            torch.testing.assert_close(getattr(part, name), getattr(later, name), equal_nan=True, msg=name)
-    assert part.frames is None
-
-
 def test_every_scenario_gets_the_same_share_of_a_batch(data: Dataset) -> None:
     windows = data.windows(WINDOW)
     pool = np.r_[windows[data.scenario[windows] == 0], windows[-3:]]  # uneven
@@ -85,12 +76,6 @@ def test_every_scenario_gets_the_same_share_of_a_batch(data: Dataset) -> None:
     shares = [tuple(np.bincount(data.scenario[rows]).tolist()) for rows in drawn]
     assert set(shares) == {(6, 5), (5, 6)}, "the odd one goes to either by lot"
     assert set(np.concatenate(drawn)) <= set(pool)
-
-
-def test_some_scenarios_can_get_a_larger_share(data: Dataset) -> None:
-    groups = rows_by_scenario(data, data.windows(WINDOW))
-    rows = sample_rows(groups, 12, np.random.default_rng(0), np.array([3.0, 1.0]))
-    assert np.bincount(data.scenario[rows]).tolist() == [9, 3]
 
 
 def test_cached_states_are_reused_only_for_the_same_encoder_and_shards(
@@ -177,12 +162,6 @@ def test_object_maps_keep_rows_and_classes_apart_and_overlaps_at_one() -> None:
     assert maps.shape == (3, *OBJECT_MAP_SHAPE) and maps.dtype == np.uint8
     expected = [(0, PROJECTILE, 0, 0), (0, ITEM, 4, 4), (2, MONSTER, 2, 10), (2, MONSTER, 3, 10)]
     assert sorted(map(tuple, np.argwhere(maps))) == expected
-
-
-def test_shards_without_any_object_are_fine(tmp_path: Path) -> None:
-    write_shard(tmp_path / "take_cover" / "train-00000.parquet", [3])
-    data = Dataset(tmp_path, ["take_cover"])
-    assert not data.object_maps.any() and np.isnan(data.projectile).all() and not data.crosshair.any()
 
 
 def test_the_nearest_object_is_the_tallest_of_its_class() -> None:

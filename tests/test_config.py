@@ -21,7 +21,6 @@ from training.config import (
     DecoderConfig,
     DynamicsConfig,
     DynamicsLossWeights,
-    PicturesConfig,
     PipelineConfig,
     RankingConfig,
     RepresentationConfig,
@@ -92,8 +91,9 @@ def test_a_command_line_becomes_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         seen_shards={"basic": 7},
         loss_weights=DynamicsLossWeights(rollout=4.0),
     )
-    assert parsed(monkeypatch, "pictures --scenarios basic") == PicturesConfig(scenarios=("basic",))
-    assert parsed(monkeypatch, "scorecard --limit None") == ScorecardConfig(limit=None)
+    assert parsed(monkeypatch, "scorecard --scenarios basic --limit None") == ScorecardConfig(
+        scenarios=("basic",), limit=None
+    )
     assert parsed(monkeypatch, "transfer --agents a b") == TransferConfig(agents=("a", "b"))
     assert parsed(monkeypatch, "ranking --alternations 3 4 5 6") == RankingConfig(alternations=((3, 4), (5, 6)))
     assert parsed(monkeypatch, "representation --preset tiny --compile") == RepresentationConfig(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +11,9 @@ import torch
 from doom_dream_env.world_model import WorldModel
 from training.data.dataset import Dataset
 from training.evaluation import probes
-from training.evaluation.figures import draw_survival, panels
 from training.evaluation.survival import long_dream, survival_scores
-from training.evaluation.tables import markdown_table, short_number
 from training.evaluation.terminations import risk_calibration
-from training.metrics import auc, correlation, effective_rank, event_f1, ks, psnr, r2, skill, spearman
+from training.metrics import auc, correlation, effective_rank, event_f1, ks, r2, skill, spearman
 
 # ---- metrics -------------------------------------------------------------------------------------------------------
 
@@ -68,55 +65,12 @@ def test_correlations_of_known_samples() -> None:
     assert spearman([5.0, 1.0, 5.0, 9.0], [1.5, 0.0, 1.5, 3.0]) == pytest.approx(1), "equal values share a rank"
 
 
-def test_psnr_of_known_errors() -> None:
-    assert psnr(torch.tensor(0.01)) == pytest.approx(20)
-    assert psnr(torch.tensor(0.0)) == pytest.approx(100), "a perfect picture has a finite score"
-
-
 def test_events_are_hit_once_and_near() -> None:
     happened = {10: 1, 20: 2, 30: 1}
     assert event_f1({9: 1, 20: 2, 31: 1}, happened) == 1.0
     assert event_f1({9: 1, 10: 1, 11: 1}, happened) == pytest.approx(2 * 1 / 6)  # one hit, however often it is said
     assert event_f1({10: 2, 22: 2}, happened) == 0.0  # the wrong one, and one too late
     assert math.isnan(event_f1({}, {})) and event_f1({}, happened) == 0.0
-
-
-# ---- tables --------------------------------------------------------------------------------------------------------
-
-
-def test_a_table_is_markdown() -> None:
-    table = markdown_table(("", "take_cover"), [("steps", "1,580"), ("skill", "0.37")])
-    assert table == "|  | take_cover |\n| --- | --- |\n| steps | 1,580 |\n| skill | 0.37 |\n"
-
-
-def test_a_row_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match="2 columns, this row has 1 cells"):
-        markdown_table(("a", "b"), [("1",)])
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, "–"),
-        (True, "yes"),
-        (12793.8, "12,800"),
-        (102, "102"),
-        (0.41723, "0.42"),
-        (25.823, "25.8"),
-        (-2e-5, "0"),
-    ],
-)
-def test_numbers_in_the_card_are_short(value: Any, text: str) -> None:
-    assert short_number(value) == text
-
-
-def test_a_survival_curve_falls_from_all_to_none() -> None:
-    _, (axis,) = panels()
-    draw_survival(axis, [10, 20, 20, 40], label="noop")
-    steps, shares = axis.lines[0].get_data()
-    assert axis.lines[0].get_drawstyle() == "steps-pre"  # each share holds from the step before up to its own
-    assert [float(shares[np.searchsorted(steps, step)]) for step in (5, 15, 30)] == [1.0, 0.75, 0.25]
-    assert shares[-1] == 0.0
 
 
 # ---- terminations --------------------------------------------------------------------------------------------------
@@ -132,14 +86,6 @@ def test_a_calibrated_risk_has_ratios_near_one_in_every_tenth() -> None:
     np.testing.assert_allclose(predicted / observed, 1, atol=0.15)
     doubled, same = risk_calibration(2 * risk, ended)
     np.testing.assert_allclose(doubled / same, 2, atol=0.3)
-
-
-def test_one_certain_step_can_hold_several_tenths() -> None:
-    risk = np.array([0.0, 1.0, 1.0, 0.0])
-    ended = np.array([False, True, True, False])
-    predicted, observed = risk_calibration(risk, ended)
-    assert predicted.tolist() == observed.tolist() and observed.sum() == 2
-    assert risk_calibration(np.zeros(5), np.zeros(5, bool))[0].tolist() == [0]
 
 
 # ---- survival ------------------------------------------------------------------------------------------------------

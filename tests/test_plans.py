@@ -22,8 +22,6 @@ from doom_dream_env.agents.planning.objectives import (
     expected_health_change,
 )
 from doom_dream_env.agents.planning.rollout import mean_scores, score_plans
-from doom_dream_env.envs import DreamBatch
-from doom_dream_env.policies import NoopPolicy
 from doom_dream_env.scenarios import SCENARIOS, get_scenario, press
 from doom_dream_env.world_model import DreamState, WorldModel
 from training.config import PlanningConfig
@@ -250,15 +248,6 @@ def test_free_play_counts_kills_and_squares_on_every_map(weights: Path, tmp_path
     assert "squares walked over" in (tmp_path / "planning.md").read_text()
     with pytest.raises(ValueError, match="maps are for free play"):
         report("take_cover", "MAP07")
-
-
-def test_time_is_counted_for_what_has_not_ended(mortal: WorldModel) -> None:
-    batch = DreamBatch(3, weights=mortal)
-    batch.reset(seed=0)
-    timed = planning.TimedPolicy(NoopPolicy())
-    batch.step(timed(batch))
-    timed(batch)
-    assert timed.decisions == 3 and timed.seconds > 0
 
 
 def test_rounds_fill_the_time_that_there_is(immortal: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:

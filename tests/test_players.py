@@ -10,7 +10,7 @@ from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.evaluation import evaluate_policy
 from doom_dream_env.policies import AlternatingPolicy, random_action
 from doom_dream_env.scenarios import SCENARIOS, get_scenario, press
-from training.players.aiming import UNIT, turning_plans
+from training.players.aiming import UNIT
 from training.players.base import AlternatingPlayer, Player, PlayerPolicy, RandomPlayer, random_alternation
 from training.players.explorers import Explorer
 from training.players.maps import MapGeometry
@@ -138,15 +138,6 @@ def test_a_teacher_plays_legal_actions_and_well(name: str, episodes: int, floor:
 )
 def test_a_teacher_that_is_interrupted_still_plays_legal_actions_to_the_end(name: str) -> None:
     assert np.isfinite(play(name, range(3100, 3102), "perturbed")).all()
-
-
-@pytest.mark.parametrize("held", [0, 4, 8])
-def test_turning_plans_are_the_games_own_turns(held: int) -> None:
-    plans = {(steps, units): first for steps, units, first in turning_plans(held, 3).tolist()}
-    after = {0: 4, 4: 7, 8: 8}[held]  # units of one more step, as measured
-    assert plans[0, 0] == 0 and plans[1, after] == 1 and plans[1, -after] == -1
-    reach = {units for _, units, _ in turning_plans(held, 5).tolist()}
-    assert all(reach & {units - 1, units, units + 1} for units in range(-15, 16)), "some directions are out of reach"
 
 
 def test_a_turn_is_as_large_as_planned() -> None:

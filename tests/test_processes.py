@@ -111,17 +111,17 @@ def test_a_stage_ends_with_the_pipeline_that_started_it(tmp_path: Path, how: sig
     script.write_text(
         "import sys, time\n"
         "from training.engine import launch\n"
-        "from training.config import PicturesConfig\n"
+        "from training.config import ScorecardConfig\n"
         "def work(config):\n"
         "    print('at work', flush=True)\n"
         "    time.sleep(600)\n"
         "launch.launch = work\n"
         "if __name__ == '__main__':\n"
-        "    launch.run_stage(PicturesConfig())\n"
+        "    launch.run_stage(ScorecardConfig())\n"
     )
     pipeline = python(str(script))
     assert pipeline.stdout
-    assert "training pictures" in pipeline.stdout.readline() and pipeline.stdout.readline() == "at work\n"
+    assert "training scorecard" in pipeline.stdout.readline() and pipeline.stdout.readline() == "at work\n"
     started = time.monotonic()
     pipeline.send_signal(how)
     pipeline.communicate(timeout=60)  # until the stage, too, has let go of standard output

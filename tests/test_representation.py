@@ -24,9 +24,6 @@ from training.data.batch import Batch, make_batch
 from training.data.dataset import Dataset
 from training.engine.compute import seeded
 from training.models.losses import (
-    OBJECT_WEIGHT,
-    masked_mean,
-    object_map_loss,
     outcome_targets,
     relative_error,
     sigreg,
@@ -34,7 +31,7 @@ from training.models.losses import (
 from training.models.packing import new_training_model
 from training.models.readouts import PrivilegedReadouts
 from training.ranks import SampleGenerator
-from training.stages.representation import losses, scenario_weights
+from training.stages.representation import losses
 
 # ---- representation ------------------------------------------------------------------------------------------------
 
@@ -78,14 +75,6 @@ def test_every_term_of_the_loss_has_a_weight(data: Dataset, config: Any) -> None
     batch = cut_short(data)
     terms, _ = losses(new_training_model("tiny", data, 0, None), batch, config, SampleGenerator.alone(len(batch.rows)))
     assert terms.keys() == dataclasses.asdict(RepresentationLossWeights()).keys()
-
-
-def test_scenarios_in_which_little_changes_count_more() -> None:
-    """By hand: changes of 1 and 4, on average 2.5; a third scenario is absent."""
-    z = torch.stack([torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [2.0]])])
-    batch = SimpleNamespace(follows=torch.ones(2, 1), scenario=torch.tensor([0, 2]))
-    weights = scenario_weights(z, batch, 3, (0.7, 3.0))  # type: ignore[arg-type]
-    assert weights[:, 0].tolist() == pytest.approx([2.5, 0.7])  # 2.5 / 4 is below the least weight
 
 
 # ---- privileged readouts ---------------------------------------------------------------------------------------------
@@ -173,18 +162,6 @@ def test_sigreg_of_anything_else_is_far_above_the_floor(spoilt: Tensor) -> None:
     assert float(sigreg_of_one_group(spoilt, generator())) > 5 * floor()
 
 
-def test_descending_sigreg_makes_a_gaussian_of_a_square() -> None:
-    z = (torch.rand(512, 2, generator=generator()) * 0.5 + 1).requires_grad_()
-    optimiser = torch.optim.Adam([z], 0.05)
-    before = float(sigreg_of_one_group(z.detach(), generator()))
-    for step in range(150):
-        optimiser.zero_grad()
-        sigreg_of_one_group(z, generator(step), directions=32).backward()
-        optimiser.step()
-    assert float(sigreg_of_one_group(z.detach(), generator())) < 0.05 * before
-    torch.testing.assert_close(torch.cov(z.detach().T), torch.eye(2), atol=0.2, rtol=0)
-
-
 def test_sigreg_asks_every_group_for_itself_to_fill_the_gaussian() -> None:
     """Two halves of a Gaussian make one together, but neither half is one."""
     z = gaussian()
@@ -212,24 +189,6 @@ def test_two_hot_has_the_values_mean_on_two_neighbours(value: float) -> None:
 @pytest.mark.parametrize(("value", "clamped"), [(-1e6, -100.0), (7.0, 4.5)])
 def test_two_hot_clamps_to_its_support(value: float, clamped: float) -> None:
     assert float((two_hot(torch.tensor([value]), SUPPORT) * SUPPORT).sum()) == clamped
-
-
-def test_masked_mean_counts_the_masked_steps_only() -> None:
-    values = torch.tensor([[[1.0, 3.0], [100.0, 100.0]], [[5.0, 5.0], [7.0, 9.0]]])  # 2, 2, 2
-    mask = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
-    assert float(masked_mean(values, mask)) == pytest.approx((2 + 5 + 8) / 3)
-    assert float(masked_mean(values[..., 0], mask)) == pytest.approx((1 + 5 + 7) / 3)
-    assert float(masked_mean(values, mask * 0)) == 0
-
-
-def test_the_object_map_loss_weighs_cells_with_something_in_them_six_times() -> None:
-    maps = torch.zeros(1, 1, 3, 12, 16)
-    maps[0, 0, 0, 0, 0] = 1
-    logits = torch.zeros(1, 1, maps.numel())
-    mask = torch.ones(1, 1)
-    expected = math.log(2) * (maps.numel() + 5) / maps.numel()
-    assert OBJECT_WEIGHT == 6 and float(object_map_loss(logits, maps, mask)) == pytest.approx(expected, rel=1e-5)
-    assert float(object_map_loss(logits + 40 * (2 * maps.flatten(2) - 1), maps, mask)) < 1e-6
 
 
 def test_every_scenario_counts_alike_in_units_of_its_own_change() -> None:

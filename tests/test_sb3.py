@@ -5,8 +5,6 @@ Legend: N environments, T steps.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -56,30 +54,6 @@ def test_stable_baselines_is_told_when_time_is_up(immortal: WorldModel) -> None:
     env.batch.resume(env.batch.state, SCENARIOS["take_cover"].time_limit - 1)
     *_, dones, infos = env.step(actions(0))
     assert dones.all() and all(info["TimeLimit.truncated"] for info in infos)
-
-
-def test_seeds_repeat(model: WorldModel) -> None:
-    def run(seed: int | None) -> np.ndarray:
-        env = DreamDoomVecEnv(N, weights=model)
-        if seed is not None:
-            env.seed(seed)
-        return np.stack([env.reset(), *(env.step(actions(t))[0] for t in range(T))])
-
-    first = run(1)
-    assert np.array_equal(first, run(1))
-    assert not np.array_equal(first, run(2)) and not np.array_equal(first, run(None))
-
-
-def test_ppo_learns_in_it(weights: Path) -> None:
-    from stable_baselines3 import PPO
-
-    env = VecMonitor(DreamDoomVecEnv(N, weights=weights))
-    agent = PPO("MlpPolicy", env, n_steps=16, batch_size=16, n_epochs=1, device="cpu", seed=0)
-    before = [p.detach().clone() for p in agent.policy.parameters()]
-    agent.learn(64)
-    assert agent.num_timesteps == 64
-    assert any(not torch.equal(a, b) for a, b in zip(before, agent.policy.parameters(), strict=True))
-    assert agent.ep_info_buffer, "SB3 saw no finished episode"
 
 
 def test_vector_and_sb3_dreams_are_one_engine(immortal: WorldModel) -> None:
@@ -187,16 +161,6 @@ def test_a_subclass_answers_for_every_environment(model: WorldModel) -> None:
         env.env_method("one")
     env.set_attr("level", 4)
     assert env.get_attr("level") == [4] * N
-
-
-@pytest.mark.parametrize("limit", [1, 3])
-def test_max_episode_steps_truncates_after_exactly_so_many_steps(immortal: WorldModel, limit: int) -> None:
-    env = DreamDoomVecEnv(N, weights=immortal, max_episode_steps=limit)
-    env.reset()
-    for step in range(1, 3 * limit + 1):
-        *_, dones, infos = env.step(actions(step))
-        assert dones.all() if step % limit == 0 else not dones.any()
-        assert all(info.get("TimeLimit.truncated", False) == (step % limit == 0) for info in infos)
 
 
 def test_real_games_are_a_vecenv_too(model: WorldModel) -> None:

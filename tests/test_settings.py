@@ -223,14 +223,6 @@ def test_weights_that_are_loaded_in_inference_mode_can_be_learned_through(tmp_pa
     batch.step(torch.tensor([0]))
 
 
-def test_an_environment_works_in_float64(weights: Path) -> None:
-    with double():
-        env = dream(weights, observation="pixels")
-        env.reset(seed=0)
-        observation, *_ = env.step(0)
-        assert env.observation_space.contains(observation)
-
-
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.uint16, np.int32, np.uint64, np.int64])
 def test_indices_of_any_integer_type_are_taken(immortal: WorldModel, kind: type) -> None:
     batch = DreamBatch(N, weights=immortal)

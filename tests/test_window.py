@@ -165,18 +165,6 @@ def test_a_screenshot_is_what_the_window_shows(open_window: Callable[..., Window
     assert (tmp_path / "out" / "take_cover-002.png").is_file()
 
 
-def test_the_pointer_is_hidden_while_one_aims(open_window: Callable[..., Window]) -> None:
-    window = open_window()
-    window.frame()
-    assert not pygame.mouse.get_visible()
-    press_key(window, pygame.K_F1)
-    assert pygame.mouse.get_visible()
-    press_key(window, pygame.K_F1)
-    assert not pygame.mouse.get_visible()
-    press_key(window, pygame.K_p)
-    assert pygame.mouse.get_visible()
-
-
 def test_a_window_that_is_minimised_stops_time_and_a_lost_focus_releases_the_keys(
     open_window: Callable[..., Window],
 ) -> None:

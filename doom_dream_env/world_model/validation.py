@@ -91,6 +91,21 @@ def wrong_fields(cls: Any, values: Mapping[str, Any]) -> str:
     return ""
 
 
+def wrong_sizes(values: Mapping[str, Any], greatest: Mapping[str, int]) -> str:
+    """What is wrong with the sizes of a network of one transformer; empty: nothing.
+
+    Args:
+        values: sizes, and other things, by name.
+        greatest: of each size, by its name or the end of it.
+    """
+    for name, value in values.items():
+        most = greatest.get(name) or greatest.get(name.rsplit("_", 1)[-1])
+        if most and not 1 <= value <= most:
+            return f"{name} must be 1 to {most}, got {shown(value)}"
+    width, heads = values["width"], values["heads"]
+    return f"heads must divide width ({width}), got {heads}" if width % heads else ""
+
+
 def wrong_version(values: Mapping[str, Any], expected: int) -> str:
     """What is wrong with the format version of a file's values; empty: nothing."""
     version = values.get("format_version")

@@ -19,6 +19,8 @@ class ScorecardConfig:
         out: where the scorecard goes; None: the weights' folder.
         limit: use at most about so many recorded steps of each scenario and split; None: all.
         episodes: of each fixed policy, dreamed and real; fewer in scenarios whose episodes last long.
+        pictures: also measure what a player sees: keys, flashes, pictures after half a minute. This takes
+            minutes for each scenario.
         long_steps: dreamed without a reset, all dreams together.
         long_dreams: dreams that share them.
         speed_seconds: how long each speed is measured.
@@ -32,30 +34,12 @@ class ScorecardConfig:
     out: Path | None = None
     limit: int | None = 4_000
     episodes: int = 400
+    pictures: bool = False
     long_steps: int = 100_000
     long_dreams: int = 100
     speed_seconds: float = 1.5
     reader_steps: int = 800
     detector_steps: int = 400
-
-
-@dataclass(frozen=True, kw_only=True)
-class PicturesConfig:
-    """Measure what a person sees who plays the dream.
-
-    Attributes:
-        weights: name or folder; None: the best that ship.
-        data: folder of the dataset, with the split test.
-        scenarios: None: all that the weights know.
-        out: folder of the report.
-        limit: use at most about so many test steps of each scenario; None: all.
-    """
-
-    weights: str | None = None
-    data: Path = Path("data")
-    scenarios: tuple[str, ...] | None = None
-    out: Path = Path("runs/pictures")
-    limit: int | None = 4_000
 
 
 @dataclass(frozen=True, kw_only=True)

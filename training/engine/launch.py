@@ -55,7 +55,6 @@ STAGES = {
     "idm-score": Stage(settings.IDMScoreConfig, "training.evaluation.idm_scores", "run"),
     "pipeline": Stage(settings.PipelineConfig, "training.pipeline", "run"),
     "scorecard": Stage(settings.ScorecardConfig, "training.evaluation.scorecard", "run"),
-    "pictures": Stage(settings.PicturesConfig, "training.evaluation.pictures", "run"),
     "transfer": Stage(settings.TransferConfig, "training.evaluation.transfer", "run"),
     "ranking": Stage(settings.RankingConfig, "training.evaluation.ranking", "run"),
     "planning": Stage(settings.PlanningConfig, "training.evaluation.planning", "run"),

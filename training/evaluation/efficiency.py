@@ -7,7 +7,6 @@ the report's folder with the returns of their episodes, so a killed run goes on.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.evaluation import REAL_ENVS, evaluate_policy
 from doom_dream_env.progress import progress
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.files import read_json, write_atomically
+from doom_dream_env.world_model.files import read_json, write_json
 from training.config import TransferConfig
 
 ENVS = 16  # that an agent learns in, in dream and game
@@ -71,7 +70,7 @@ def _agent_returns(
             played = evaluate_policy(real, policy, config.episodes, config.first_seed)
         finally:
             real.close()
-        write_atomically(path, (json.dumps({"returns": played.returns.tolist()}) + "\n").encode())
+        write_json(path, {"returns": played.returns.tolist()})
     return np.array(read_json(path)["returns"])
 
 

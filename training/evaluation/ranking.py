@@ -10,7 +10,6 @@ networks of random weights, of which no data were ever made. Writes ranking.json
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,7 @@ from doom_dream_env.policies import AlternatingPolicy, HeldRandomPolicy, Perturb
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.seeds import RANKING
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.files import write_atomically
+from doom_dream_env.world_model.files import write_atomically, write_json
 from training.config import RankingConfig, record_config
 from training.evaluation.figures import panels, save_figure
 from training.evaluation.tables import markdown_table, mean_and_margin
@@ -210,7 +209,7 @@ def run(config: RankingConfig) -> dict[str, Any]:
     scores = compare_dream_and_game(model, scenario.name, policies, config.episodes, RANKING)
     gaps = alternation_gaps(scores, config.alternations)
     about = summary(scenario.name, kinds, scores) | {"alternation_gaps": gaps, "weights": model.fingerprint}
-    write_atomically(out / "ranking.json", (json.dumps(about, indent=2) + "\n").encode())
+    write_json(out / "ranking.json", about)
     write_atomically(out / "ranking.md", ranking_table(about).encode())
     plot_ranking(about, out / "ranking.png")
     print(ranking_table(about))

@@ -15,7 +15,6 @@ are read, not made again. transfer.json under --out holds the scores of all scen
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ from doom_dream_env.policies import Policy, RandomPolicy
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.files import read_json, write_atomically
+from doom_dream_env.world_model.files import read_json, write_atomically, write_json
 from training.config import TransferConfig, record_config
 from training.evaluation.blind_search import best_blind
 from training.evaluation.efficiency import dream_efficiency
@@ -247,7 +246,7 @@ def report_agent(agent: str, config: TransferConfig) -> Report:
     plot_returns(played, scenario.name, folder / "returns.png")
     plot_survival(played, folder / "survival.png")
     write_atomically(folder / "transfer.md", report_table(about).encode())
-    write_atomically(folder / "transfer.json", (json.dumps(about, indent=2) + "\n").encode())
+    write_json(folder / "transfer.json", about)
     print(report_table(about), flush=True)
     return about
 
@@ -311,7 +310,7 @@ def run(config: TransferConfig) -> list[Report]:
     """Report all agents of the configuration."""
     record_config(config, config.out / "transfer.config.json")
     reports = [report_agent(agent, config) for agent in config.agents or shipped_agents()]
-    write_atomically(config.out / "transfer.json", (json.dumps(shipped_scores(reports), indent=2) + "\n").encode())
+    write_json(config.out / "transfer.json", shipped_scores(reports))
     if len(reports) > 1:
         write_atomically(config.out / "transfer.md", overview_table(reports).encode())
         plot_overview(reports, config.out / "transfer.png")
