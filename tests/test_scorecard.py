@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from training.config import ScorecardConfig
-from training.evaluation import controls, picture_scores, realism, scorecard
+from training.evaluation import controls, objects, picture_scores, realism, scorecard
 from training.evaluation.card import card_tables
 from training.models.perceptual import perceptual_distance
 
@@ -27,6 +27,8 @@ def test_scorecard_card_and_pictures_are_written(
 ) -> None:
     for module, values in (
         (picture_scores, {"DREAMS": 8}),
+        (scorecard, {"LONG_DREAMS": 4, "LONG_STEPS": 60, "SPEED_SECONDS": 0.02}),
+        (objects, {"READER_STEPS": 20, "DETECTOR_STEPS": 2}),
         (controls, {"DREAMS": 4, "GAMES": 2}),
         (
             realism,
@@ -46,11 +48,6 @@ def test_scorecard_card_and_pictures_are_written(
         limit=200,
         episodes=2,
         pictures=True,
-        long_dreams=4,
-        long_steps=60,
-        speed_seconds=0.02,
-        reader_steps=20,
-        detector_steps=2,
     )
     returned = scorecard.run(config)
     written = json.loads((tmp_path / "scorecard.json").read_text())

@@ -31,7 +31,11 @@ from training.metrics import mmrv
 # ---- transfer ------------------------------------------------------------------------------------------------------
 
 
-FEW = {"candidates": 13, "first_look": 2, "finalists": 2, "second_look": 3}
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short search for the best blind policy."""
+    monkeypatch.setattr(blind_search, "CANDIDATES", 13)
+    monkeypatch.setattr(blind_search, "ROUNDS", ((2, 2), (3, 1)))
 
 
 def save_agent(folder: Path, scenario: str, model: WorldModel, bias: tuple[float, float, float], source: str) -> Path:
@@ -56,7 +60,7 @@ def test_the_report_scores_all_on_the_real_game(
     stubborn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "report"
-    transfer.run(TransferConfig(agents=(str(stubborn),), episodes=5, first_seed=90_000, out=out, **FEW))
+    transfer.run(TransferConfig(agents=(str(stubborn),), episodes=5, first_seed=90_000, out=out))
     about = json.loads((out / "take_cover" / "transfer.json").read_text())
     assert list(about["scores"]) == ["agent", "agent in the dream", "random", "best blind", "teacher"]
     scenario = get_scenario("take_cover")
@@ -110,7 +114,7 @@ def test_the_best_blind_policy_is_chosen_by_score_on_other_seeds(monkeypatch: py
         return EpisodeStatistics(np.full(episodes, float(wins)), np.ones(episodes, int))
 
     monkeypatch.setattr(blind_search, "evaluate_policy", scored)
-    name, policy = blind_search.best_blind(scenario, TransferConfig())
+    name, policy = blind_search.best_blind(scenario)
     assert name == "action 1 for 15, action 2 for 15" and seeds == {BLIND_SEARCH}
     pressed = policy.buttons_at(np.array([0, 14, 15, 29, 30]))
     np.testing.assert_array_equal(pressed, scenario.action_table()[[1, 1, 2, 2, 1]])
@@ -202,19 +206,22 @@ def test_gaps_are_those_of_alternations_of_equal_steps() -> None:
 
 
 def test_all_kinds_are_ranked(
-    model: WorldModel, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: WorldModel,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     make_policy(model).save(tmp_path / "clone")
+    monkeypatch.setattr(ranking, "RANDOM_NETWORKS", 2)
     ranking.run(
         RankingConfig(
             weights=str(weights),
             episodes=3,
             out=tmp_path,
-            holds=(3,),
             alternations=((3, 3), (6, 2)),
             clone=tmp_path / "clone",
             agent_steps=(2048,),
-            random_networks=2,
             minds=("noop",),
         )
     )

@@ -23,8 +23,6 @@ AT_LEAST_ONE = (
     "window",
     "rollout",
     "episodes",
-    "envs",
-    "resamples",
     "round_envs",
     "round_steps",
     "films",

@@ -21,11 +21,6 @@ class ScorecardConfig:
         episodes: of each fixed policy, dreamed and real; fewer in scenarios whose episodes last long.
         pictures: also measure what a player sees: keys, flashes, pictures after half a minute. This takes
             minutes for each scenario.
-        long_steps: dreamed without a reset, all dreams together.
-        long_dreams: dreams that share them.
-        speed_seconds: how long each speed is measured.
-        reader_steps: optimiser steps of the network that finds objects in states.
-        detector_steps: optimiser steps of the network that finds objects in pictures.
     """
 
     weights: str | None = None
@@ -35,11 +30,6 @@ class ScorecardConfig:
     limit: int | None = 4_000
     episodes: int = 400
     pictures: bool = False
-    long_steps: int = 100_000
-    long_dreams: int = 100
-    speed_seconds: float = 1.5
-    reader_steps: int = 800
-    detector_steps: int = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +46,6 @@ class TransferConfig:
         episodes: of the agent, and of each policy that it is compared with.
         first_seed: of the games that are played; from 90,000 up they are yours.
         out: folder of the reports.
-        teacher_share: share of the episodes that the scripted teacher plays: it is slow and hardly varies.
-        candidates: fixed alternations of two actions, the best of which is the score to beat.
-        first_look: episodes of each candidate.
-        finalists: candidates that are looked at again.
-        second_look: episodes of each finalist.
         efficiency_seeds: agents that PPO trains anew in the dream, and as many in the game: what a learner gets from
             the dream, as a share of what it gets from the game. 0: this is not measured.
         efficiency_steps: of training of each of them.
@@ -73,11 +58,6 @@ class TransferConfig:
     episodes: int = 200
     first_seed: int = EVALUATION
     out: Path = Path("runs/transfer")
-    teacher_share: float = 0.2
-    candidates: int = 48
-    first_look: int = 8
-    finalists: int = 6
-    second_look: int = 40
     efficiency_seeds: int = 0
     efficiency_steps: int = 200_000
 
@@ -91,13 +71,10 @@ class RankingConfig:
         weights: name or folder; None: the best that ship.
         episodes: of each policy in the dream, and as many in the real game.
         out: folder of agents and results; None: runs/ranking/SCENARIO.
-        holds: steps for which random players hold an action, one player for each number.
         alternations: steps of action 1 and of action 2, one blind player for each pair. Those of equal steps are the
             cheapest test of a dream: it was never shown most of them, and they need nothing to be learned.
         clone: folder of a cloned action policy; None: the one that ships, if it was cloned through these weights.
-        clone_noise: shares of random actions, one player for each.
         agent_steps: dreamed steps of training, one agent for each number.
-        random_networks: players that are networks of random weights.
         minds: further players, as `doom_dream_env.agents.minds` names them. Planners take a tenth of a second a step.
     """
 
@@ -105,7 +82,6 @@ class RankingConfig:
     weights: str | None = None
     episodes: int = 100
     out: Path | None = None
-    holds: tuple[int, ...] = (3, 10, 30)
     alternations: tuple[tuple[int, int], ...] = (
         *((steps, steps) for steps in (2, 3, 4, 6, 9, 12, 18, 25, 40, 60)),
         (20, 5),
@@ -113,7 +89,5 @@ class RankingConfig:
         (1, 0),
     )
     clone: Path | None = None
-    clone_noise: tuple[float, ...] = (0.0, 0.15, 0.3, 0.6)
     agent_steps: tuple[int, ...] = (8_000, 16_000, 32_000, 64_000, 128_000, 256_000)
-    random_networks: int = 6
     minds: tuple[str, ...] = ()

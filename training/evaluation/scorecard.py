@@ -48,6 +48,10 @@ from training.evaluation.terminations import termination_scores
 from training.metrics import effective_rank
 from training.models.perceptual import Distance, perceptual_distance, perceptual_network
 
+LONG_STEPS = 100_000  # dreamed without a reset, all dreams together
+LONG_DREAMS = 100  # that share them
+SPEED_SECONDS = 1.5  # for which each speed is measured
+
 
 def run(config: ScorecardConfig) -> dict[str, Any]:
     """Measure everything, write the scorecard and print it; returns it.
@@ -66,9 +70,9 @@ def run(config: ScorecardConfig) -> dict[str, Any]:
     names = config.scenarios or model.config.scenarios
     fit = HeldOut.load(model, config.data, names, "val", config.limit)
     test = HeldOut.load(model, config.data, names, "test", config.limit)
-    finders = ObjectFinders.fitted(fit.data, fit.z, config.reader_steps, config.detector_steps)
+    finders = ObjectFinders.fitted(fit.data, fit.z)
     perceptual_name, distance = perceptual_distance() or (None, None)
-    endless = long_dream(model, names, config.long_dreams, config.long_steps)
+    endless = long_dream(model, names, LONG_DREAMS, LONG_STEPS)
     apart = told_apart(model, test.data, test.z, names) if found else {}
     scorecard = model_scores(model, test) | {"perceptual_distance": perceptual_name, "worlds": {}}
     episodes: dict[str, Played] = {}
@@ -144,7 +148,7 @@ def scenario_scores(
     scores |= object_scores(model, finders, data, test.z, scenario, rng)
     scores |= survival
     scores |= {"drift_mean": float(drift.mean()), "drift_max": float(drift.max())}
-    scores |= speed_scores(model, name, config.speed_seconds)
+    scores |= speed_scores(model, name, SPEED_SECONDS)
     return scores, played, strip
 
 

@@ -49,6 +49,7 @@ from training.players.base import PlayerPolicy
 from training.players.roster import TEACHERS
 
 BINS = 30  # of the histogram of returns
+TEACHER_SHARE = 0.2  # of the episodes: the scripted teacher is slow and hardly varies
 
 # Means others report for the real game; they differ in frame skip, observation and training.
 PUBLISHED = {
@@ -142,13 +143,13 @@ def score_agent(
     played = {"agent": both["real"]}
     if "dream" in both:
         played["agent in the dream"] = both["dream"]
-    blind_name, blind = best_blind(scenario, config)
+    blind_name, blind = best_blind(scenario)
     played["random"] = play_games(scenario, RandomPolicy(), episodes, first, "random")
     played["best blind"] = play_games(scenario, blind, episodes, first, "best blind")
     if scenario.name in TEACHERS:
         make = TEACHERS[scenario.name]
         teacher = PlayerPolicy(lambda rng: make(scenario, rng))
-        count = max(1, int(config.teacher_share * episodes))
+        count = max(1, int(TEACHER_SHARE * episodes))
         played["teacher"] = play_games(scenario, teacher, count, first, "teacher", privileged=True)
     return played, blind_name
 

@@ -30,6 +30,9 @@ from training.footage.filming import FilmJob, shoot_film
 from training.players.roster import make_player
 from training.processes import sole_writer
 
+INTERLUDES = 0.7  # share of the films that have titles, menus, death screens and the like cut in
+STATUS_BAR = 0.75  # share of the films that show it
+
 
 def film(config: FilmConfig) -> int:
     """Make the films that are not there yet.
@@ -88,8 +91,8 @@ def plan_films(config: FilmConfig) -> list[FilmJob]:
                 player=players[index % len(players)],
                 look=look,
                 appearance=LOOKS[look],
-                interludes=bool(rng.random() < config.interlude_share),
-                hud=bool(rng.random() < config.hud_share),
+                interludes=bool(rng.random() < INTERLUDES),
+                hud=bool(rng.random() < STATUS_BAR),
             )
         )
     return jobs
