@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 from gymnasium.envs.registration import register
 
-from doom_dream_env.orphans import end_with_parent, playing
+from doom_dream_env.processes import end_with_parent, playing
 
 if TYPE_CHECKING:
     from doom_dream_env.agents import Agent

@@ -11,19 +11,18 @@ import threading
 import time
 import unittest.mock
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from doom_dream_env.doctor import processor_name, usable_cores
 from doom_dream_env.envs.base import shared_world_model
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.game import Game
 from doom_dream_env.mistakes import UserError
 from doom_dream_env.policies import RandomPolicy
+from doom_dream_env.processes import processor_name, usable_cores
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
 from doom_dream_env.threads import at_most
 from doom_dream_env.world_model import WorldModel
@@ -40,68 +39,6 @@ TABLE = (
     "|---|---|---|---|---|---|\n"
 )
 
-Percentiles = tuple[float, float]  # 50th and 99th
-
-
-@dataclass
-class Speed:
-    """What one run measured.
-
-    Attributes:
-        weights: name and fingerprint.
-        scenario: its name.
-        threads: of torch.
-        dream: number of environments → steps/s.
-        dream_pixels: the same with every picture decoded.
-        latency_ms: of a single step of one dream, (p50, p99).
-        latency_pixels_ms: the same with its picture.
-        window_fps: frames/s that the window of `dream-doom play` displays, without a screen.
-        key_ms: from a key to the picture it changes, (p50, p99).
-        real_raw: steps/s of one real game at 160x120.
-        real_vec: steps/s of one game per core through ViZDoom's Gymnasium wrapper in Stable-Baselines3's SubprocVecEnv.
-        processor: its name.
-    shares: of the time of a step of `REFERENCE_ENVS` on one thread: see `shares_of_time`.
-    peak_gflops: of a float32 matrix product.
-        step_mflop: a dreamed step.
-        memory_mb: of this process at most.
-        state_kb: of one dream.
-    """
-
-    weights: str
-    scenario: str
-    threads: int
-    dream: dict[int, float] = field(default_factory=dict)
-    dream_pixels: dict[int, float] = field(default_factory=dict)
-    latency_ms: Percentiles = (0.0, 0.0)
-    latency_pixels_ms: Percentiles = (0.0, 0.0)
-    window_fps: float = 0.0
-    key_ms: Percentiles = (0.0, 0.0)
-    real_raw: float = 0.0
-    real_vec: float = 0.0
-    processor: str = field(default_factory=processor_name)
-    shares: dict[str, float] = field(default_factory=dict)
-    peak_gflops: float = 0.0
-    step_mflop: float = 0.0
-    memory_mb: float = 0.0
-    state_kb: float = 0.0
-
-    @property
-    def ratio(self) -> float:
-        """Dreamed steps/s at `REFERENCE_ENVS` over real ones through SubprocVecEnv."""
-        return self.dream[REFERENCE_ENVS] / self.real_vec
-
-    def peak_share(self, num_envs: int) -> float:
-        """Share of the matrix-product peak that the dream's products reach."""
-        return self.dream[num_envs] * self.step_mflop / (1000 * self.peak_gflops)
-
-    @property
-    def row(self) -> str:
-        """A line of the table that begins with `TABLE`."""
-        rates = f"{self.dream[64]:,.0f} | {self.dream[REFERENCE_ENVS]:,.0f} | {self.ratio:.1f}"
-        share = f"{self.peak_share(REFERENCE_ENVS):.0%} of {self.peak_gflops:.0f} GFLOP/s"
-        return f"| {self.processor}, {usable_cores()} | {rates} | {share} | {self.latency_ms[0]:.2f} ms |"
-
-
 # ---- what is measured how ------------------------------------------------------------------------------------------
 
 
@@ -115,7 +52,7 @@ def rate(step: Callable[[], int], seconds: float) -> float:
     return made / spent
 
 
-def latency(step: Callable[[], object], seconds: float) -> Percentiles:
+def latency(step: Callable[[], object], seconds: float) -> tuple[float, float]:
     """Median and 99th percentile of single calls, milliseconds."""
     times: list[float] = []
     until = time.perf_counter() + seconds
@@ -225,7 +162,7 @@ def matrix_peak(seconds: float, size: int = 1024) -> float:
     return rate(product, seconds) * 2 * size**3 / 1e9
 
 
-def window_rates(model: WorldModel, scenario: str, seconds: float) -> tuple[float, Percentiles]:
+def window_rates(model: WorldModel, scenario: str, seconds: float) -> tuple[float, tuple[float, float]]:
     """Frames/s of the window on one thread while somebody types, and from a key to its picture, (p50, p99) ms.
 
     Nothing is shown.
@@ -264,7 +201,9 @@ def window_rates(model: WorldModel, scenario: str, seconds: float) -> tuple[floa
 
 
 @torch.inference_mode()
-def measure(scenario: str = "take_cover", weights: str | None = None, seconds: float = 3.0) -> Speed:
+def measure(
+    scenario: str = "take_cover", weights: str | None = None, seconds: float = 3.0
+) -> tuple[dict[str, str], str]:
     """Everything, one after another on the same cores.
 
     Args:
@@ -272,32 +211,55 @@ def measure(scenario: str = "take_cover", weights: str | None = None, seconds: f
         weights: as for `WorldModel.from_pretrained`.
         seconds: spent on each figure.
 
+    Returns:
+        what was measured, for people, and the row of a table that begins with `TABLE`.
+
     Raises:
-        ValueError: if the scenario has no action table or ViZDoom no environment of it.
+        UserError: if the scenario has no action table or ViZDoom no environment of it.
     """
     played = get_scenario(scenario)
     if not played.discrete:
         raise UserError(f"the benchmark presses one button at a time, {scenario} takes nine: choose another scenario")
     model = shared_world_model(weights)
-    speed = Speed(f"{model.config.name} {model.fingerprint}", scenario, torch.get_num_threads())
+
+    def dreams(count: int, pixels: bool = False) -> Callable[[], int]:
+        return random_step(DreamBatch(count, scenario, weights=model), pixels)
+
     with torch.inference_mode(False):
-        speed.step_mflop = parameters_and_flops(model)["predictor (cached step)"][1] / 1e6
-    speed.peak_gflops = matrix_peak(seconds)
-    for count in ENV_COUNTS:
-        speed.dream[count] = rate(random_step(DreamBatch(count, scenario, weights=model)), seconds)
+        gflop = parameters_and_flops(model)["predictor (cached step)"][1] / 1e9
+    peak = matrix_peak(seconds)
+    steps = {count: rate(dreams(count), seconds) for count in ENV_COUNTS}
+    found = {
+        f"{count} dreams, steps/s": f"{each:,.0f} ({each * gflop / peak:.0%} of the peak)"
+        for count, each in steps.items()
+    }
     for count in PIXEL_ENV_COUNTS:
-        speed.dream_pixels[count] = rate(random_step(DreamBatch(count, scenario, weights=model), True), seconds)
+        found[f"{count} dreams with pixels, steps/s"] = f"{rate(dreams(count, pixels=True), seconds):,.0f}"
+    one_step = latency(dreams(1), seconds)
+    fps, keys = window_rates(model, scenario, 4 * seconds)
+    games = subproc_rate(played, seconds)
+    ratio = steps[REFERENCE_ENVS] / games
     with at_most(1):
-        speed.shares = shares_of_time(random_step(DreamBatch(REFERENCE_ENVS, scenario, weights=model)))
-    one = DreamBatch(1, scenario, weights=model)
-    speed.latency_ms = latency(random_step(one), seconds)
-    speed.latency_pixels_ms = latency(random_step(one, True), seconds)
-    speed.state_kb = one.get_state()["state"].nbytes / 1000
-    speed.window_fps, speed.key_ms = window_rates(model, scenario, 4 * seconds)
-    speed.real_raw = game_rate(played, seconds)
-    speed.real_vec = subproc_rate(played, seconds)
-    speed.memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    return speed
+        shares = shares_of_time(dreams(REFERENCE_ENVS))
+    found |= {
+        "real game, bare, one, steps/s": f"{game_rate(played, seconds):,.0f}",
+        "real game, Gymnasium in SubprocVecEnv, one per core, steps/s": f"{games:,.0f}",
+        f"{REFERENCE_ENVS} dreams over SubprocVecEnv": f"{ratio:.1f} times",
+        "one step, median and 99th percentile": "{:.2f} and {:.2f} ms".format(*one_step),
+        "one step with its picture": "{:.2f} and {:.2f} ms".format(*latency(dreams(1, pixels=True), seconds)),
+        "window, frames/s": f"{fps:.1f}",
+        "window, from a key to the picture it changes": "{:.0f} and {:.0f} ms".format(*keys),
+        "peak, float32 matrix product": f"{peak:.0f} GFLOP/s on {torch.get_num_threads()} threads",
+        f"time of {REFERENCE_ENVS} dreams on one thread": ", ".join(
+            f"{name} {each:.0%}" for name, each in shares.items()
+        ),
+        "memory at most": f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000:.0f} MB",
+    }
+    row = (
+        f"| {processor_name()}, {usable_cores()} | {steps[64]:,.0f} | {steps[REFERENCE_ENVS]:,.0f} | {ratio:.1f} "
+        f"| {steps[REFERENCE_ENVS] * gflop / peak:.0%} of {peak:.0f} GFLOP/s | {one_step[0]:.2f} ms |"
+    )
+    return found, row
 
 
 def speed_scores(model: WorldModel, scenario: str, seconds: float = SCORECARD_SECONDS) -> dict[str, float]:
@@ -309,43 +271,17 @@ def speed_scores(model: WorldModel, scenario: str, seconds: float = SCORECARD_SE
     return scores | {"real_steps_per_s": game_rate(get_scenario(scenario), seconds)}
 
 
-def append(speed: Speed, path: Path) -> None:
-    """Put the row of this machine into the table of a Markdown file, the newest first.
+def run(scenario: str, weights: str | None, seconds: float, table: Path | None) -> None:
+    """Print what was measured, and put the row of this machine on top of the table of a Markdown file.
 
     Raises:
-        ValueError: if the file holds no such table.
+        UserError: as `measure` does, and if the file holds no such table.
     """
-    before, found, after = path.read_text().partition(TABLE)
-    if not found:
-        raise UserError(f"{path} holds no table of speeds: it needs these lines\n{TABLE}")
-    write_atomically(path, f"{before}{TABLE}{speed.row}\n{after}".encode())
-
-
-def show(speed: Speed) -> None:
-    """Print a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    title = f"{speed.scenario}, weights {speed.weights}"
-    table = Table("what", "steps/s", "of the matrix-product peak", title=title)
-    for count, steps in speed.dream.items():
-        table.add_row(f"dreams at once: {count}", f"{steps:,.0f}", f"{speed.peak_share(count):.0%}")
-    for count, steps in speed.dream_pixels.items():
-        table.add_row(f"dreams at once, with pixels: {count}", f"{steps:,.0f}", "")
-    table.add_row("window, frames/s", f"{speed.window_fps:,.1f}", "")
-    table.add_row("real game, bare, one", f"{speed.real_raw:,.0f}", "")
-    table.add_row("real game, Gymnasium in SubprocVecEnv, one per core", f"{speed.real_vec:,.0f}", "")
-    console = Console()
-    console.print(table)
-    console.print(
-        f"{REFERENCE_ENVS} dreams over SubprocVecEnv: {speed.ratio:.1f} times. "
-        f"One step: p50 {speed.latency_ms[0]:.2f} ms, p99 {speed.latency_ms[1]:.2f} ms; "
-        f"with its picture {speed.latency_pixels_ms[0]:.2f} and {speed.latency_pixels_ms[1]:.2f} ms. "
-        f"In the window, from a key to the picture it changes: p50 {speed.key_ms[0]:.0f} ms, "
-        f"p99 {speed.key_ms[1]:.0f} ms.\n"
-        f"A step is {speed.step_mflop:.2f} MFLOP; "
-        f"the peak, float32 on {speed.threads} threads, {speed.peak_gflops:.0f} GFLOP/s. "
-        f"The time of {REFERENCE_ENVS} dreams on one thread: "
-        f"{', '.join(f'{name} {share:.0%}' for name, share in speed.shares.items())}. "
-        f"Memory at most {speed.memory_mb:.0f} MB; one dream {speed.state_kb:.0f} kB."
-    )
+    found, row = measure(scenario, weights, seconds)
+    for what, value in found.items():
+        print(f"{what}: {value}")
+    if table is not None:
+        before, there, after = table.read_text().partition(TABLE)
+        if not there:
+            raise UserError(f"{table} holds no table of speeds: it needs these lines\n{TABLE}")
+        write_atomically(table, f"{before}{TABLE}{row}\n{after}".encode())

@@ -58,17 +58,9 @@ def info(args: argparse.Namespace) -> None:
 
 def bench(args: argparse.Namespace) -> None:
     """Measure the speed of the dream and of the game."""
-    if args.busy:
-        from doom_dream_env.busy import measure_busy, show_busy
+    from doom_dream_env.benchmark import run
 
-        show_busy(measure_busy(args.scenario, args.weights, args.seconds))
-    else:
-        from doom_dream_env.benchmark import append, measure, show
-
-        speed = measure(args.scenario, args.weights, args.seconds)
-        show(speed)
-        if args.table is not None:
-            append(speed, args.table)
+    run(args.scenario, args.weights, args.seconds, args.table)
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -154,9 +146,6 @@ def add_training_commands(commands: Commands[Parser]) -> None:
     command.option("--scenario", f"one of {', '.join(DISCRETE)}", one_of(DISCRETE), "take_cover")
     add_weights(command)
     command.option("--seconds", "spent on each figure", number(0.05, 3600, " seconds"), 3.0)
-    command.add_argument(
-        "--busy", action="store_true", help="instead: the dream's speed while other processes use the cores"
-    )
     command.option(
         "--table", "page whose table of speeds also gets a row for this machine", file, said="none", metavar="FILE"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -15,24 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doom_dream_env import __version__
+from doom_dream_env.mistakes import install_command
+from doom_dream_env.processes import processor_name, usable_cores
 
-NEEDED = (
-    "torch",
-    "gymnasium",
-    "numpy",
-    "vizdoom",
-    "timm",
-    "stable-baselines3",
-    "safetensors",
-    "pygame-ce",
-    "av",
-    "pillow",
-    "matplotlib",
-    "huggingface_hub",
-    "rich",
-    "tqdm",
-)
-FOR_TRAINING = ("pyarrow", "tyro", "tensorboard", "scipy")
 MEMORY_GB = 2.0  # what a dream, an agent in training and some games take together
 GAME_STEPS = 35 // 4  # a second of the game
 DREAMS = 64
@@ -76,36 +62,21 @@ def check_python() -> Finding:
     return Finding(text, sys.version_info >= (3, 11))
 
 
-def check_libraries() -> Finding:
-    """What the package needs, with versions."""
-    missing, found = versions(NEEDED)
-    if missing:
-        return Finding(f"missing: {', '.join(missing)}; install the package again", False)
-    both = not versions(("pygame",))[0]
-    more = "; pygame is installed beside pygame-ce and overwrites it: pip uninstall pygame" if both else ""
-    return Finding(found + more, not both, essential=False)
-
-
-def check_training_libraries() -> Finding:
-    """What the extra `train` needs."""
-    missing, found = versions(FOR_TRAINING)
-    if missing:
-        from doom_dream_env.mistakes import install_command
-
-        return Finding(f"missing: {', '.join(missing)} (only for training: {install_command('train')})", False, False)
-    return Finding(found)
-
-
-def versions(names: tuple[str, ...]) -> tuple[list[str], str]:
-    """Which packages are missing, and the versions of the others."""
+def check_libraries(extra: str = "") -> Finding:
+    """What the package, or one of its extras, needs, with versions."""
+    wanted = re.compile(rf"([\w.-]+)[^;]*; extra == .{extra}." if extra else r"([\w.-]+)[^;]*")
     missing = []
     found = []
-    for name in names:
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(name)
-    return missing, ", ".join(found)
+    for requirement in importlib.metadata.requires("doom-dream-env") or []:
+        if name := wanted.fullmatch(requirement):
+            try:
+                found.append(f"{name[1]} {importlib.metadata.version(name[1])}")
+            except importlib.metadata.PackageNotFoundError:
+                missing.append(name[1])
+    text = ", ".join(found)
+    if missing:
+        text = f"missing: {', '.join(missing)}; install with {install_command(extra)}"
+    return Finding(text, not missing, essential=not extra)
 
 
 def check_processor() -> Finding:
@@ -124,21 +95,6 @@ def check_processor() -> Finding:
     if threads > cores:
         return Finding(f"{text}; more threads than cores slow each other down: unset OMP_NUM_THREADS", False, False)
     return Finding(text)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def processor_name() -> str:
-    """The processor's name, as far as the system says it."""
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def check_memory() -> Finding:
@@ -218,7 +174,7 @@ def examine(weights: str | None = None) -> int:
     checks: dict[str, Callable[[], Finding]] = {
         "Python": check_python,
         "libraries": check_libraries,
-        "for training": check_training_libraries,
+        "for training": lambda: check_libraries("train"),
         "processor": check_processor,
         "memory": check_memory,
         "screen": check_screen,

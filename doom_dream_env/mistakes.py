@@ -74,9 +74,10 @@ def status_of(program: str, command: Callable[[], object]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def install_command(extra: str) -> str:
-    """The command that installs an extra here: from the clone that this runs from, or from the package index."""
+def install_command(extra: str = "") -> str:
+    """The command that installs this package, and an extra: from the clone that it runs from, or from the index."""
     root = Path(__file__).resolve().parent.parent
+    extras = f"[{extra}]" if extra else ""
     if (root / "setup.cfg").is_file() and (root / "training").is_dir():
-        return f'pip install -e "{root}[{extra}]"'
-    return f'pip install "doom-dream-env[{extra}]"'
+        return f'pip install -e "{root}{extras}"'
+    return f'pip install "doom-dream-env{extras}"'

@@ -11,7 +11,6 @@ import torch
 
 from doom_dream_env.agents.action_policy import SIZES, ActionPolicy, ActionPolicyConfig, PolicyNetwork
 from doom_dream_env.agents.choices import (
-    N_CHOICES,
     N_LOGITS,
     button_logits,
     choices_of,
@@ -20,7 +19,7 @@ from doom_dream_env.agents.choices import (
     table_logits,
 )
 from doom_dream_env.envs import DreamBatch
-from doom_dream_env.scenarios import BUTTONS, SCENARIOS, get_scenario, press
+from doom_dream_env.scenarios import BUTTONS, SCENARIOS, get_scenario
 from doom_dream_env.world_model import WorldModel
 
 STEPS = 11  # more than the toy's context
@@ -43,18 +42,7 @@ def make_policy(model: WorldModel, seed: int = 0, **settings: Any) -> ActionPoli
     return ActionPolicy(network, generator=torch.Generator().manual_seed(seed), **settings)
 
 
-def buttons(*names: str) -> torch.Tensor:
-    return torch.from_numpy(press(*names)).float()
-
-
 # ---- choices ---------------------------------------------------------------------------------------------------------
-
-
-def test_choices_tell_all_buttons_apart_but_opposites() -> None:
-    table = torch.stack([buttons(), *(buttons(name) for name in BUTTONS)])
-    rows = choices_of(table)
-    assert rows.shape == (10, N_CHOICES) and len(rows.unique(dim=0)) == 10 and (rows.sum(-1) == 6).all()
-    assert torch.equal(choices_of(buttons("TURN_LEFT", "TURN_RIGHT")), choices_of(buttons()))
 
 
 def test_the_odds_of_all_combinations_sum_to_one() -> None:
@@ -145,29 +133,6 @@ def test_a_new_episode_begins_without_memories(immortal: WorldModel) -> None:
     remembered, new = old.look(batch), fresh.look(batch)
     torch.testing.assert_close(remembered[0], new[0])
     assert not torch.allclose(remembered[1], new[1], atol=1e-3), "the other episode was forgotten too"
-
-
-def test_it_knows_what_was_really_pressed(immortal: WorldModel) -> None:
-    batch = DreamBatch(1, "take_cover", weights=immortal)
-    batch.reset(seed=0)
-    seen = []
-    for name in ("MOVE_LEFT", "MOVE_RIGHT"):
-        policy = make_policy(immortal)
-        policy(batch)
-        policy.press(batch, buttons(name)[None])
-        batch.steps = batch.steps.clone().fill_(1)
-        seen.append(policy.look(batch))
-        batch.steps = batch.steps.clone().fill_(0)
-    assert not torch.allclose(*seen, atol=1e-3)
-
-
-def test_features_of_another_width_are_refused(model: WorldModel, immortal: WorldModel) -> None:
-    policy = make_policy(model)
-    batch = DreamBatch(1, "take_cover", weights=immortal)
-    batch.reset(seed=0)
-    policy.network.config = ActionPolicyConfig(7, ("basic",), "other", "")
-    with pytest.raises(ValueError, match="this policy sees 7 features, those of weights other; here are"):
-        policy(batch)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +62,6 @@ def test_normalised_observations_are_part_of_the_agent(model: WorldModel, tmp_pa
     again = Agent.load(tmp_path, model.fingerprint)
     features = 5 * torch.randn(STATES, model.config.feature_width)
     assert torch.equal(again.logits(features), agent.logits(features)), "the limits are not saved"
-
-
-def test_statistics_without_use_are_left_out(model: WorldModel) -> None:
-    learner = ppo(VecNormalize(DreamDoomVecEnv(ENVS, weights=model), norm_obs=False))
-    agent = Agent.from_sb3(learner, "take_cover", model)
-    assert agent.limits is None
-    torch.testing.assert_close(agent.network[0].weight, learner.policy.mlp_extractor.policy_net[0].weight)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -163,42 +155,7 @@ def test_what_is_no_agent_is_refused_at_once(model: WorldModel, what: str) -> No
         Agent.from_sb3(make(model), "take_cover", model)
 
 
-def test_policies_with_memory_or_masks_are_refused(model: WorldModel) -> None:
-    contrib = pytest.importorskip("sb3_contrib")
-    recurrent = ppo(DreamDoomVecEnv(ENVS, weights=model), contrib.RecurrentPPO, "MlpLstmPolicy")
-    with pytest.raises(ValueError, match="not of a RecurrentPPO with memory"):
-        Agent.from_sb3(recurrent, "take_cover", model)
-    masked = contrib.MaskablePPO(
-        "MlpPolicy", DreamDoomVecEnv(ENVS, weights=model), n_steps=4, batch_size=16, device="cpu"
-    )
-    with pytest.raises(ValueError, match="not of a MaskablePPO"):
-        Agent.from_sb3(masked, "take_cover", model)
-
-
 def test_a_model_without_its_environment_is_asked_for_it(model: WorldModel, tmp_path: Path) -> None:
     ppo(normalised(model)).save(tmp_path / "ppo.zip")
     with pytest.warns(UserWarning, match="loaded without its environment"):
         Agent.from_sb3(PPO.load(tmp_path / "ppo.zip", device="cpu"), "take_cover", model)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        *itertools.product(("scenario", "fingerprint", "weights", "activation", "sha256"), (None, 3, [], {})),
-        *itertools.product(("hyper_parameters", "buttons"), (None, 3, "x", [])),
-        ("activation", "Tan"),
-        ("format_version", None),
-        ("extra", 1),
-    ],
-)
-def test_a_damaged_card_is_named(model: WorldModel, tmp_path: Path, key: str, value: Any) -> None:
-    import json
-
-    Agent.from_sb3(ppo(DreamDoomVecEnv(1, weights=model)), "take_cover", model).save(tmp_path)
-    about = json.loads((tmp_path / "agent.json").read_text())
-    for broken in (about | {key: value}, {name: item for name, item in about.items() if name != key}):
-        if broken == about or set(about) - set(broken) == {"buttons"}:
-            continue  # cards from before there was free play lack it
-        (tmp_path / "agent.json").write_text(json.dumps(broken))
-        with pytest.raises(ValueError, match=f"agent.json is damaged: .*{key}|format version"):
-            Agent.load(tmp_path)

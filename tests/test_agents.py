@@ -1,18 +1,36 @@
-"""Promises of saved agents: the same policy comes back, bound to the weights it was trained in."""
+"""Promises of agents: they are bound to their weights, play for the collector, and are found by name."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from playroom import RIGHT
+from test_action_policy import make_policy
 
-from doom_dream_env.agents import Agent, shipped_agents
+from doom_dream_env.agents import Agent, AgentCard, agent, shipped_agents
+from doom_dream_env.agents.agent import make_network
+from doom_dream_env.agents.minds import load_mind
+from doom_dream_env.agents.planning import RECIPES
 from doom_dream_env.agents.ppo import train_in_dream
 from doom_dream_env.demo import rivals
 from doom_dream_env.envs import DreamBatch
+from doom_dream_env.envs.game import Game
+from doom_dream_env.options import MINDS
+from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
+from training.config import AgentsConfig
+from training.players.handover import HandoverPlayer
+from training.players.roster import make_player
+from training.stages import agents
+
+# ---- agents --------------------------------------------------------------------------------------------------------
+
 
 SCENARIO = "take_cover"
 STEPS = 2048
@@ -72,21 +90,187 @@ def test_shipped_agents_are_loaded_by_name(
     )
 
 
-def test_an_agent_is_a_policy(trained: tuple[Agent, Path, WorldModel]) -> None:
-    agent, _, model = trained
-    batch = DreamBatch(3, SCENARIO, weights=model)
-    batch.reset(seed=0)
-    torch.manual_seed(0)
-    actions = agent(batch)
-    torch.manual_seed(0)
-    assert torch.equal(actions, agent.act(batch.features)) and actions.shape == (3,)
-    assert torch.equal(agent.act(batch.features, deterministic=True), agent.logits(batch.features).argmax(-1))
-    batch.step(actions)
-
-
 def test_one_seed_one_agent(trained: tuple[Agent, Path, WorldModel]) -> None:
     agent, _, model = trained
     again, curve = train_in_dream(model, SCENARIO, STEPS, progress=False)
     features = torch.randn(5, model.config.feature_width)
     assert torch.equal(again.logits(features), agent.logits(features))
     assert all(0 < mean < 4 * 525 for _, mean in curve), "mean returns are not those of episodes"
+
+
+# ---- agents in training --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(model: WorldModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an agent with random weights."""
+    torch.manual_seed(0)
+    network = make_network([model.config.feature_width, 16, len(get_scenario(SCENARIO).action_table())], "Tanh")
+    folder = tmp_path_factory.mktemp("agent")
+    Agent(AgentCard(SCENARIO, model.fingerprint, model.source, "Tanh"), network).save(folder)
+    return folder
+
+
+def test_the_collector_plays_an_agent_by_its_seed(saved: Path) -> None:
+    scenario = get_scenario(SCENARIO)
+    game = Game(scenario, privileged=True)
+    played = []
+    for seed in (1, 1, 2):
+        game.reset(7)
+        player = make_player(str(saved), scenario, np.random.default_rng(seed))
+        actions = []
+        for _ in range(15):
+            actions.append(player(game).tolist())
+            game.step(actions[-1])
+        played.append(actions)
+    game.close()
+    assert played[0] == played[1] != played[2]
+
+
+def test_an_agent_that_takes_over_from_a_teacher_remembers_what_went_before(saved: Path, model: WorldModel) -> None:
+    scenario = get_scenario(SCENARIO)
+    player = make_player(f"handover:{saved}", scenario, np.random.default_rng(0))
+    assert isinstance(player, HandoverPlayer) and player.agent
+    player.change = 20
+    player.recorded_from = 4
+    game = Game(scenario, privileged=True)
+    game.reset(7)
+    frames, variables, pressed = [], [], []
+    for step in range(22):
+        if step >= player.recorded_from:
+            frames.append(game.frame)
+            variables.append(game.variables)
+        pressed.append(player(game))
+        if step == player.change:
+            seen = player.agent.state
+        game.step(pressed[-1])
+    game.close()
+    first = player.recorded_from
+    last = player.change
+    clip = np.stack(frames[: last + 1 - first])[None]
+    known = np.stack(variables[: last + 1 - first])[None]
+    expected = model.observe(clip, np.stack(pressed[first:last])[None], None, known, SCENARIO, start=False)
+    torch.testing.assert_close(model.features(seen), model.features(expected))
+
+
+def test_an_agent_of_another_scenario_is_refused(saved: Path) -> None:
+    with pytest.raises(ValueError, match="was trained for take_cover"):
+        make_player(str(saved), get_scenario("health_gathering"), np.random.default_rng(0))
+
+
+def test_the_best_of_several_seeds_is_kept(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(agents, "film", lambda *more: np.zeros((3, 120, 328, 3), np.uint8))
+    config = AgentsConfig(
+        weights=str(weights),
+        scenarios=(SCENARIO,),
+        seeds=2,
+        steps=8192,
+        episodes=3,
+        first_seed=90_000,
+        film=True,
+        workers=2,
+        work=tmp_path / "work",
+        out=tmp_path / "best",
+    )
+    agents.train(config)
+    seeds = sorted((tmp_path / "work").glob(f"*/{SCENARIO}/seed-*"))
+    real = [json.loads((folder / "gap.json").read_text())["real"] for folder in seeds]
+    assert len(seeds) == 2 and [Agent.load(folder).card.hyper_parameters["seed"] for folder in seeds] == [0, 1]
+    best = Agent.load(tmp_path / "best" / SCENARIO)
+    assert best.card.hyper_parameters["seed"] == int(np.argmax(real))
+    for folder in seeds:
+        steps, mean = (folder / "curve.csv").read_text().splitlines()[-1].split(",")
+        assert int(steps) == 8192 and float(mean) > 0 and (folder / "curve.png").is_file()
+        assert json.loads((folder / "gap.json").read_text())["first_seed"] == 90_000
+    assert (tmp_path / "best" / SCENARIO / "dream_and_real.mp4").is_file()
+    written = [(folder / "agent.safetensors").stat().st_mtime_ns for folder in seeds]
+    agents.train(config)
+    again = [(folder / "agent.safetensors").stat().st_mtime_ns for folder in seeds]
+    assert written == again, "a finished agent was trained again"
+
+
+def test_agents_learn_in_imagination_when_asked(weights: Path, tmp_path: Path) -> None:
+    config = AgentsConfig(
+        weights=str(weights),
+        scenarios=(SCENARIO,),
+        learner=("ppo", "dreamer"),
+        seeds=1,
+        steps=2048,
+        episodes=2,
+        work=tmp_path,
+    )
+    agents.train(config)
+    scores = {}
+    for folder in tmp_path.glob(f"*/{SCENARIO}/*-0"):
+        algorithm = Agent.load(folder).card.hyper_parameters["algorithm"]
+        scores[algorithm] = json.loads((folder / "gap.json").read_text())["real"]
+    assert scores.keys() == {"PPO", "imagination, reinforce"}
+    (best,) = tmp_path.glob(f"*/best/{SCENARIO}")
+    assert scores[Agent.load(best).card.hyper_parameters["algorithm"]] == max(scores.values())
+    with pytest.raises(ValueError, match="only --learner dreamer is kept near a --prior"):
+        agents.train(AgentsConfig(weights=str(weights), prior=tmp_path))
+
+
+# ---- minds ---------------------------------------------------------------------------------------------------------
+
+
+def dreams(model: WorldModel) -> DreamBatch:
+    batch = DreamBatch(2, weights=model)
+    batch.reset(seed=0)
+    return batch
+
+
+@pytest.mark.parametrize("name", [*MINDS, "take_cover"])
+def test_every_name_plays(name: str, immortal: WorldModel, shipped: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, "take_cover", {"horizon": 2, "rounds": 1})
+    make_policy(immortal).save(agent.SHIPPED / "clone")
+    batch = dreams(immortal)
+    pressed = batch.buttons(load_mind(name, "take_cover", immortal, seed=0)(batch))
+    assert pressed.shape == (2, 9) and not bool(pressed[:, [0, 1, 4, 5, 6, 7, 8]].any())
+    if name in ("agent", "take_cover"):
+        assert (pressed == torch.from_numpy(RIGHT)).all()
+
+
+def test_equal_seeds_play_equally(immortal: WorldModel, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    undecided = make_network((immortal.config.feature_width, 3), "Tanh")
+    Agent(AgentCard("take_cover", immortal.fingerprint, "", "Tanh"), undecided).save(tmp_path)
+    batch = DreamBatch(64, weights=immortal)
+    batch.reset(seed=0)
+    make_policy(immortal).save(tmp_path / "policy")
+    for name in (tmp_path, tmp_path / "policy", "random"):
+        first, again, other = (load_mind(name, "take_cover", immortal, seed=seed)(batch) for seed in (1, 1, 2))
+        assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_of_a_folder_of_agents_the_scenarios_own_plays(immortal: WorldModel, shipped: Agent, tmp_path: Path) -> None:
+    shipped.save(tmp_path / "best" / "take_cover")
+    batch = dreams(immortal)
+    pressed = batch.buttons(load_mind(tmp_path / "best", "take_cover", immortal, seed=0)(batch))
+    assert (pressed == torch.from_numpy(RIGHT)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "scenario", "message"),
+    [
+        ("plannner", "take_cover", "'plannner' is nobody who can play: choose from agent, clone, noop, random"),
+        ("planner:cme", "take_cover", "choose from cem, gradient"),
+        ("clone", "take_cover", "no clone ships for these weights; make one"),
+        ("agent", "basic", "no agent ships for basic and these weights; one does for take_cover"),
+        ("take_cover", "basic", "was trained for take_cover, not for basic"),
+    ],
+)
+def test_who_cannot_play_says_why(name: str, scenario: str, message: str, immortal: WorldModel, shipped: Agent) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_mind(name, scenario, immortal)
+
+
+def test_a_window_takes_a_planner(make, shipped: Agent) -> None:
+    session = make(agent="planner:cem")
+    assert session.status().player == "agent"
+    quick = SimpleNamespace(**vars(session.agent.config)) if session.agent else None
+    assert quick is not None and quick.seed == session._agent_seed
+    session.next_scenario(1)
+    assert session.agent is not None and session.agent.scenario.name == session.scenario.name

@@ -19,10 +19,9 @@ from conftest import ROOT
 from doom_dream_env import demo
 from doom_dream_env.agents import Agent
 from doom_dream_env.cli import main, make_parser
-from doom_dream_env.demo import NEW_AGENT, conclusions, introduction
 from doom_dream_env.evaluation import EpisodeStatistics
-from doom_dream_env.mistakes import UserError, install_command, is_mistake, status_of
-from doom_dream_env.quality import WORDS, Quality, TransferScores, best_world, qualities
+from doom_dream_env.mistakes import UserError, status_of
+from doom_dream_env.quality import Quality, TransferScores, qualities
 from doom_dream_env.scenarios import SCENARIOS, get_scenario
 from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import files
@@ -121,22 +120,6 @@ def test_nobody_raises_a_value_error_that_would_pass_for_a_bug() -> None:
     assert not [str(path) for path in modules if "raise ValueError(" in path.read_text("utf-8")], "raise UserError"
 
 
-def test_what_the_system_refuses_is_no_bug() -> None:
-    with pytest.raises(OSError) as error:
-        Path("nowhere").read_bytes()
-    assert is_mistake(error.value)
-
-
-def test_a_pipe_that_breaks_elsewhere_is_a_mistake_and_no_success(capsys: pytest.CaptureFixture[str]) -> None:
-    """Such as one to a process that has died."""
-
-    def command() -> None:
-        raise BrokenPipeError("the worker is gone")
-
-    assert status_of("dream-doom", command) == 2
-    assert capsys.readouterr().err == "dream-doom: the worker is gone\n"
-
-
 def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m doom_dream_env.cli info basic | head -1"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
@@ -158,29 +141,7 @@ def test_a_home_folder_is_found_where_the_shell_leaves_it_alone(
     assert main(["info", "basic", f"--weights=~/{weights.name}"]) == 0
 
 
-def test_the_command_that_installs_an_extra_fits_where_this_runs_from(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from doom_dream_env import mistakes
-
-    assert install_command("train") == f'pip install -e "{ROOT}[train]"'
-    monkeypatch.setattr(mistakes, "__file__", str(tmp_path / "site-packages" / "doom_dream_env" / "mistakes.py"))
-    assert install_command("train") == 'pip install "doom-dream-env[train]"'
-
-
 # ---- the first look --------------------------------------------------------------------------------------------------
-
-
-def test_every_name_that_must_be_typed_fits_into_80_columns(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], weights: Path
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    for arguments in ([], ["--weights", str(weights)]):
-        assert main(["info", *arguments]) == 0
-        lines = capsys.readouterr().out.splitlines()
-        for name in SCENARIOS:
-            assert any(name in line.replace("│", " ").split() for line in lines), name
-        assert all(len(line) <= 80 or line.startswith("in ") for line in lines)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -229,19 +190,6 @@ def test_a_demo_into_a_file_writes_few_whole_lines(weights: Path, tmp_path: Path
     }
 
 
-def test_the_best_worlds_come_first_everywhere(weights: Path) -> None:
-    known = qualities()
-    words = [quality.word for quality in known.values()]
-    assert words == sorted(words, key=WORDS.index) and words[0] == "good" and list(known)[0] == best_world()
-    assert {name for name, quality in known.items() if quality.gets == "poor"} == {
-        "take_cover",
-        "deadly_corridor",
-        "predict_position",
-    }
-    assert best_world() in introduction("take_cover", None) and "poor: it follows" in introduction("take_cover", None)
-    assert set(map(str, (quality.word for quality in qualities(weights).values()))) == {"unknown"}
-
-
 def test_one_word_says_what_a_person_sees_and_what_an_agent_gets() -> None:
     good = TransferScores(random=(0, 1), blind=(10, 3), agent=(20, 4), dream=(21, 2))
     blind = TransferScores((0, 1), (10, 3), (14, 4), (14, 2))  # within the interval
@@ -281,19 +229,3 @@ def test_info_is_there_at_once() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert float(done.stderr) < 1 and "encoder" in done.stdout
-
-
-def test_the_demo_says_whether_a_difference_exceeds_its_interval() -> None:
-    def scores(mean: float, spread: float) -> dict[str, EpisodeStatistics]:
-        returns = mean + spread * np.array([-1.0, 1.0] * 10)
-        return {"real": EpisodeStatistics(returns, np.ones(20, np.int64))}
-
-    lines = conclusions(
-        {"random": scores(0, 5), "routine": scores(58, 40), "rival": scores(90, 5), NEW_AGENT: scores(60, 5)}
-    )
-    assert [line.split(", ")[1] for line in lines] == [
-        "better",
-        "no clear difference: more --episodes would tell",
-        "worse",
-    ]
-    assert lines[0].startswith("dream-trained against random: +60.0 ± 3.2")

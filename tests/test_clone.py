@@ -17,11 +17,11 @@ from doom_dream_env.agents.choices import N_LOGITS
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from training.config import CloneConfig
-from training.config.clone import UNSEEN_MAPS
 from training.data.advice import Advice, edges, record_advice, recorded_advice
 from training.data.dataset import Dataset
 from training.data.latents import agent_features, encode_all, trunk_features
 from training.evaluation import cloning as scores
+from training.models import cloning
 from training.models.cloning import Rows, cloning_loss, disturbed, draw_windows
 from training.players.roster import ADVISERS
 from training.stages import clone
@@ -78,17 +78,6 @@ def test_recorded_episodes_are_seen_as_an_agent_sees_them(toy: Path, model: Worl
         recorded_advice(model, data, ("scripted",))
 
 
-def test_advice_on_disk_is_of_what_was_asked_for(tmp_path: Path) -> None:
-    advice = made_up_advice("take_cover")
-    advice.write(tmp_path / "a", {"fingerprint": "x"})
-    again = Advice.read(tmp_path / "a", {"fingerprint": "x"})
-    assert again is not None and torch.equal(again.features, advice.features)
-    assert Advice.read(tmp_path / "a", {"fingerprint": "y"}) is None
-    assert Advice.read(tmp_path / "b", {}) is None
-    assert len(Advice.cat([advice, advice])) == 240
-    assert Advice.cat([advice, advice]).last[-1] == 239
-
-
 # ---- learning --------------------------------------------------------------------------------------------------------
 
 
@@ -108,13 +97,13 @@ def test_windows_end_with_their_episode_and_know_no_future() -> None:
     assert torch.equal(own[in_tables & ~sign], torch.from_numpy(second).float().expand_as(own[in_tables & ~sign]))
 
 
-def test_past_actions_are_hidden_and_features_noisy_as_asked() -> None:
+def test_past_actions_are_hidden_and_features_noisy(monkeypatch: pytest.MonkeyPatch) -> None:
     windows = draw_windows([made_up_advice("take_cover")], 400, 6, 2, np.random.default_rng(0))
-    config = CloneConfig(hidden_share=0.5, hidden_steps=0.2, noise=0.4, noise_share=0.25)
-    features, known = disturbed(windows, config, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(cloning, "NOISE_SHARE", 0.25)
+    features, known = disturbed(windows, torch.Generator().manual_seed(0))
     assert not known[:, 0].any() and known[:, 1:].mean() == pytest.approx(0.4, abs=0.06)
     noise = (features - windows.features).std((1, 2))
-    assert (noise > 0).float().mean() == pytest.approx(0.25, abs=0.07) and noise.max() < 0.6
+    assert (noise > 0).float().mean() == pytest.approx(0.25, abs=0.07) and noise.max() < 0.45
 
 
 def test_odds_are_those_among_the_rows_of_a_table() -> None:
@@ -126,16 +115,16 @@ def test_odds_are_those_among_the_rows_of_a_table() -> None:
     assert among_rows == pytest.approx(1.0) and among_all < 0.9
 
 
-def test_the_policy_learns_what_it_is_advised_not_what_was_pressed() -> None:
+def test_the_policy_learns_what_it_is_advised_not_what_was_pressed(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     advice = [made_up_advice(name, rows=600) for name in WORLDS]
     network = make_network()
     rows = Rows([get_scenario(name) for name in WORLDS])
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)
-    config = CloneConfig(noise=0.05)
+    monkeypatch.setattr(cloning, "NOISE", 0.05)
     for step in range(80):
         windows = draw_windows(advice, 16, 8, network.config.ahead, np.random.default_rng(step))
-        loss, numbers = cloning_loss(network, windows, rows, config, torch.Generator().manual_seed(step))
+        loss, numbers = cloning_loss(network, windows, rows, torch.Generator().manual_seed(step))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -170,26 +159,6 @@ def test_the_stage_goes_on_where_it_was_and_keeps_its_policy(
     model = WorldModel.from_pretrained(weights)
     policy = ActionPolicy.load(tmp_path / "policy", model.fingerprint)
     assert policy.config.scenarios == ("take_cover",) and policy.config.training["rounds"] == 1
-
-
-def test_every_round_of_free_play_is_on_other_maps(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    played: list[tuple[str, int]] = []
-
-    def record(_: Any, scenario: Any, steps: int, *args: Any) -> Advice:
-        played.append((scenario.map, steps))
-        return made_up_advice("freedoom")
-
-    monkeypatch.setattr(clone, "record_advice", record)
-    world = get_scenario("freedoom")
-    clone.played_advice(CloneConfig(first_steps=120_000), model, world, 0)
-    names = [name for name, _ in played]
-    assert len(set(names)) == len(names) > 60 and not set(names) & set(UNSEEN_MAPS)
-    assert sum(steps for _, steps in played) == pytest.approx(120_000, rel=0.01)
-    policy = ActionPolicy(make_network())
-    played.clear()
-    for number in (1, 2):
-        clone.played_advice(CloneConfig(round_steps=2_500), model, world, number, policy)
-    assert len(set(played)) == 4 and {steps for _, steps in played} == {1250}
 
 
 # ---- scores ----------------------------------------------------------------------------------------------------------

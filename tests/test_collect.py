@@ -26,7 +26,6 @@ from doom_dream_env.envs.game import Game
 from doom_dream_env.recording import FREEDOOM, decompress_frame
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLES, get_scenario
 from doom_dream_env.seeds import SPLITS
-from training.__main__ import main
 from training.config import CollectConfig, Split
 from training.data import collect
 from training.data.batch import make_batch
@@ -150,11 +149,6 @@ def test_every_split_keeps_to_its_own_seeds(small: None, tmp_path: Path, split: 
     assert not beyond.path.exists()
 
 
-def test_the_splits_share_no_seed_and_leave_the_last_to_nobody() -> None:
-    ranges = [(seeds.start, seeds.stop) for seeds in SPLITS.values()]
-    assert sorted(ranges) == [(0, 50_000), (50_000, 60_000), (60_000, 90_000)]
-
-
 def test_tics_between_two_steps_are_stored_on_demand(small: None, tmp_path: Path) -> None:
     plain = job(tmp_path / "plain")
     fine = job(tmp_path / "fine", tics=True)
@@ -205,14 +199,6 @@ def test_the_mix_is_kept_in_steps(small: None, tmp_path: Path, monkeypatch: pyte
     assert steps["random"] / sum(steps.values()) == pytest.approx(0.75, abs=0.2)
 
 
-def test_a_share_that_is_no_number_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(["collect", "--mix", "random", "lots"])
-    assert end.value.code == 2
-    error = capsys.readouterr().err
-    assert "--mix" in error and "each followed by a number" in error
-
-
 def test_a_behaviour_that_is_unknown_is_named(small: None, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'brave' is unknown; choose from random, alternating"):
         collect.collect(config(tmp_path, 1, mix={"brave": 1.0}))
@@ -240,23 +226,6 @@ def test_collecting_again_keeps_what_is_there_and_makes_what_is_not(small: None,
     assert [path.read_bytes() for path in shards] == contents, "the shard made anew differs"
     assert [path.stat().st_mtime_ns for path in shards][::2] == times[::2], "a finished shard was touched"
     assert sorted(folder.iterdir()) == [*shards, others]
-
-
-def test_a_shard_that_fails_is_reported_and_the_others_stay(
-    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = collect.ShardWriter.write
-
-    def unlucky(self: collect.ShardWriter, path: Path, *about: Any) -> None:
-        if path.name == "train-00001.parquet":
-            raise OSError(28, f"could not write {path}: No space left on device")
-        write(self, path, *about)
-
-    monkeypatch.setattr(collect.ShardWriter, "write", unlucky)
-    with pytest.raises(OSError, match="train-00001.parquet"):
-        collect.collect(config(tmp_path, 2 * STEPS))
-    assert [path.name for path in (tmp_path / "take_cover").iterdir()] == ["train-00000.parquet"]
-    monkeypatch.undo()
 
 
 @pytest.mark.slow
@@ -333,9 +302,3 @@ def test_a_configuration_of_ones_own_is_a_scenario(small: None, tmp_path: Path) 
         get_scenario(own)
     with pytest.raises(ValueError, match="no configuration"):
         get_scenario(tmp_path / "missing.cfg")
-
-
-def test_a_collectors_process_needs_no_torch() -> None:
-    """There is one for each core, and torch would take nine tenths of its memory."""
-    code = "import sys, training.data.collect; assert not {'torch', 'stable_baselines3'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -111,11 +111,6 @@ def test_a_configuration_that_would_hang_is_refused_before_anything_starts(
     assert "\n" not in str(error.value)
 
 
-def test_a_configurations_mode_sound_and_engine_do_not_matter(folder: Path) -> None:
-    hostile = "mode = ASYNC_SPECTATOR\nsound_enabled = true\nvizdoom_path = /bin/false\nwindow_visible = true\n"
-    play(write(folder, OWN + hostile))
-
-
 def test_a_file_that_would_overrule_every_configuration_is_refused(folder: Path) -> None:
     Path("_vizdoom.cfg").write_text("screen_resolution = RES_640X480\n")
     with pytest.raises(ValueError, match="_vizdoom.cfg would overrule basic.cfg"):
@@ -150,18 +145,6 @@ def test_a_wad_with_damaged_lumps_costs_one_line(
     with pytest.raises(ValueError, match=message) as error:
         play(path)
     assert "\n" not in str(error.value)
-
-
-def test_a_game_of_ones_own_without_contents_costs_one_line(tmp_path: Path) -> None:
-    wad = Path(shutil.copy(vizdoom.root_path + "/freedoom2.wad", tmp_path / "own.wad"))
-    change_lumps(wad, b"\0", "TITLEPIC", "LINEDEFS", "SECTORS")
-    with pytest.raises(ValueError, match="ViZDoom cannot play MAP01 of .*own.wad; its engine said last: "):
-        Game(get_scenario("freedoom", wad=wad))
-
-
-def test_a_wad_that_is_no_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not a WAD: it is not a file"):
-        get_scenario("freedoom", wad=tmp_path)
 
 
 def test_a_players_map_is_read_or_refused_by_name(folder: Path) -> None:

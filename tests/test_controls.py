@@ -1,7 +1,8 @@
-"""Promises of the figures about keys: left is told from right, and a flash from none."""
+"""Promises of the figures about keys and realism: left is told from right, long dreams are compared with the game."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_model, random_frames
@@ -9,7 +10,11 @@ from torch import Tensor, nn
 
 from doom_dream_env.envs.game import Game
 from doom_dream_env.scenarios import get_scenario, press
-from training.evaluation import controls
+from training.evaluation import controls, realism
+from training.metrics import frechet
+
+# ---- controls ------------------------------------------------------------------------------------------------------
+
 
 N = 4
 
@@ -79,3 +84,26 @@ def test_a_flash_is_seen_where_the_gun_is(fires: bool, expected: float, monkeypa
     )
     scores = controls.flash_scores(model, get_scenario("basic"), None)  # type: ignore[arg-type]
     assert scores == {"flash": expected, "flash_game": 0.0}
+
+
+# ---- realism -------------------------------------------------------------------------------------------------------
+
+
+def test_the_frechet_distance_is_that_of_gaussians() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=(4000, 3)) * (1.0, 2.0, 3.0)
+    assert frechet(one, one) == pytest.approx(0, abs=1e-6)
+    assert frechet(one, one + (2.0, 0.0, 1.0)) == pytest.approx(5.0, rel=1e-6)
+    wider = 2 * (one - one.mean(0)) + one.mean(0)
+    assert frechet(one, wider) == pytest.approx(one.var(0, ddof=1).sum(), rel=1e-6)
+
+
+def test_a_dream_on_its_own_pictures_goes_on_from_what_the_encoder_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(realism, "DREAMS", N)
+    model = make_model()
+    scenario = get_scenario("my_way_home")
+    plain = realism.random_walks(model, scenario, (1, 3))
+    fed = realism.random_walks(model, scenario, (1, 3), fed=True)
+    picture, state = fed[1]
+    torch.testing.assert_close(state.z, model.encode(picture[:, None])[:, 0])
+    assert not torch.allclose(fed[3][1].z, plain[3][1].z)

@@ -5,7 +5,6 @@ Legend: N rows, T steps per window.
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -63,12 +62,6 @@ def test_windows_stay_within_an_episode(tmp_path: Path) -> None:
     assert data.windows(1).tolist() == list(range(13)) and data.windows(8).tolist() == []
 
 
-def test_scenarios_are_numbered_in_the_order_asked_for(tmp_path: Path) -> None:
-    write_shard(tmp_path / "take_cover" / "train-00000.parquet", [3])
-    write_shard(tmp_path / "health_gathering" / "train-00000.parquet", [2])
-    assert Dataset(tmp_path, ["health_gathering", "take_cover"]).scenario.tolist() == [0, 0, 1, 1, 1]
-
-
 def test_places_are_counted_as_the_run_counts_them(tmp_path: Path) -> None:
     """A readout of the pose belongs to a map by name, whatever else the data hold."""
     for name in ("take_cover", "health_gathering"):
@@ -103,15 +96,6 @@ def test_one_flipped_bit_is_found_and_the_shard_named(tmp_path: Path, at: float)
         Dataset(tmp_path, ["take_cover"])
 
 
-@pytest.mark.parametrize("keep", [0, 100, -100])
-def test_a_cut_shard_is_named(tmp_path: Path, keep: int) -> None:
-    path = tmp_path / "take_cover" / "train-00000.parquet"
-    write_shard(path, [6])
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=f"{path} is damaged"):
-        Dataset(tmp_path, ["take_cover"])
-
-
 def test_somebody_elses_parquet_and_another_version_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,25 +117,6 @@ def test_missing_data_says_which_command_makes_some(tmp_path: Path) -> None:
         Dataset(tmp_path, ["take_cover"], "val")
     with pytest.raises(FileNotFoundError, match="--scenarios health_gathering --split train"):
         Dataset(tmp_path, ["take_cover", "health_gathering"])
-
-
-def test_a_full_disk_names_the_file_and_leaves_the_finished_shards(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    finished = tmp_path / "train-00000.parquet"
-    unlucky = tmp_path / "train-00001.parquet"
-    write_shard(finished, [3])
-    before = finished.read_bytes()
-
-    def full(table: pa.Table, file: Any, **_: Any) -> None:
-        file.write(b"half a shard")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(recording.pq, "write_table", full)
-    with pytest.raises(OSError, match=f"could not write {unlucky}: No space left on device") as error:
-        write_shard(unlucky, [3])
-    assert error.value.errno == errno.ENOSPC
-    assert list(tmp_path.iterdir()) == [finished] and finished.read_bytes() == before
 
 
 # ---- wrong numbers ---------------------------------------------------------------------------------------------------
@@ -201,11 +166,6 @@ def test_what_no_game_gives_is_found_when_a_shard_is_read(tmp_path: Path, name: 
         Dataset(tmp_path, ["take_cover"])
 
 
-def test_a_shard_of_one_step_is_whole(tmp_path: Path) -> None:
-    write_shard(tmp_path / "take_cover" / "train-00000.parquet", [1])
-    assert len(Dataset(tmp_path, ["take_cover"])) == 1
-
-
 def test_a_shard_of_another_world_is_refused(tmp_path: Path) -> None:
     write_shard(tmp_path / "basic" / "train-00000.parquet", [3])
     (tmp_path / "take_cover").mkdir()
@@ -245,11 +205,3 @@ def test_what_a_shard_says_of_itself_is_compared(tmp_path: Path, key: str) -> No
         rewrite(path, change)
         with pytest.raises(ValueError, match=f"{path} "):
             read_shard(path)
-
-
-def test_a_frame_that_is_none_names_its_shard(tmp_path: Path) -> None:
-    path = tmp_path / "take_cover" / "train-00000.parquet"
-    write_shard(path, [3])
-    rewrite(path, with_value("frame", 1, b"no picture"))
-    with pytest.raises(ValueError, match=f"{path} is damaged"):
-        Dataset(tmp_path, ["take_cover"]).frames([0, 1])

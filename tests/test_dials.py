@@ -116,7 +116,7 @@ def test_harm_and_healing_turn_the_odds_of_health_and_nothing_else(healing: Path
     logits = dynamics.outcome_logits(torch.zeros(1, model.config.trunk_width), torch.zeros(1, dtype=torch.long))[0, 0]
     before = logits.softmax(-1)
     known = len(model.config.scenarios)
-    dynamics.set_dials((), (2.0,) * known, (0.5,) * known)
+    dynamics.set_dials((2.0,) * known, (0.5,) * known)
     after = (logits + dynamics.odds[0, 0]).softmax(-1)
     possible = before > 0
     still = (changes == 0) & possible

@@ -119,13 +119,6 @@ def test_speeds_in_the_readme_are_those_of_the_results() -> None:
         assert "".join(figure) in results
 
 
-def test_the_architecture_is_that_of_the_weights_that_ship() -> None:
-    text = (ROOT / "docs/architecture.md").read_text()
-    config = files.read_json(WEIGHTS / files.CONFIG)
-    assert ("with_dropout" in text) == (config["dropout"] > 0)
-    assert ("WorldModelConfig.temperatures" in text) == bool(config["temperatures"])
-
-
 def test_the_first_example_begins_with_the_best_world() -> None:
     for page in ("README.md", "docs/index.md"):
         text = (ROOT / page).read_text()

@@ -15,7 +15,7 @@ from conftest import make_model, states_equal
 from env_tools import dream, play, same
 
 from doom_dream_env.envs import DreamBatch, DreamDoomEnv
-from doom_dream_env.envs.base import FEATURE_LIMIT, shared_world_model
+from doom_dream_env.envs.base import FEATURE_LIMIT
 from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.world_model import WorldModel
 
@@ -81,15 +81,6 @@ def test_a_saved_dream_is_a_copy_and_small(weights: Path) -> None:
     assert saved["state"].nbytes < 100_000
 
 
-def test_a_dream_of_other_weights_is_refused(weights: Path, immortal: WorldModel) -> None:
-    env = dream(weights)
-    other = dream(immortal)
-    env.reset(seed=0)
-    other.reset(seed=0)
-    with pytest.raises(ValueError, match=env.batch.model.fingerprint):
-        other.set_state(env.get_state())
-
-
 def test_a_dream_of_another_number_of_environments_is_refused(model: WorldModel) -> None:
     one = DreamBatch(1, weights=model)
     more = DreamBatch(N, weights=model)
@@ -149,14 +140,6 @@ def test_only_the_masked_environments_begin_anew(immortal: WorldModel) -> None:
     assert batch.steps.tolist() == [1, 0, 1]
     initial, _ = immortal.initial_states["take_cover"]
     assert (batch.state.z[1] == initial).all(1).any(), "an episode did not begin at one of the first moments carried"
-
-
-def test_environments_dream_different_dreams(immortal: WorldModel) -> None:
-    batch = DreamBatch(N, weights=immortal)
-    batch.reset(seed=0)
-    batch.set_state(batch.get_state() | {"state": batch.state[torch.zeros(N, dtype=torch.long)]})
-    features, *_ = batch.step(torch.zeros(N, dtype=torch.long))
-    assert not torch.allclose(features[0], features[1])
 
 
 def test_features_are_clipped_to_the_declared_bounds(immortal: WorldModel) -> None:
@@ -231,12 +214,6 @@ def test_a_window_opens_and_closes(weights: Path) -> None:
     env.close()
     env.close()
     assert pygame.display.get_surface() is None
-
-
-def test_environments_share_one_copy_of_the_weights(weights: Path) -> None:
-    left = dream(weights)
-    right = dream(weights, scenario="health_gathering")
-    assert left.batch.model is right.batch.model is shared_world_model(weights)
 
 
 def test_free_play_takes_any_buttons_together(weights: Path) -> None:

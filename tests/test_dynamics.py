@@ -22,7 +22,7 @@ from training.data.dataset import Dataset
 from training.engine.compute import Compute, seeded
 from training.engine.optim import Optimiser
 from training.models.losses import outcome_targets
-from training.models.rollout import Windows, kl_divergence, kl_share, open_loop_rollout, posterior_sample
+from training.models.rollout import Windows, kl_divergence, open_loop_rollout, posterior_sample
 from training.models.training_model import TrainingModel
 from training.ranks import SampleGenerator
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT
@@ -135,13 +135,6 @@ def test_the_second_stage_leaves_the_encoder_alone_and_moves_the_rest(learned: P
             assert not torch.equal(tensor, second[name]), name
     codes = "module.world_model.dynamics.codes.embedding"
     assert not torch.equal(first[codes], second[codes]), "no code was learned"
-
-
-def test_the_weight_of_the_divergence_grows_to_its_full_size_and_stays() -> None:
-    shares = [kl_share(step, 50) for step in range(100)]
-    assert shares[0] < 0.1 and shares[50:] == [1.0] * 50
-    assert all(late > early for early, late in zip(shares[:50], shares[1:51], strict=True))
-    assert kl_share(0, 0) == 1
 
 
 def test_every_term_of_the_loss_has_a_weight(data: Dataset) -> None:

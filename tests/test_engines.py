@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, process_exists
 
-from doom_dream_env.envs import engine, janitor
+from doom_dream_env.envs import engine
 from doom_dream_env.envs.engine import EngineError
 from doom_dream_env.envs.game import Game
 from doom_dream_env.envs.games import GameBatch
@@ -89,24 +89,6 @@ def test_no_engine_outlives_python_or_holds_its_output(how: str) -> None:
     assert wait_until_gone(pids, folder)
 
 
-def test_no_engine_outlives_vector_environments_that_were_killed() -> None:
-    code = """
-import gymnasium, numpy as np
-class Env(gymnasium.Env):
-    observation_space = action_space = gymnasium.spaces.Discrete(2)
-    def __init__(self): main()
-    def reset(self, **_): return np.int64(0), {}
-if __name__ == "__main__":
-    vector = gymnasium.vector.AsyncVectorEnv([Env])
-    time.sleep(600)
-"""
-    process = python(code)
-    pids, folder = started(process)
-    process.kill()
-    process.communicate(timeout=SECONDS)
-    assert wait_until_gone(pids, folder)
-
-
 def test_a_forked_process_leaves_its_parents_games_alone(game: Game) -> None:
     child = os.fork()
     if child == 0:
@@ -161,21 +143,6 @@ def test_a_game_writes_nothing_into_the_working_folder() -> None:
     assert not list(here.iterdir())
 
 
-def test_folders_with_strange_names_are_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    strange = tmp_path / "a 'b' $c \"d\" é"
-    strange.mkdir()
-    monkeypatch.chdir(strange)
-    monkeypatch.setattr(janitor.tempfile, "tempdir", str(strange))
-    monkeypatch.setattr(janitor, "_homes", {})
-    game = Game(GAME)
-    pid = game._engine.pid
-    folder = janitor.home()
-    assert folder.parent == strange
-    janitor.clean()  # as if Python had been killed
-    assert wait_until_gone([pid], folder)
-    game.close()
-
-
 def test_a_full_disk_is_said_instead_of_suffered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(engine, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(engine, "SHARED_BYTES", 2**60)
@@ -183,13 +150,6 @@ def test_a_full_disk_is_said_instead_of_suffered(monkeypatch: pytest.MonkeyPatch
         Game(GAME)
     monkeypatch.setattr(engine, "FILE_BYTES", 2**60)
     with pytest.raises(OSError, match="MB left and a game needs .*TMPDIR"):
-        Game(GAME)
-
-
-def test_a_temporary_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(janitor.tempfile, "tempdir", str(tmp_path / "missing"))
-    monkeypatch.setattr(janitor, "_homes", {})
-    with pytest.raises(OSError, match="no temporary folder for ViZDoom's files .*TMPDIR"):
         Game(GAME)
 
 
@@ -225,16 +185,6 @@ def test_an_engine_that_is_killed_at_work_is_one_error(game: Game) -> None:
         game.reset(1)
         assert game._engine.pid != pid
         game.step(np.zeros(9))
-
-
-def test_a_game_that_is_closed_while_its_engine_is_at_work_closes() -> None:
-    for seed in range(5):
-        game = Game(GAME)
-        pid = game._engine.pid
-        game.reset(seed)
-        game.step(np.zeros(9))
-        game.close()
-        assert wait_until_gone([pid])
 
 
 def test_an_engine_that_does_not_answer_is_ended(game: Game, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,20 +224,3 @@ def test_a_closed_game_says_so(game: Game) -> None:
     for play in (lambda: game.reset(1), lambda: game.step(np.zeros(9)), game.pose):
         with pytest.raises(EngineError, match="closed"):
             play()
-
-
-def test_a_janitor_that_was_killed_is_replaced(game: Game) -> None:
-    folder, process = janitor._homes[os.getpid()]
-    process.kill()
-    process.wait()
-    again = Game(GAME)
-    assert janitor.home() == folder and janitor._homes[os.getpid()][1].poll() is None
-    again.close()
-
-
-def test_the_launcher_can_be_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert os.access(engine.LAUNCHER, os.X_OK)
-    (tmp_path / "engine.sh").touch(0o644)
-    monkeypatch.setattr(engine, "LAUNCHER", tmp_path / "engine.sh")
-    with pytest.raises(PermissionError, match=r"chmod \+x"):
-        Game(GAME)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ import torch
 from conftest import ROOT
 from exported_world import EXPORTED, make_agent
 
-from doom_dream_env.agents import Agent
-from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import DreamState, WorldModel
 from doom_dream_env.world_model.decoder import CODES
@@ -83,18 +80,6 @@ def test_pictures_and_probabilities_are_those_of_torch(exported, model: WorldMod
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_an_agent_of_free_play_gives_the_probability_of_each_button(model: WorldModel) -> None:
-    from dataclasses import replace
-
-    from doom_dream_env.export.graphs import _AgentGraph
-
-    agent = make_agent(model)
-    pressing = Agent(replace(agent.card, buttons=True), agent.network)
-    features = model.features(begin(model))
-    (probabilities,) = _AgentGraph(pressing)(features)
-    torch.testing.assert_close(probabilities, agent.network(features.clamp(-10, 10)).sigmoid())
-
-
 def test_half_precision_loses_nothing_of_saved_weights_and_every_variant_is_smaller(exported) -> None:
     _, manifest = exported
     for name in ("step", "central", "decoder"):
@@ -109,20 +94,6 @@ def test_a_variant_that_is_too_far_off_is_left_out_and_says_why() -> None:
     assert Tolerance().broken_by({"state": 0.01, "continues": 0.0}) == ""
     reason = Tolerance(state=0.05).broken_by({"state": 0.2, "variables": 0.0})
     assert "state 0.2 > 0.05" in reason and "variables" not in reason
-
-
-def test_a_graph_that_is_not_what_torch_computes_is_no_export(exported, tmp_path: Path) -> None:
-    import onnx
-
-    from doom_dream_env.export.bundle import _add_graph, _Folder
-    from doom_dream_env.export.deviation import Tolerance
-    from doom_dream_env.export.graphs import Graph
-
-    folder, manifest = exported
-    proto = onnx.load(folder / manifest["graphs"]["decoder"]["variants"]["float32"]["file"])
-    out = _Folder(tmp_path, progress(desc=None, disable=True))
-    with pytest.raises(RuntimeError, match="decoder is not what torch computes"):
-        _add_graph(out, Graph("decoder", proto, {}), lambda run: {"codes": 0.5}, Tolerance())
 
 
 def test_the_manifest_names_every_file_with_its_size_and_checksum(exported) -> None:
@@ -155,13 +126,6 @@ def test_worlds_carry_all_that_a_player_needs(exported, model: WorldModel) -> No
     np.testing.assert_array_equal(starts["h"], whole.h)
     np.testing.assert_array_equal(starts["cache"], whole.cache[:, :, :, -1:])
     assert not whole.cache[:, :, :, :-1].any(), "only the newest slot of a first moment's cache holds anything"
-
-
-def test_worlds_that_the_weights_do_not_know_are_named(model: WorldModel) -> None:
-    from doom_dream_env.export.worlds import places_of
-
-    with pytest.raises(ValueError, match="no first moments of 'nowhere'; choose from take_cover"):
-        places_of(model, ("nowhere",))
 
 
 def test_missing_libraries_are_named_with_the_command_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:

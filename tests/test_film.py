@@ -14,7 +14,6 @@ from conftest import ROOT
 from PIL import Image
 from playroom import brightness, grey, shoot
 
-from doom_dream_env.demo import write_clip
 from doom_dream_env.play.film import STEPS_PER_SECOND, Film
 
 
@@ -154,11 +153,3 @@ def test_a_film_replaces_an_older_one_only_when_it_is_whole(tmp_path: Path) -> N
             film.add(grey(t))
         assert len(played(path)[0]) == 3
     assert len(played(path)[0]) == 5
-
-
-def test_the_demo_films_dream_and_game_twice_enlarged(tmp_path: Path) -> None:
-    paths = write_clip(np.stack([grey(t, 120, 328) for t in range(6)]), tmp_path)
-    assert [path.name for path in paths] == ["dream_and_real.mp4", "dream_and_real.gif"]
-    for path in paths:
-        frames, times = played(path)
-        assert frames.shape == (6, 240, 656, 3) and times[5] == pytest.approx(5 * 4 / 35, abs=0.006)

@@ -5,18 +5,13 @@ Real ViZDoom; a fixed rule is the person.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from shard_tools import write_shard
 
 from doom_dream_env import recording
@@ -154,15 +149,6 @@ def test_an_episode_that_is_left_is_kept_and_simply_stops(game: Game, tmp_path: 
     assert not batch.terminated.any()
 
 
-def test_the_same_seed_again_is_another_episode(game: Game, tmp_path: Path) -> None:
-    recorder = HumanRecorder(tmp_path, SCENARIO, game)
-    for steps in (6, 5):
-        play(recorder, 7, steps)
-    recorder.close()
-    data = Dataset(tmp_path, ["take_cover"])
-    assert data.elapsed.tolist() == [*range(6), *range(5)] and data.first.tolist() == [0] * 6 + [6] * 5
-
-
 def test_a_later_session_appends(game: Game, tmp_path: Path) -> None:
     for seed in (1, 2):
         recorder = HumanRecorder(tmp_path, SCENARIO, game)
@@ -207,23 +193,6 @@ def test_a_killed_program_loses_no_more_than_a_minute(
     assert Dataset(tmp_path, ["take_cover"]).elapsed[-13:].tolist() == list(range(13))
 
 
-def test_a_full_disk_leaves_what_was_written_before(
-    game: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recorder = HumanRecorder(tmp_path, SCENARIO, game)
-    _, rewards, _ = play(recorder, 7)
-    (shard,) = (tmp_path / "take_cover").iterdir()
-    monkeypatch.setattr(recording.os, "replace", full_disk)
-    with pytest.raises(OSError, match=f"could not write {shard}: No space left"):
-        play(recorder, 8)
-    monkeypatch.undo()
-    assert len(read_shard(shard)) == len(rewards) and list((tmp_path / "take_cover").iterdir()) == [shard]
-
-
-def full_disk(*_: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def test_free_play_is_named_after_its_map(tmp_path: Path) -> None:
     scenario = get_scenario("freedoom", map="MAP02")
     game = Game(scenario, privileged=True)
@@ -259,16 +228,3 @@ def test_what_cannot_be_recorded_is_said_at_once(game: Game, tmp_path: Path) -> 
             recorder.begin(seed)
     with pytest.raises(RuntimeError, match=r"call begin\(seed\)"):
         recorder.step(keys(0))
-
-
-def test_without_pyarrow_the_error_names_the_command() -> None:
-    code = (
-        "import sys; sys.modules['pyarrow'] = None\n"
-        "from pathlib import Path\n"
-        "from doom_dream_env.play.human import HumanRecorder\n"
-        "from doom_dream_env.scenarios import SCENARIOS\n"
-        "try: HumanRecorder(Path('nowhere'), SCENARIOS['basic'], None)\n"
-        "except ImportError as error: print(error, Path('nowhere').exists())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert f'pip install -e "{ROOT}[train]" False' in done.stdout, done.stderr

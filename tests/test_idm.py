@@ -26,7 +26,6 @@ from training.data.key_windows import KeyWindow, KeyWindows
 from training.data.own_motion import MotionWindows, own_motion
 from training.engine.launch import launch
 from training.evaluation.key_events import key_scores, match_events, persistence
-from training.models.idm_losses import near_events
 
 LENGTH = 60  # steps of the toy episodes
 
@@ -268,14 +267,6 @@ def test_every_look_keeps_shape_and_keys_and_menus_are_no_play() -> None:
         assert all((look.actions == window.actions).all() for look in looks)
         assert (min(look.play.min() for look in looks) == 0) == (name == "menu_share")
         assert np.isnan(looks[0].health).all() == (name == "no_hud_share") or name == "menu_share"
-
-
-def test_steps_beside_a_change_weigh_more() -> None:
-    chains = torch.zeros(1, 7, 6, dtype=torch.long)
-    chains[0, 3:, 1] = 2
-    weight = near_events(chains, 3.0)
-    assert weight[0, :, 1].tolist() == [1, 1, 3, 3, 3, 1, 1]
-    assert (weight[0, :, 0] == 1).all()
 
 
 # ---- scores ----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Promises of learning in imagination: returns are those of their definition, and what is rewarded is learned."""
+"""Promises of learning in imagination: what is rewarded or decided by a planner is learned, and runs go on."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from doom_dream_env.agents.imagination import (
     Unroll,
     lambda_returns,
     learn_in_imagination,
-    log_policy,
 )
 from doom_dream_env.envs import DreamBatch, RealBatch
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
+from training.config import DistilConfig
+from training.stages import distil
+
+# ---- imagination ---------------------------------------------------------------------------------------------------
+
 
 SCENARIO = "take_cover"
 FEATURES = 3
@@ -150,14 +154,56 @@ def test_the_same_code_learns_in_the_game(model: WorldModel) -> None:
     assert agent.card.scenario == SCENARIO and curve[-1][1] == 4 * 6  # +1 for every tic, cut after six steps
 
 
-def test_odds_of_choices_sum_to_one() -> None:
-    logits = torch.randn(5, 9)
-    for buttons, groups in ((False, 1), (True, 9)):
-        log_p = log_policy(logits, buttons)
-        assert log_p.shape[1] == groups
-        torch.testing.assert_close(log_p.exp().sum(-1), torch.ones(5, groups))
+# ---- distil --------------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_objective_is_refused() -> None:
-    with pytest.raises(ValueError, match="objective 'ppo' is unknown; choose from reinforce, pmpo"):
-        ImaginationConfig(objective="ppo")  # type: ignore[arg-type]
+DISTIL_TOY: dict[str, Any] = {
+    "rollouts": 1,
+    "dreams": 2,
+    "horizon": 3,
+    "epochs": 2,
+    "settings": {"horizon": 2, "dreams": 1},
+}
+
+
+def test_a_killed_run_goes_on_and_its_agent_plays(
+    weights: Path, model: WorldModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = DistilConfig(weights=str(weights), out=tmp_path, iterations=2, **DISTIL_TOY)
+    learn = distil.learn
+
+    def killed(config: DistilConfig, model: WorldModel, home: Path, iteration: int) -> Agent:
+        if iteration == 1:
+            raise KeyboardInterrupt
+        return learn(config, model, home, iteration)
+
+    monkeypatch.setattr(distil, "learn", killed)
+    with pytest.raises(KeyboardInterrupt):
+        distil.train(config)
+    monkeypatch.setattr(distil, "learn", learn)
+    monkeypatch.setattr(distil, "play", lambda *more: pytest.fail("what is recorded is not recorded again"))
+    distil.train(config)
+    agent = Agent.load(tmp_path / "agent", model.fingerprint)
+    assert agent.card.hyper_parameters["decisions"] == 2 * 2 * 3
+    batch = DreamBatch(2, weights=model)
+    batch.reset(seed=0)
+    assert agent(batch).shape == (2,)
+
+
+def test_free_play_is_learned_as_buttons(model: WorldModel, weights: Path, tmp_path: Path) -> None:
+    settings = DISTIL_TOY | {"settings": {"horizon": 2, "dreams": 1, "plans": 8, "rounds": 1}}
+    distil.train(DistilConfig(scenario="freedoom", weights=str(weights), out=tmp_path, iterations=1, **settings))
+    agent = Agent.load(tmp_path / "agent", model.fingerprint)
+    assert agent.card.buttons
+    batch = DreamBatch(2, "freedoom", weights=model)
+    batch.reset(seed=0)
+    assert agent(batch).shape == (2, 9)
+
+
+def test_a_network_learns_the_probabilities_that_it_is_shown() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2000, 4, generator=generator)
+    y = torch.where(x[:, :1] > 0, torch.tensor([0.8, 0.1, 0.1]), torch.tensor([0.1, 0.1, 0.8]))
+    network = distil.fit(x, y, (16,), epochs=12).requires_grad_(False)
+    found = network(torch.tensor([[2.0, 0, 0, 0], [-2.0, 0, 0, 0]])).softmax(-1)
+    assert found[0, 0] == pytest.approx(0.8, abs=0.1) and found[1, 2] == pytest.approx(0.8, abs=0.1)

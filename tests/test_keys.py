@@ -12,7 +12,7 @@ import pygame
 import pytest
 
 import doom_dream_env  # noqa: F401
-from doom_dream_env.play.keys import KEYS, Keyboard, Pad, keys_to_action, parse, presses, to_buttons
+from doom_dream_env.play.keys import KEYS, Keyboard, Pad, keys_to_action, parse, to_buttons
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, press
 from doom_dream_env.world_model import WorldModel
 
@@ -96,44 +96,6 @@ def test_a_letter_in_another_place_is_another_key() -> None:
     assert keys.handle(key(pygame.KEYDOWN, pygame.K_j, pygame.KSCAN_C)) == "J"
     assert keys.handle(key(pygame.KEYDOWN, pygame.K_UP, pygame.KSCAN_UP)) == "UP"
     assert keys.handle(key(pygame.KEYDOWN, pygame.K_w, 0)) == "W", "a remote keyboard has no scan codes"
-
-
-def test_of_two_keys_for_one_button_one_may_be_released() -> None:
-    keys = Keyboard()
-    keys.handle(key(pygame.KEYDOWN, pygame.K_LCTRL, pygame.KSCAN_LCTRL))
-    keys.handle(key(pygame.KEYDOWN, pygame.K_RCTRL, pygame.KSCAN_RCTRL))
-    keys.handle(key(pygame.KEYDOWN, pygame.K_LCTRL, pygame.KSCAN_LCTRL))  # repeated
-    keys.handle(key(pygame.KEYUP, pygame.K_LCTRL, pygame.KSCAN_LCTRL))
-    keys.end_step()
-    assert keys.names == {"CTRL"}
-    keys.handle(key(pygame.KEYUP, pygame.K_RCTRL, pygame.KSCAN_RCTRL))
-    keys.handle(key(pygame.KEYUP, pygame.K_RCTRL, pygame.KSCAN_RCTRL))
-    assert not keys.names
-
-
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_it_is_known_which_keys_do_something(name: str) -> None:
-    scenario = SCENARIOS[name]
-    for one in KEYS:
-        does = {BUTTONS[i] for i in np.flatnonzero(to_buttons([one], scenario))}
-        if one == "ALT":
-            with_alt = to_buttons(["ALT", "LEFT"], scenario).tolist()
-            assert bool(presses(one, scenario)) == (with_alt != to_buttons(["LEFT"], scenario).tolist())
-        else:
-            assert presses(one, scenario) == does
-
-
-def test_a_pad_that_comes_and_goes_at_once_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    pad = Pad()
-
-    def gone(index: int) -> None:
-        raise pygame.error("Invalid device index")
-
-    monkeypatch.setattr("doom_dream_env.play.keys.controller.get_count", lambda: 1)
-    monkeypatch.setattr("doom_dream_env.play.keys.controller.is_controller", lambda index: True)
-    monkeypatch.setattr("doom_dream_env.play.keys.controller.Controller", gone)
-    pad.handle(pygame.event.Event(pygame.CONTROLLERDEVICEADDED, device_index=0))
-    assert pad.names == set()
 
 
 def test_a_game_pad_presses_buttons_and_may_be_missing() -> None:

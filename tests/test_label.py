@@ -25,7 +25,7 @@ from training.__main__ import main
 from training.config import LabelConfig
 from training.data.dataset import Dataset
 from training.footage import labelling
-from training.footage.labelling import Block, LabelledBlock, episodes, filled, label_block, read_blocks
+from training.footage.labelling import Block, LabelledBlock, episodes, label_block, read_blocks
 from training.footage.scenes import dead_frames, scene_cuts
 from training.footage.truth import TruthWriter, keys_file
 from training.footage.video import Video
@@ -181,12 +181,6 @@ def test_a_death_costs_what_the_scenario_says(tmp_path: Path) -> None:
     assert data.next_variables[-1, 0] == 0 and data.outcome_confidence[-1] == pytest.approx(0.8)
 
 
-def test_unread_health_is_the_last_that_was_read() -> None:
-    nan = np.nan
-    assert filled(np.array([nan, 80.4, nan, 60, nan], np.float32)).tolist() == [80, 80, 80, 60, 60]
-    assert filled(np.full(3, nan, np.float32)).tolist() == [100, 100, 100]
-
-
 # ---- blocks ----------------------------------------------------------------------------------------------------------
 
 
@@ -330,15 +324,6 @@ def test_a_video_is_known_by_its_bytes_whatever_it_is_called(tmp_path: Path, sma
     assert contents(tmp_path) == before
     with pytest.raises(ValueError, match="labelled before with another split"):
         stage.label(config(tmp_path, same, split="val"))
-
-
-def test_labels_of_two_models_are_not_mixed(tmp_path: Path, small: StandIn) -> None:
-    path = shoot(tmp_path / "a.mp4", [120] * 30)
-    stage.label(config(tmp_path, path))
-    with torch.no_grad():
-        small.weight += 1
-    with pytest.raises(ValueError, match=r"labelled before with another model; give another --out, or delete"):
-        stage.label(config(tmp_path, path))
 
 
 def test_a_share_of_a_long_video_is_held_out(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Promises of the metrics: what they say of samples whose answer is known."""
+"""Promises of metrics, tables and measures: what they say of samples whose answer is known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from training.metrics import auc, correlation, effective_rank, event_f1, ks, psnr, skill, spearman
+from doom_dream_env.world_model import WorldModel
+from training.data.dataset import Dataset
+from training.evaluation import probes
+from training.evaluation.survival import long_dream, survival_scores
+from training.evaluation.terminations import risk_calibration
+from training.metrics import auc, correlation, effective_rank, event_f1, ks, r2, skill, spearman
+
+# ---- metrics -------------------------------------------------------------------------------------------------------
+
 
 D = 16
 
@@ -57,14 +65,94 @@ def test_correlations_of_known_samples() -> None:
     assert spearman([5.0, 1.0, 5.0, 9.0], [1.5, 0.0, 1.5, 3.0]) == pytest.approx(1), "equal values share a rank"
 
 
-def test_psnr_of_known_errors() -> None:
-    assert psnr(torch.tensor(0.01)) == pytest.approx(20)
-    assert psnr(torch.tensor(0.0)) == pytest.approx(100), "a perfect picture has a finite score"
-
-
 def test_events_are_hit_once_and_near() -> None:
     happened = {10: 1, 20: 2, 30: 1}
     assert event_f1({9: 1, 20: 2, 31: 1}, happened) == 1.0
     assert event_f1({9: 1, 10: 1, 11: 1}, happened) == pytest.approx(2 * 1 / 6)  # one hit, however often it is said
     assert event_f1({10: 2, 22: 2}, happened) == 0.0  # the wrong one, and one too late
     assert math.isnan(event_f1({}, {})) and event_f1({}, happened) == 0.0
+
+
+# ---- terminations --------------------------------------------------------------------------------------------------
+
+
+def test_a_calibrated_risk_has_ratios_near_one_in_every_tenth() -> None:
+    rng = np.random.default_rng(0)
+    risk = 0.2 * rng.random(200_000) ** 8
+    ended = rng.random(len(risk)) < risk
+    predicted, observed = risk_calibration(risk, ended)
+    assert len(predicted) == 10 and predicted.sum() == pytest.approx(risk.sum()) and observed.sum() == ended.sum()
+    np.testing.assert_allclose(predicted, risk.sum() / 10, rtol=0.01)
+    np.testing.assert_allclose(predicted / observed, 1, atol=0.15)
+    doubled, same = risk_calibration(2 * risk, ended)
+    np.testing.assert_allclose(doubled / same, 2, atol=0.3)
+
+
+# ---- survival ------------------------------------------------------------------------------------------------------
+
+
+SCENARIOS = ("take_cover", "health_gathering")
+
+
+def test_fixed_policies_play_as_many_episodes_in_dream_and_game(model: WorldModel) -> None:
+    scores, played = survival_scores(model, "take_cover", 3)
+    assert list(played) == ["noop", "random", "routine"] and scores["episodes"] == 3
+    for policy, both in played.items():
+        for kind in ("dream", "real"):
+            assert len(both[kind].lengths) == 3
+            assert scores[f"{policy}_length_{kind}"] == pytest.approx(both[kind].lengths.mean())
+            assert scores[f"{policy}_return_{kind}"] == pytest.approx(both[kind].returns.mean())
+        assert 0 <= scores[f"{policy}_ks"] <= 1
+    ratio = played["noop"]["dream"].lengths.mean() / played["noop"]["real"].lengths.mean()
+    assert scores["noop_length_ratio"] == pytest.approx(ratio)
+
+
+def test_a_long_dream_reports_its_worst_drift(model: WorldModel) -> None:
+    scores = long_dream(model, SCENARIOS, dreams=4, total=40)
+    for name in SCENARIOS:
+        assert scores[name]["long_steps"] == 10 and scores[name]["long_finite"] is True
+        assert -1 <= scores[name]["drift_long_mean"] <= scores[name]["drift_long_max"]
+
+
+# ---- probes --------------------------------------------------------------------------------------------------------
+
+
+def test_only_targets_that_vary_are_probed(held_out: Dataset) -> None:
+    rows = np.flatnonzero(held_out.scenario == 0)
+    chosen = {name for name, values in probes.probe_targets(held_out, rows).items() if probes.varies(name, values)}
+    assert chosen == {"position_y_r2", "crosshair_auc"}  # x, angle stand still; no projectile, no item
+
+
+def test_probes_find_what_is_linear_and_nothing_in_noise() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1200, 40)
+    weight = torch.randn(40, 2)
+    y = 3 + x @ weight + 0.1 * torch.randn(1200, 2)
+    assert r2(probes.fit_ridge(x[:800], y[:800])(x[800:]), y[800:].double()) > 0.99
+    noise = torch.randn(1200, 1)
+    read = probes.fit_ridge(x[:60], noise[:60])(x[800:])
+    assert r2(read, noise[800:].double()) > -0.5, "few rows ask for a strong ridge"
+    label = (y[:, :1] > 3).double()
+    assert auc(probes.fit_logistic(x[:800], label[:800])(x[800:])[:, 0], label[800:, 0]) > 0.97
+
+
+def test_every_map_has_its_own_coordinates() -> None:
+    """Two maps that lie 5000 units apart and mirror each other: one probe for both would read neither."""
+    rng = np.random.default_rng(0)
+    places = np.repeat(["freedoom:MAP01", "freedoom:MAP02"], 400)
+    x = torch.from_numpy(rng.normal(size=(800, 6))).float()
+    first_map = (places == "freedoom:MAP01")[:, None]
+    sign = np.where(first_map, 1, -1)
+    origin = np.where(first_map, 0, 5000)
+    targets = {
+        "position_x_r2": origin + 200 * sign * x[:, :1].numpy(),
+        "position_y_r2": rng.normal(0, 200, (800, 1)),
+    }
+    even = {name: values[::2] for name, values in targets.items()}
+    odd = {name: values[1::2] for name, values in targets.items()}
+    fitted = probes.fit_probes(x[::2], even, places[::2])
+    scores = probes.score_probes(fitted, x[1::2], odd, places[1::2])
+    assert scores["position_x_r2"] > 0.99 and scores["position_y_r2"] < 0.2
+    on_first = {name: values[:200] for name, values in odd.items()}
+    alone = probes.score_probes(fitted, x[1:400:2], on_first, places[1:400:2])
+    assert alone["position_x_r2"] > 0.99

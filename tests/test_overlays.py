@@ -5,24 +5,17 @@ Legend: a step is four ticks of 1/35 s.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pygame
 import pytest
-from playroom import FREEDOOM, NOTHING, STEP, press_key
+from playroom import NOTHING, STEP, press_key
 
 from doom_dream_env.agents import Agent
 from doom_dream_env.play import hud
 from doom_dream_env.play.help import help_rows
-from doom_dream_env.play.menu import world_rows
-from doom_dream_env.play.overlay import Overlay
-from doom_dream_env.play.session import PlayScenario, Session
 from doom_dream_env.play.window import Window
-from doom_dream_env.world_model import WorldModel
 
 
 def test_help_stops_time_covers_the_window_and_names_every_command(
@@ -52,19 +45,6 @@ def test_help_stops_time_covers_the_window_and_names_every_command(
         for written, meant in keypad.items():
             name = name.replace(written, meant)
         assert spelled.get(name, name).lower() in words, f"help says nothing of {name}"
-
-
-def test_help_is_silent_about_keys_that_do_nothing_here(make: Callable[..., Session]) -> None:
-    rows = dict(help_rows(make()))
-    assert rows["Step left, right"] == "A D   , .   Left Right   Q E"
-    assert {"Forward, back", "Turn left, right", "Attack", "Use", "Run", "Tab"}.isdisjoint(rows)
-    rows = dict(help_rows(make(PlayScenario("health_gathering"))))
-    assert rows["Forward"] == "Up   W" or rows["Forward"] == "Up,  W"
-    assert "Left Right" in rows["Turn left, right"] and "A D" in rows["Turn left, right"]
-    rows = dict(help_rows(make(FREEDOOM)))
-    assert rows["Use"] == "Space" and rows["Run"] == "Shift" and "Alt + left, right" in rows["Step left, right"]
-    rows = dict(help_rows(make(PlayScenario("basic"), "real")))
-    assert "F5   F9" not in rows and "+   -" not in rows and "Space" in rows["Attack"]
 
 
 def test_a_key_that_does_nothing_says_so(open_window: Callable[..., Window], shipped: Agent) -> None:
@@ -97,44 +77,3 @@ def test_a_world_is_typed_or_chosen_in_the_menu(open_window: Callable[..., Windo
     assert window.session.scenario.name == "deadly_corridor" and window.running and window.overlay is None
     window.frame()
     assert window.session.pressed.tolist() == NOTHING.tolist(), "a letter that was typed is held as a key"
-
-
-def test_the_menu_says_how_good_each_dream_is(make: Callable[..., Session]) -> None:
-    rows = dict(world_rows(make(model=WorldModel.from_pretrained())))
-    assert rows["basic"].startswith("good: ") and rows["freedoom MAP01"].startswith("poor: ") and len(rows) > 10
-    assert all(text.startswith("unknown: ") for text in dict(world_rows(make())).values()), "without a scorecard"
-
-
-@pytest.mark.parametrize("scale", [1, 2, 3, 4])
-@pytest.mark.parametrize("mode", ["dream", "both"])
-def test_texts_never_overlap(
-    make: Callable[..., Session], scale: int, mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not even numbers as long as they get, in the smallest window; nor is anything written outside."""
-    session = make(FREEDOOM, mode)
-    pictures = session.pictures()
-    status = session.status()
-    long = {"HEALTH": 200.0, "ARMOR": 200.0, "SELECTED_WEAPON_AMMO": 400.0}
-    views = tuple(replace(view, points="return 1234567", seconds=180.0, variables=long) for view in status.views)
-    status = replace(status, scenario="health_gathering_supreme", fps=35.0, recording=True, views=views)
-    written: list[pygame.Rect] = []
-    blit = hud.Hud._write
-
-    def write(self: hud.Hud, surface: pygame.Surface, box: pygame.Rect, text: str, *more: Any, **most: Any) -> int:
-        width = blit(self, surface, box, text, *more, **most)
-        at = most.get("at", more[1] if len(more) > 1 else "midleft")
-        written.append(pygame.Rect(0, 0, width, min(box.height, 8)).move_to(**{at: getattr(box, at)}))
-        return width
-
-    monkeypatch.setattr(hud.Hud, "_write", write)
-    for overlay in (None, Overlay("Keys", help_rows(session)), Overlay("Worlds", world_rows(session), 12)):
-        written.clear()
-        surface = pygame.Surface(hud.size(len(pictures), scale))
-        hud.Hud().draw(surface, pictures, status)
-        if overlay:
-            written.clear()
-            hud.Hud()._overlay(surface, overlay)
-        assert len(written) > 1
-        for one, other in itertools.combinations([rect for rect in written if rect.width], 2):
-            assert not one.colliderect(other), (one, other)
-        assert all(surface.get_rect().contains(rect) for rect in written)

@@ -12,7 +12,7 @@ from conftest import ROOT
 
 import doom_dream_env
 from doom_dream_env import seeds
-from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLES, Scenario, get_scenario
+from doom_dream_env.scenarios import BUTTONS, SCENARIOS, Scenario, get_scenario
 
 VIZDOOM_IDS = {
     "take_cover": "VizdoomTakeCover-v1",
@@ -76,12 +76,6 @@ def test_no_seed_is_in_two_splits_and_each_use_has_the_split_it_should() -> None
     assert {seeds.BLIND_SEARCH, seeds.CLONING} <= set(seeds.TRAINING)
     assert seeds.AGENT_SELECTION in seeds.VALIDATION
     assert {seeds.EVALUATION, seeds.RANKING, seeds.FILM, seeds.SHIPPED_TESTS} <= set(seeds.TEST)
-
-
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_variable_mask_names_what_the_scenario_shows(name: str) -> None:
-    scenario = SCENARIOS[name]
-    assert tuple(np.array(VARIABLES)[scenario.variable_mask()]) == scenario.variables
 
 
 @pytest.mark.parametrize("name", VIZDOOM_IDS)

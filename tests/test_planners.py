@@ -247,11 +247,6 @@ def test_environments_that_a_planner_cannot_see_are_refused(
     batch.close()
 
 
-def test_there_is_no_newest_plan_before_the_first(model: WorldModel) -> None:
-    with pytest.raises(RuntimeError, match="nothing has been planned"):
-        quick(model).newest  # noqa: B018
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -265,12 +260,6 @@ def test_there_is_no_newest_plan_before_the_first(model: WorldModel) -> None:
 def test_a_planner_that_cannot_be_says_why(model: WorldModel, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_planner(model, **({"scenario": "take_cover"} | arguments))
-
-
-def test_a_scenario_that_the_weights_do_not_know_is_refused(model: WorldModel) -> None:
-    stranger = make_planner(model, "take_cover").scenario
-    with pytest.raises(ValueError, match="nothing can be planned there"):
-        make_planner(model, replace(stranger, name="my_own"))
 
 
 # ---- episodes that are played elsewhere ------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
-"""Promises of how plans are made and scored: equal luck for all, shared beginnings dreamed once, true gradients.
+"""Promises of how plans are made, scored and reported: equal luck for all, true gradients, time for decisions alone.
 
-Legend: n environments, P plans, K dreams of each, H steps, G groups of options.
-"""
+Legend: n environments, P plans, K dreams of each, H steps, G groups of options."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,10 +21,14 @@ from doom_dream_env.agents.planning.objectives import (
     ReturnObjective,
     expected_health_change,
 )
-from doom_dream_env.agents.planning.plan import Plan
 from doom_dream_env.agents.planning.rollout import mean_scores, score_plans
 from doom_dream_env.scenarios import SCENARIOS, get_scenario, press
 from doom_dream_env.world_model import DreamState, WorldModel
+from training.config import PlanningConfig
+from training.evaluation import planning
+
+# ---- plans ---------------------------------------------------------------------------------------------------------
+
 
 N, P, K, H = 2, 7, 3, 5
 
@@ -76,14 +82,6 @@ def test_held_plans_change_as_rarely_as_they_are_told() -> None:
         changes[hold] = float((plans[:, :, 1:] != plans[:, :, :-1]).float().mean())
     assert changes[1.0] == 0
     assert changes[0.0] == pytest.approx(2 / 3, abs=0.02) and changes[0.7] == pytest.approx(0.3 * 2 / 3, abs=0.02)
-
-
-@pytest.mark.parametrize(("name", "count"), [("take_cover", 3), ("freedoom", 10)])
-def test_every_option_can_be_held_by_itself(name: str, count: int) -> None:
-    groups = ActionGroups.of(get_scenario(name))
-    single = groups.buttons(groups.single())
-    assert len(single) == len(single.unique(dim=0)) == count and int(single.sum(-1).max()) == 1
-    assert not bool(single[0].any())
 
 
 @pytest.mark.parametrize(
@@ -185,11 +183,77 @@ def test_the_gradient_of_a_plan_is_the_slope_of_its_score(model: WorldModel) -> 
     assert float(gradient.norm()) == pytest.approx(slope, rel=0.05)
 
 
-# ---- what is found ---------------------------------------------------------------------------------------------------
+# ---- planning report -----------------------------------------------------------------------------------------------
 
 
-def test_what_is_left_of_a_plan_holds_its_last_step() -> None:
-    choices = torch.arange(4).reshape(1, 4, 1)
-    plan = Plan(choices, torch.zeros(1), torch.zeros(1, 4, 1, 3))
-    assert plan.later(1).choices.flatten().tolist() == [1, 2, 3, 3]
-    assert plan.later(9).choices.flatten().tolist() == [3, 3, 3, 3]
+QUICK: dict[str, Any] = {"horizon": 2, "dreams": 1, "rounds": 1}
+
+
+def test_a_report_is_finished_where_it_was_killed(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real games; they last 19 steps each, for predict_position is over soon after its only rocket."""
+    seeds: list[int] = []
+    evaluate = planning.evaluate_policy
+
+    def counted(batch: Any, policy: Any, episodes: int, first_seed: int, label: str) -> Any:
+        seeds.extend(range(first_seed, first_seed + episodes))
+        return evaluate(batch, policy, episodes, first_seed, label)
+
+    monkeypatch.setattr(planning, "evaluate_policy", counted)
+
+    def report(episodes: int) -> dict[str, Any]:
+        config = PlanningConfig(
+            weights=str(weights),
+            scenarios=("predict_position",),
+            minds=("noop", "agent", "planner"),
+            episodes=episodes,
+            first_seed=90_000,
+            games=2,
+            out=tmp_path,
+            settings=QUICK,
+        )
+        return planning.run(config)["predict_position"]
+
+    first = report(2)
+    assert list(first) == ["noop", "planner"], "no agent ships for these weights"
+    again = report(3)
+    assert sorted(seeds) == sorted(2 * [90_000, 90_001, 90_002])
+    assert again["planner"]["episodes"] == 3 and again["planner"]["rounds"] == 1
+    assert again["planner"]["milliseconds"] > again["noop"]["milliseconds"]
+    assert json.loads((tmp_path / "planning.json").read_text())["predict_position"] == again
+    assert "| predict_position | planner |" in (tmp_path / "planning.md").read_text()
+
+
+def test_free_play_counts_kills_and_squares_on_every_map(weights: Path, tmp_path: Path) -> None:
+    def report(scenario: str, *maps: str) -> dict[str, Any]:
+        return planning.run(
+            PlanningConfig(
+                weights=str(weights),
+                scenarios=(scenario,),
+                maps=maps,
+                minds=("noop", "random"),
+                episodes=2,
+                games=2,
+                out=tmp_path,
+            )
+        )
+
+    # On both of these a player who does nothing is dead within seconds.
+    found = report("freedoom", "E1M5", "MAP11")
+    assert list(found) == ["freedoom E1M5", "freedoom MAP11"]
+    for minds in found.values():
+        assert minds["noop"]["squares"] == 1 < minds["random"]["squares"] and minds["noop"]["kills"] == 0
+    assert report("freedoom", "E1M5", "MAP11") == found, "finished games are not played again"
+    assert "squares walked over" in (tmp_path / "planning.md").read_text()
+    with pytest.raises(ValueError, match="maps are for free play"):
+        report("take_cover", "MAP07")
+
+
+def test_rounds_fill_the_time_that_there_is(immortal: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100))  # each decision of both games takes a second
+    monkeypatch.setattr(planning.time, "process_time", lambda: next(clock))
+    planner = planning.make_planner(immortal, "take_cover", **QUICK)
+    assert planning.rounds_within(planner, 1600, games=2) == 3
+    assert planning.rounds_within(planner, 1, games=2) == 1, "one round is always finished"
+    assert torch.is_tensor(planner.newest.choices)

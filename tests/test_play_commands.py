@@ -5,7 +5,6 @@ Legend: a step is four ticks of 1/35 s.
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import subprocess
@@ -19,7 +18,6 @@ import av
 import numpy as np
 import pygame
 import pytest
-from conftest import ROOT
 from playroom import LEFT, STEP, ticks, video
 
 from doom_dream_env.agents import Agent
@@ -105,10 +103,7 @@ def test_a_film_of_dream_and_real_game_shows_both(shipped: Agent, immortal: Worl
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["play", "--scenario", "take_covr"], "'take_covr' is unknown"),
-        (["play", "--wad", "nowhere.wad"], "'nowhere.wad' does not exist"),
         (["play", "--map", "MAP99"], "no map 'MAP99'"),
-        (["play", "--start", "nowhere.png"], "nowhere.png"),
         (["play", "--start", "broken.png"], "broken.png"),
         (["play", "--out", "broken.png/films"], "cannot write to broken.png/films"),
         (["play", "--real", "--save", "broken.png/data"], "cannot write to broken.png/data"),
@@ -122,11 +117,7 @@ def test_a_film_of_dream_and_real_game_shows_both(shipped: Agent, immortal: Worl
         (["record", "--out", "broken.png/film.mp4", "--keys", "A"], "cannot write to broken.png"),
         (["record", "--keys", "JUMP*3"], "'JUMP'"),
         (["record", "--keys", ""], "nothing to film"),
-        (["record", "--keys", "A", "--seconds", "-1"], "--seconds: must be"),
         (["record", "--keys", "A", "--scale", "0"], "--scale: must be a whole number from 1 to 24"),
-        (["record", "--keys", "A", "--scale", "300"], "--scale: must be a whole number from 1 to 24"),
-        (["play", "--scale", "-1"], "--scale: must be a whole number from 1 to 24"),
-        (["record", "--keys", "A", "--seconds", "0"], "--seconds: must be"),
         (["record", "--keys", "A", "--seconds", "nan"], "--seconds: must be"),
         (["record", "--keys", "A", "--seconds", "1e99"], "--seconds: must be"),
         (["record", "--keys", "A*999999999"], "these keys last 114,285,714 seconds"),
@@ -153,13 +144,6 @@ def test_mistakes_are_one_clear_line(
         and message in error
         and error.count("\n") == 1
     )
-
-
-def test_keys_are_pressed_one_by_one_however_many_there_are(weights: Path) -> None:
-    started = time.process_time()
-    command = ["record", "--weights", str(weights), "--keys", "A*99999999 D", "--seconds", "0.2", "--scale", "1"]
-    assert main(command) == 0 and time.process_time() - started < 5
-    assert len(video(Path("dream-doom.mp4"))) == 7
 
 
 # ---- programs that are ended from outside ----------------------------------------------------------------------------
@@ -203,17 +187,6 @@ def test_a_window_obeys_while_everything_is_loaded(end: str, monkeypatch: pytest
     assert statuses == [128 + signal.SIGTERM if end == "SIGTERM" else 0] and not pygame.display.get_init()
 
 
-def test_what_is_wrong_with_the_weights_is_said_though_they_are_loaded_in_a_thread() -> None:
-    def load() -> None:
-        raise ValueError("these weights are damaged")
-
-    display.open_window(1)
-    with pytest.raises(ValueError, match="damaged"):
-        display.while_loading(load)
-    assert display.while_loading(lambda: 7) == 7
-    pygame.display.quit()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
 def test_recorded_play_survives_the_program(weights: Path, name: str) -> None:
@@ -230,36 +203,3 @@ def test_recorded_play_survives_the_program(weights: Path, name: str) -> None:
     (shard,) = Path("data").rglob("*.parquet")
     assert len(parquet.read_table(shard)) >= 50
     assert not list(Path("data").rglob("*.partial"))
-
-
-def test_nothing_is_left_of_a_film_that_the_disk_has_no_room_for(
-    weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: Film, *_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(Film, "_encode", full)
-    command = ["record", "--weights", str(weights), "--keys", "A*3", "--scale", "1", "--out", "films/one.mp4"]
-    assert status(command) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert "cannot film to films/one.mp4: No space left on device" in error and not list(Path("films").iterdir())
-
-
-def test_a_mistake_is_named_before_anything_is_loaded_or_made(
-    weights: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for words in (
-        ["--out", "new/a.avi"],
-        ["--out", "new/a.mp4", "--scale", "99"],
-        ["--out", "new/a.gif", "--keys", "?"],
-    ):
-        assert status(["record", "--keys", "A", "--weights", str(weights), *words]) == 2
-        assert capsys.readouterr().err and not Path("new").exists()
-    code = "import sys, doom_dream_env.play.commands; sys.exit('torch' in sys.modules or 'vizdoom' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=100).returncode == 0
-
-
-def test_capitals_in_the_name_of_a_film_are_no_mistake(weights: Path) -> None:
-    for name in ("A:b %d.MP4", "A.Gif"):
-        assert main(["record", "--weights", str(weights), "--keys", "A", "--scale", "1", "--out", name]) == 0
-        assert Path(name).is_file()

@@ -1,4 +1,4 @@
-"""Promises about processes: one writer to a folder, and nothing goes on when the command that started it is gone."""
+"""Promises about processes: one writer to a folder, nothing outlives its parent, a log gets few whole lines."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, process_exists
 
+from doom_dream_env import progress as module
+from doom_dream_env.progress import progress
 from training.__main__ import main
 from training.config import CollectConfig, DynamicsConfig, PipelineConfig
 from training.data import collect
 from training.engine.launch import run_folder
 from training.processes import sole_writer
+
+# ---- processes -----------------------------------------------------------------------------------------------------
+
 
 HOLD = """
 import sys, time
@@ -94,11 +99,6 @@ def test_workers_that_still_load_are_gone_when_their_parent_is_killed(tmp_path: 
     assert not process_exists(worker)
 
 
-def test_one_part_of_a_folder_is_written_while_another_is(tmp_path: Path) -> None:
-    with sole_writer(tmp_path, "train"), sole_writer(tmp_path, "val"):
-        assert len(list(tmp_path.iterdir())) == 2
-
-
 def test_two_collectors_of_one_split_do_not_meet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,18 +127,47 @@ def test_a_stage_ends_with_the_pipeline_that_started_it(tmp_path: Path, how: sig
     script.write_text(
         "import sys, time\n"
         "from training.engine import launch\n"
-        "from training.config import PicturesConfig\n"
+        "from training.config import ScorecardConfig\n"
         "def work(config):\n"
         "    print('at work', flush=True)\n"
         "    time.sleep(600)\n"
         "launch.launch = work\n"
         "if __name__ == '__main__':\n"
-        "    launch.run_stage(PicturesConfig())\n"
+        "    launch.run_stage(ScorecardConfig())\n"
     )
     pipeline = python(str(script))
     assert pipeline.stdout
-    assert "training pictures" in pipeline.stdout.readline() and pipeline.stdout.readline() == "at work\n"
+    assert "training scorecard" in pipeline.stdout.readline() and pipeline.stdout.readline() == "at work\n"
     started = time.monotonic()
     pipeline.send_signal(how)
     pipeline.communicate(timeout=60)  # until the stage, too, has let go of standard output
     assert time.monotonic() - started < 60
+
+
+# ---- progress ------------------------------------------------------------------------------------------------------
+
+
+def test_a_log_gets_one_line_of_a_bar_that_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress(range(1000), desc="steps")) == list(range(1000))
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "\r" not in error
+    assert "steps: 100%" in error and "1000/1000" in error
+
+
+def test_a_short_bar_that_does_not_stay_leaves_nothing_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(desc="steps", total=10, leave=False) as bar:
+        bar.update(10)
+    for _ in progress(range(10), desc="hidden", disable=True):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_a_long_one_says_now_and_then_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 1e-6)
+    with progress(desc="games", total=13, initial=3, unit="game", leave=False) as bar:
+        for _ in range(10):
+            bar.update(1)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 2 and "13/13" in lines[-1] and all(line.startswith("games:") for line in lines)

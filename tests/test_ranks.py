@@ -99,15 +99,6 @@ def test_two_ranks_and_one_are_the_same_run(alone: Path, toy: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [3, 4])
-def test_more_ranks_and_one_are_the_same_run(alone: Path, toy: Path, tmp_path: Path, ranks: int) -> None:
-    """Three have unequal shares of eight windows."""
-    runs = runs_like(alone, toy, tmp_path)
-    run_on_ranks(ranks, list(runs.values()))
-    compare(alone, runs)
-
-
-@pytest.mark.slow
 def test_a_killed_rank_ends_the_run_with_a_message_and_the_checkpoint_is_good(toy: Path, tmp_path: Path) -> None:
     options = f"--data {toy} --out {tmp_path} --scenarios {' '.join(TOY_SCENARIOS)} --preset tiny --batch 8 --threads 1"
     command = [sys.executable, "-m", "training", "representation", *options.split(), "--checkpoint-every", "2"]
@@ -176,22 +167,6 @@ def test_a_sample_gets_the_same_random_numbers_on_whatever_rank(ranks: int) -> N
     for number, expected in enumerate(whole):
         assert torch.equal(torch.cat([part[number] for part in parts]), expected)
     assert len(torch.cat([part.flatten() for part in whole[:3]]).unique()) == 7 * (1 + 6 + 5), "numbers repeat"
-
-
-def test_random_numbers_are_of_their_distributions() -> None:
-    generator = SampleGenerator.alone(50_000, 0)
-    uniform = generator.uniform(2)
-    assert bool((uniform > 0).all()) and bool((uniform < 1).all())
-    torch.testing.assert_close(uniform.mean(0), torch.tensor([0.5, 0.5]), atol=0.01, rtol=0)
-    assert float(torch.corrcoef(uniform.T)[0, 1].abs()) < 0.02
-    normal = generator.normal()
-    moments = torch.stack([normal.mean(), normal.square().mean(), normal.pow(4).mean()])
-    torch.testing.assert_close(moments, torch.tensor([0.0, 1.0, 3.0]), atol=0.1, rtol=0)
-    probabilities = torch.tensor([0.0, 0.7, 0.25, 0.05])
-    shares = generator.categorical(probabilities.expand(50_000, 4)).bincount(minlength=4) / 50_000
-    torch.testing.assert_close(shares, probabilities, atol=0.01, rtol=0)
-    other = SampleGenerator.alone(50_000, 1).uniform(2)
-    assert not torch.equal(other, uniform)
 
 
 # ---- BatchNorm -------------------------------------------------------------------------------------------------------

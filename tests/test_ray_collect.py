@@ -62,20 +62,6 @@ def test_a_cluster_makes_the_same_shards_though_a_node_is_lost(
     assert collect.collect(on_ray) == 0, "finished shards were made again"
 
 
-def test_an_attempt_that_failed_leaves_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training.data import ray_collect
-
-    def killed(job: collect.Job) -> int:
-        job.path.write_bytes(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(ray_collect, "collect_shard", killed)
-    (job, *_) = plan_jobs(config(tmp_path), "basic")
-    with pytest.raises(OSError, match="disk full"):
-        ray_collect.attempt(job)
-    assert not job.path.exists()
-
-
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:
     pytest.importorskip("ray")

@@ -1,4 +1,6 @@
-"""Promises of the stage representation: its losses look at real steps alone, and its readouts are linear."""
+"""Promises of the stage representation and its losses, checked against theory or counted by hand.
+
+Legend: N samples, D width."""
 
 from __future__ import annotations
 
@@ -11,16 +13,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import make_model
+from torch import Tensor
 from toy_world import LENGTH, TOY_SCENARIOS, WINDOW, toy_config
 
+from doom_dream_env.scenarios import VARIABLES
+from doom_dream_env.world_model.outcomes import two_hot
 from training.config import RepresentationLossWeights
 from training.data.batch import Batch, make_batch
 from training.data.dataset import Dataset
 from training.engine.compute import seeded
+from training.models.losses import (
+    outcome_targets,
+    relative_error,
+    sigreg,
+)
 from training.models.packing import new_training_model
 from training.models.readouts import PrivilegedReadouts
 from training.ranks import SampleGenerator
-from training.stages.representation import losses, scenario_weights
+from training.stages.representation import losses
+
+# ---- representation ------------------------------------------------------------------------------------------------
+
 
 CPU = torch.device("cpu")
 
@@ -63,14 +77,6 @@ def test_every_term_of_the_loss_has_a_weight(data: Dataset, config: Any) -> None
     assert terms.keys() == dataclasses.asdict(RepresentationLossWeights()).keys()
 
 
-def test_scenarios_in_which_little_changes_count_more() -> None:
-    """By hand: changes of 1 and 4, on average 2.5; a third scenario is absent."""
-    z = torch.stack([torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [2.0]])])
-    batch = SimpleNamespace(follows=torch.ones(2, 1), scenario=torch.tensor([0, 2]))
-    weights = scenario_weights(z, batch, 3, (0.7, 3.0))  # type: ignore[arg-type]
-    assert weights[:, 0].tolist() == pytest.approx([2.5, 0.7])  # 2.5 / 4 is below the least weight
-
-
 # ---- privileged readouts ---------------------------------------------------------------------------------------------
 
 
@@ -106,3 +112,106 @@ def test_readouts_are_linear_and_learn_only_what_is_known(data: Dataset) -> None
         assert gradient is not None and (gradient[0] == 0).all(), "learned an offset of nothing"
         optimiser.step()
     assert found[-1] < 0.2 * found[0]
+
+
+# ---- losses --------------------------------------------------------------------------------------------------------
+
+
+N = 2000
+D = 16
+
+
+def gaussian(seed: int = 0, n: int = N) -> Tensor:
+    return torch.randn(n, D, generator=torch.Generator().manual_seed(seed))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def sigreg_of_one_group(z: Tensor, generator: torch.Generator, **options: int) -> Tensor:
+    return sigreg(z, torch.zeros(len(z), dtype=torch.long), 1, generator, **options)
+
+
+def floor(limit: float = 3.0) -> float:
+    """Expectation for N true Gaussian samples: 2·∫ (1 − e^{−t²}) e^{−t²/2} dt over 0…limit, whatever N is."""
+    first = math.sqrt(math.pi / 2) * math.erf(limit / math.sqrt(2))
+    return 2 * (first - math.sqrt(math.pi / 6) * math.erf(limit * math.sqrt(1.5)))
+
+
+@pytest.mark.parametrize("n", [200, N])
+def test_sigreg_of_a_standard_gaussian_is_its_theoretical_floor(n: int) -> None:
+    values = [float(sigreg_of_one_group(gaussian(seed, n), generator(seed))) for seed in range(12)]
+    assert sum(values) / len(values) == pytest.approx(floor(), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        gaussian() * 0,
+        gaussian() * 0.5,
+        gaussian() * 2,
+        gaussian() + 1,
+        gaussian()[:, :1].expand(N, D).clone(),
+        gaussian() * torch.tensor([1.0] * (D // 2) + [0.0] * (D // 2)),
+        gaussian().sign() * torch.eye(D)[torch.arange(N) % D] * math.sqrt(D),
+    ],
+    ids=["collapsed", "small", "large", "shifted", "rank one", "half the dimensions", "corners"],
+)
+def test_sigreg_of_anything_else_is_far_above_the_floor(spoilt: Tensor) -> None:
+    assert float(sigreg_of_one_group(spoilt, generator())) > 5 * floor()
+
+
+def test_sigreg_asks_every_group_for_itself_to_fill_the_gaussian() -> None:
+    """Two halves of a Gaussian make one together, but neither half is one."""
+    z = gaussian()
+    sides = (z[:, 0] > 0).long()
+    lots = torch.arange(N) % 2
+    assert float(sigreg(z, lots, 2, generator())) < 2.5 * floor()
+    assert float(sigreg(z, sides, 2, generator())) > 10 * floor()
+    apart = [float(sigreg_of_one_group(z[lots == group], generator())) for group in (0, 1)]
+    assert float(sigreg(z, lots, 3, generator())) == pytest.approx(sum(apart), rel=1e-4)  # the third one has no states
+
+
+SUPPORT = torch.tensor([-100.0, -1.0, 0.0, 4.0, 4.5])
+
+
+@pytest.mark.parametrize("value", [-100.0, -37.25, -1.0, -0.5, 0.0, 3.0, 4.0, 4.25, 4.5])
+def test_two_hot_has_the_values_mean_on_two_neighbours(value: float) -> None:
+    target = two_hot(torch.tensor([[value]]), SUPPORT)
+    assert target.shape == (1, 1, len(SUPPORT))
+    assert float(target.sum()) == pytest.approx(1) and bool((target >= 0).all())
+    assert float((target * SUPPORT).sum()) == pytest.approx(value, abs=1e-5)
+    hot = target[0, 0].nonzero()[:, 0]
+    assert len(hot) <= 2 and hot.max() - hot.min() <= 1
+
+
+@pytest.mark.parametrize(("value", "clamped"), [(-1e6, -100.0), (7.0, 4.5)])
+def test_two_hot_clamps_to_its_support(value: float, clamped: float) -> None:
+    assert float((two_hot(torch.tensor([value]), SUPPORT) * SUPPORT).sum()) == clamped
+
+
+def test_every_scenario_counts_alike_in_units_of_its_own_change() -> None:
+    """By hand: errors of 1 and 4 per dimension, units of 2 and 8, a third scenario absent, masked steps ignored."""
+    target = torch.zeros(3, 2, D)
+    change = torch.tensor([[2.0, 4.0], [8.0, 8.0], [1.0, 1.0]])
+    predicted = torch.stack([torch.ones(2, D), 2 * torch.ones(2, D), 100 * torch.ones(2, D)])
+    mask = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    scenario = torch.tensor([0, 1, 1])
+    expected = ((1 / 2 + 1 / 4) / 2 + 4 / 8) / 2
+    assert float(relative_error(predicted, target, change, mask, scenario)) == pytest.approx(expected)
+    assert float(relative_error(predicted, target, change, 0 * mask, scenario)) == 0
+
+
+def test_a_change_that_the_weights_hold_for_impossible_counts_as_the_nearest_possible_one() -> None:
+    """Otherwise data that show more than those the weights began with would make the loss infinite."""
+    model = make_model()
+    health = VARIABLES.index("HEALTH")
+    none, hit = (model.dynamics.changes[health].tolist().index(change) for change in (0.0, -100.0))
+    model.dynamics.possible_changes[:, health, hit] = False
+    next_variables = torch.zeros(1, 2, 4)
+    next_variables[0, 1, health] = -100.0
+    batch = SimpleNamespace(variables=torch.zeros(1, 2, 4), next_variables=next_variables, scenario=torch.tensor([0]))
+    assert outcome_targets(model, batch)[..., health].tolist() == [[none, none]]  # type: ignore[arg-type]
+    model.dynamics.possible_changes[:, health, hit] = True
+    assert outcome_targets(model, batch)[..., health].tolist() == [[none, hit]]  # type: ignore[arg-type]

@@ -1,7 +1,6 @@
-"""Promises of playing: keys do what they say, dreams run smoothly under them, the real game is the real game.
+"""Promises of playing: keys do what they say, dreams run smoothly, saved ones go on, the real game is the real game.
 
-Legend: a step is four ticks of 1/35 s; a view is of a dream or of the real game.
-"""
+Legend: a step is four ticks of 1/35 s; a view is of a dream or of the real game."""
 
 from __future__ import annotations
 
@@ -13,16 +12,17 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import states_equal
+from conftest import random_frames, states_equal
 from playroom import LEFT, NOTHING, RIGHT, STEP, dream_of, same, ticks
 
 import doom_dream_env  # noqa: F401
+from doom_dream_env.agents import Agent
 from doom_dream_env.envs import DreamBatch
-from doom_dream_env.play.session import LINGER, SHADE, PlayScenario, Session
+from doom_dream_env.play.session import LINGER, NOTICE, SHADE, PlayScenario, Session
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS
 from doom_dream_env.world_model import WorldModel
 
-# ---- time ------------------------------------------------------------------------------------------------------------
+# ---- session -------------------------------------------------------------------------------------------------------
 
 
 def test_one_seed_and_the_same_keys_show_the_same_and_others_something_else(make: Callable[..., Session]) -> None:
@@ -89,22 +89,6 @@ def test_the_return_counts_each_step_once_whatever_is_pressed_in_it(
     assert session._dream.reward == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_player_is_told_whole_kills_and_not_the_price_of_dying(
-    make: Callable[..., Session], mortal: WorldModel
-) -> None:
-    session = make(PlayScenario("defend_the_center"), model=mortal)
-    assert session._dream is not None
-    told = []
-    for points in (0.4, 2.6, -0.7):
-        session._dream.points = points
-        told.append(session.status().views[0].points)
-    assert told == ["kills 0", "kills 3", "kills 0"]
-    session.reset()
-    ticks(session, LEFT, STEP)
-    assert session._dream.ended == "died" and session._dream.points == 0 != session._dream.reward
-    assert make(PlayScenario("take_cover")).status().views[0].points == ""
-
-
 def test_pause_stops_time_and_a_single_step_is_one_whole_step(make: Callable[..., Session]) -> None:
     session = make()
     running = make()
@@ -140,13 +124,6 @@ def test_a_dreamed_death_is_shown_for_a_second_and_a_new_dream_begins(
     assert not session.over
     session.reset()
     assert session.phase == 0
-
-
-def test_the_time_limit_is_named(make: Callable[..., Session]) -> None:
-    session = make()
-    session._dream._before["steps"] = torch.tensor([SCENARIOS["take_cover"].time_limit - 1])
-    ticks(session, NOTHING, STEP)
-    assert session.status().views[0].ended == "time is up"
 
 
 # ---- the real game ---------------------------------------------------------------------------------------------------
@@ -244,3 +221,111 @@ def test_recorded_play_is_whole_steps_under_their_first_keys(make: Callable[...,
     session.close()
     (shard,) = (tmp_path / "data").rglob("*.parquet")
     assert np.array_equal(np.stack(parquet.read_table(shard)["action"].to_pylist()), [LEFT, NOTHING])
+
+
+# ---- session commands ----------------------------------------------------------------------------------------------
+
+
+def test_a_saved_dream_goes_on_exactly(make: Callable[..., Session]) -> None:
+    session = make()
+    ticks(session, LEFT, STEP + 2)  # in the middle of a step
+    session.save()
+    ticks(session, RIGHT, 1)
+    runs = []
+    for buttons in (LEFT, LEFT, RIGHT):
+        session.restore()
+        assert session.status().views[0].seconds == pytest.approx(STEP / 35)
+        runs.append((ticks(session, buttons, 3 * STEP), session.status().views))
+    assert same(runs[0][0], runs[1][0]) and runs[0][1] == runs[1][1]
+    assert not same(runs[0][0], runs[2][0])
+
+
+def test_only_dreams_are_saved_and_only_in_their_scenario(make: Callable[..., Session]) -> None:
+    session = make()
+    session.restore()
+    assert "no saved dream" in session.status().notice
+    session.save()
+    session.next_scenario(1)
+    session.restore()
+    assert session.scenario.name == "basic" and "no saved dream" in session.status().notice
+
+
+def test_the_agent_plays_where_one_ships(make: Callable[..., Session], shipped: Agent) -> None:
+    session = make(agent="agent")
+    expected = ticks(make(), RIGHT, 2 * STEP)
+    assert session.status().player == "agent" and same(ticks(session, LEFT, 2 * STEP), expected)
+    session.toggle_agent()
+    ticks(session, LEFT, 1)
+    assert session.status().player == "you" and session.pressed.tolist() == LEFT.tolist()
+    session.next_scenario(1)
+    session.toggle_agent()
+    assert session.status().player == "you"
+    assert session.status().notice == "no agent ships for basic and these weights; one does for take_cover"
+    ticks(session, NOTHING, NOTICE)
+    assert session.status().notice == ""
+    with pytest.raises(ValueError, match="no agent ships for basic"):
+        make(PlayScenario("basic"), agent="agent")
+
+
+def test_beside_the_real_game_the_agent_sees_that(
+    make: Callable[..., Session], shipped: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make(mode="both", agent="agent")
+    seen = []
+    act = Agent.act
+    monkeypatch.setattr(
+        Agent, "act", lambda self, features, **more: [seen.append(features), act(self, features, **more)][1]
+    )
+    ticks(session, NOTHING, STEP)
+    features = session._real.batch.features
+    session.tick(NOTHING)
+    assert len(seen) == 2 and torch.equal(seen[1], features) and not torch.equal(seen[1], dream_of(session).features)
+    assert session.pressed.tolist() == RIGHT.tolist()
+
+
+def test_the_temperature_has_limits_and_reaches_the_dream(make: Callable[..., Session]) -> None:
+    session = make()
+    for by, expected in ((0.1, 1.1), (5, 2.0), (-0.1, 1.9), (-5, 0.0)):
+        session.change_temperature(by)
+        assert session.status().temperature == dream_of(session).temperature == expected
+    for bad in (-0.1, 2.1, float("nan")):
+        with pytest.raises(ValueError, match="temperature must be in 0…2"):
+            make(temperature=bad)
+
+
+def test_all_scenarios_of_the_weights_are_gone_through_and_back(
+    make: Callable[..., Session], immortal: WorldModel
+) -> None:
+    session = make(PlayScenario("my_way_home"))
+    names = []
+    for _ in session.selectable:
+        session.next_scenario(1)
+        ticks(session, NOTHING, 1)
+        names.append(session.status().scenario)
+    assert {name.split()[0] for name in names} == set(immortal.config.scenarios) and names[-1] == "my_way_home"
+    assert "freedoom MAP01" in names
+    assert session.status().drift == pytest.approx(float(dream_of(session).drift()[0]))
+    session.next_scenario(-1)
+    assert session.status().scenario == names[-2]
+
+
+def test_modes_follow_each_other(make: Callable[..., Session]) -> None:
+    session = make()
+    shown = []
+    for _ in range(3):
+        session.next_mode()
+        shown.append([view.title for view in session.status().views])
+    assert shown == [["real"], ["dream", "real"], ["dream"]]
+
+
+def test_a_dream_begins_with_a_picture_of_your_own(make: Callable[..., Session], immortal: WorldModel) -> None:
+    frames = random_frames(3)
+    session = make(start=frames)
+    torch.testing.assert_close(dream_of(session).state.z, immortal.encode(frames[None])[:, -1], atol=1e-4, rtol=0)
+    session.next_scenario(1)
+    assert (immortal.initial_states["basic"][0] == dream_of(session).state.z).all(1).any()
+    for wrong, message in (({"start": frames}, "mode dream"), ({"mode": "reel"}, "choose from dream, real, both")):
+        with pytest.raises(ValueError, match=message):
+            make(**({"mode": "real"} | wrong))
+    with pytest.raises(ValueError, match="only real play is recorded"):
+        make(save=Path("data"))

@@ -1,12 +1,12 @@
-"""Promises of arguments and settings: what can be set later works, what cannot says so, and all doors take the same.
+"""Promises of arguments, settings and tensors: all doors take the same, and what is handed out is the caller's own.
 
-Legend: N environments.
-"""
+Legend: N environments."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import make_model
+from conftest import make_model, random_frames
 from env_tools import dream, dreams
 from gymnasium.envs.registration import EnvSpec
 
@@ -23,11 +23,15 @@ from doom_dream_env.envs import (
     DreamDoomEnv,
     DreamDoomVecEnv,
     DreamDoomVectorEnv,
+    LatentBatch,
     RealBatch,
     RealDoomEnv,
 )
 from doom_dream_env.scenarios import SCENARIOS, TICS_PER_SECOND
 from doom_dream_env.world_model import WorldModel
+
+# ---- settings ------------------------------------------------------------------------------------------------------
+
 
 N = 3
 DOORS = {
@@ -54,23 +58,6 @@ def test_the_temperature_of_a_running_dream_can_be_set(immortal: WorldModel, doo
             env.temperature = wrong
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_what_is_decided_when_an_environment_is_made_says_so(immortal: WorldModel, door: str) -> None:
-    env = DOORS[door](immortal)
-    for name in ("scenario", "observation", "device", "weights", "map", "max_episode_steps", "num_envs"):
-        with pytest.raises(AttributeError, match=f"{name} is decided when a {type(env).__name__} is made"):
-            setattr(env, name, "basic")
-    env.own = 1  # anything else is the user's own business
-    assert env.own == 1
-
-
-def test_a_real_game_has_no_temperature_to_set(weights: Path) -> None:
-    env = gym.make("RealDoom-v0", weights=weights, temperature=1.0)
-    with pytest.raises(AttributeError, match="temperature is decided"):
-        env.unwrapped.temperature = 0.0
-    env.close()
-
-
 def test_only_the_id_need_be_swapped() -> None:
     """Both ids take the same keywords, with the same defaults."""
     dreamed, real = (inspect.signature(kind).parameters for kind in (DreamDoomEnv, RealDoomEnv))
@@ -87,18 +74,6 @@ def test_counts_and_seeds_may_be_integers_of_numpy_or_torch(immortal: WorldModel
     assert batch.num_envs == batch.time_limit == N and type(batch.num_envs) is int
     assert torch.equal(batch.reset(seed=count), batch.reset(seed=N))
     assert dreams(immortal, num_envs=count).num_envs == DreamDoomVecEnv(count, weights=immortal).num_envs == N
-
-
-def test_seeds_of_numpy_seed_real_games(weights: Path) -> None:
-    batch = RealBatch(2, weights=weights)
-    try:
-        for seed in (np.int64(5), 5):
-            batch.reset(seed=seed)
-            assert batch.seeds == np.random.default_rng(5).integers(2**31, size=2).tolist()
-        batch.reset(seed=np.array([7, 8]))
-        assert batch.seeds == [7, 8]
-    finally:
-        batch.close()
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "3", 2**64, [1, -2]])
@@ -154,20 +129,101 @@ def test_gymnasiums_description_of_an_environment_goes_into_json(weights: Path, 
     assert gym.make("DreamDoom-v0", weights=nameless).spec.kwargs["weights"].source == ""
 
 
-def test_a_window_without_a_screen_is_not_silent(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    env = dream(weights, render_mode="human")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        env.reset(seed=0)  # SDL_VIDEODRIVER asks for it
-    env.close()
-    monkeypatch.setattr("pygame.display.get_driver", lambda: "offscreen")
-    monkeypatch.delenv("SDL_VIDEODRIVER")
-    again = dream(weights, render_mode="human")
-    monkeypatch.setattr("pygame.display.init", lambda: None)
-    monkeypatch.setattr("pygame.display.set_mode", lambda size: __import__("pygame").Surface(size))
-    monkeypatch.setattr("pygame.display.set_caption", lambda title: None)
-    monkeypatch.setattr("pygame.display.flip", lambda: None)
-    monkeypatch.setattr("pygame.event.pump", lambda: None)
-    with pytest.warns(UserWarning, match="no screen to open .* set DISPLAY, or use render_mode='rgb_array'"):
-        again.reset(seed=0)
-    again.close()
+# ---- tensors -------------------------------------------------------------------------------------------------------
+
+
+NOTHING = torch.zeros(N, dtype=torch.long)
+# Every method and property of a batch that returns tensors.
+HANDED_OUT: dict[str, Callable[[Any], tuple[torch.Tensor, ...]]] = {
+    "reset": lambda batch: (batch.reset(),),
+    "step": lambda batch: batch.step(NOTHING),
+    "features": lambda batch: (batch.features,),
+    "variables": lambda batch: (batch.variables,),
+    "drift": lambda batch: (batch.drift(),),
+    "pixels": lambda batch: (batch.pixels(),),
+    "buttons": lambda batch: (batch.buttons(NOTHING),),
+}
+OF_DREAMS: dict[str, Callable[[Any], tuple[torch.Tensor, ...]]] = {
+    "resume": lambda batch: (batch.resume(batch.state, 1),),
+    "set_state": lambda batch: (batch.set_state(batch.get_state()),),
+    "get_state": lambda batch: (batch.get_state()["state"].z, batch.get_state()["steps"]),
+}
+
+
+@pytest.fixture(scope="module", params=["dream", "game"])
+def batch(request: pytest.FixtureRequest, immortal: WorldModel) -> Iterator[LatentBatch]:
+    made: LatentBatch
+    made = DreamBatch(N, weights=immortal) if request.param == "dream" else RealBatch(N, weights=immortal)
+    made.reset(seed=0)
+    yield made
+    made.close()
+
+
+def test_a_network_learns_from_all_that_is_handed_out(batch: LatentBatch) -> None:
+    calls = HANDED_OUT | (OF_DREAMS if isinstance(batch, DreamBatch) else {})
+    for name, call in calls.items():
+        for tensor in call(batch):
+            assert not tensor.is_inference() and not tensor.requires_grad, name
+            network = torch.nn.Linear(tensor[0].numel(), 1)
+            network(tensor.reshape(N, -1).float()).sum().backward()
+            assert network.weight.grad is not None, name
+        tensors = [batch.steps, batch.done, *vars(batch.state).values()]
+        assert not any(tensor.is_inference() for tensor in tensors), f"attributes after {name}"
+
+
+def test_what_is_handed_out_may_be_changed_in_place(batch: LatentBatch) -> None:
+    calls = HANDED_OUT | (OF_DREAMS if isinstance(batch, DreamBatch) else {})
+    for name, call in calls.items():
+        returned = call(batch)
+        before = (batch.features, batch.variables, batch.state.z.clone(), batch.done.clone(), batch.steps.clone())
+        for tensor in returned:
+            tensor.numpy()[...] = 1  # NumPy's writes are seen by nobody
+        after = (batch.features, batch.variables, batch.state.z, batch.done, batch.steps)
+        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True)), name
+
+
+@contextlib.contextmanager
+def double() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [double, torch.inference_mode, torch.enable_grad, lambda: torch.autocast("cpu", torch.bfloat16)],
+    ids=["float64", "inference", "grad", "autocast"],
+)
+def test_a_dream_is_the_same_whatever_torch_is_set_to(weights: Path, setting: Callable[[], Any]) -> None:
+    def go() -> list[torch.Tensor]:
+        batch = DreamBatch(N, weights=weights)
+        seen = [batch.reset(seed=3)]
+        for _ in range(4):
+            seen += batch.step(NOTHING, allow_ended=True)
+        seen += [batch.reset(options={"frames": random_frames(2)}), batch.pixels(), batch.drift()]
+        return seen
+
+    expected = go()
+    with setting():
+        found = go()
+        assert torch.get_default_dtype() == (torch.float64 if setting is double else torch.float32)
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(expected, found, strict=True))
+
+
+def test_weights_that_are_loaded_in_inference_mode_can_be_learned_through(tmp_path: Path) -> None:
+    make_model(seed=5).save_pretrained(tmp_path)
+    with torch.inference_mode():
+        batch = DreamBatch(1, weights=tmp_path)
+        batch.reset(seed=0)
+    z = batch.state.z.clone().requires_grad_()
+    batch.model.decoder.places(z).sum().backward()
+    assert z.grad is not None
+    batch.step(torch.tensor([0]))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.uint16, np.int32, np.uint64, np.int64])
+def test_indices_of_any_integer_type_are_taken(immortal: WorldModel, kind: type) -> None:
+    batch = DreamBatch(N, weights=immortal)
+    assert torch.equal(batch.buttons(np.array([0, 1, 2], kind)), batch.action_table)

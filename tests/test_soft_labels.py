@@ -81,14 +81,6 @@ def test_a_shard_that_cannot_be_right_is_refused(tmp_path: Path, changes: dict[s
         read_shard(path)
 
 
-def test_half_of_the_columns_is_a_damage(tmp_path: Path) -> None:
-    writer = ShardWriter()
-    writer.add([], **row(np.zeros((120, 160, 3), np.uint8), 0, confidence=np.float32(1)))
-    writer.write(tmp_path / "a.parquet", "take_cover", "take_cover", Origin())
-    with pytest.raises(ValueError, match="it lacks the columns variables_confidence, outcome_confidence, annotated"):
-        read_shard(tmp_path / "a.parquet")
-
-
 def test_scores_refuse_what_was_labelled_from_videos(tmp_path: Path, model: WorldModel) -> None:
     write_footage(tmp_path / "take_cover" / "val-a-00000.parquet")
     with pytest.raises(ValueError, match="a score needs what only the game knows, and take_cover/val-a-00000 was lab"):

@@ -82,31 +82,6 @@ def test_it_follows_the_machine_in_both_directions(clock: Clock) -> None:
     assert clock.work(adaptive, 200) < 200 * 0.65
 
 
-def test_a_probe_that_stalls_is_broken_off(clock: Clock) -> None:
-    """Beside a busy process the first repetition on all threads says enough."""
-    clock.cost[ALL] = 40.0
-    adaptive = AdaptiveThreads()
-    clock.work(adaptive, 100)
-    assert clock.used.count(ALL) == 1
-
-
-def test_threads_that_do_not_come_when_they_are_called_are_not_tried(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(AdaptiveThreads, "_answered", lambda self: False)
-    clock.work(AdaptiveThreads(), 100)
-    assert set(clock.used) == {1}
-
-
-def test_threads_that_wake_slowly_are_not_judged_by_their_first_repetition(clock: Clock) -> None:
-    clock.cost[ALL] = 1.2
-    adaptive = AdaptiveThreads()
-    clock.work(adaptive, 4)
-    clock.cost[ALL] = 0.6
-    clock.work(adaptive, 10)
-    assert clock.used[-1] == ALL
-
-
 def test_one_thread_of_the_users_stays_one(clock: Clock) -> None:
     torch.set_num_threads(1)
     clock.work(AdaptiveThreads(), 100)

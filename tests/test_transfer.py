@@ -1,9 +1,11 @@
-"""Promises of the transfer report: every policy is scored on the real game, blind ones are chosen on other seeds."""
+"""Promises of the reports on agents: all are scored on the real game, alike, beside who sees nothing."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,21 +13,30 @@ import torch
 from conftest import ROOT
 from PIL import Image
 from stable_baselines3 import PPO
+from test_action_policy import make_policy
 
 from doom_dream_env import quality
 from doom_dream_env.agents import Agent, AgentCard
 from doom_dream_env.agents.agent import make_network
 from doom_dream_env.agents.planning import Planner
-from doom_dream_env.envs import DreamDoomVecEnv
+from doom_dream_env.envs import DreamBatch, DreamDoomVecEnv, RealBatch
 from doom_dream_env.evaluation import EpisodeStatistics
 from doom_dream_env.policies import AlternatingPolicy, Policy
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.seeds import BLIND_SEARCH
 from doom_dream_env.world_model import WorldModel
-from training.config import TransferConfig
-from training.evaluation import blind_search, transfer
+from training.config import RankingConfig, TransferConfig
+from training.evaluation import blind_search, efficiency, ranking, transfer
+from training.metrics import mmrv
 
-FEW = {"candidates": 13, "first_look": 2, "finalists": 2, "second_look": 3}
+# ---- transfer ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short search for the best blind policy."""
+    monkeypatch.setattr(blind_search, "CANDIDATES", 13)
+    monkeypatch.setattr(blind_search, "ROUNDS", ((2, 2), (3, 1)))
 
 
 def save_agent(folder: Path, scenario: str, model: WorldModel, bias: tuple[float, float, float], source: str) -> Path:
@@ -50,7 +61,7 @@ def test_the_report_scores_all_on_the_real_game(
     stubborn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "report"
-    transfer.run(TransferConfig(agents=(str(stubborn),), episodes=5, first_seed=90_000, out=out, **FEW))
+    transfer.run(TransferConfig(agents=(str(stubborn),), episodes=5, first_seed=90_000, out=out))
     about = json.loads((out / "take_cover" / "transfer.json").read_text())
     assert list(about["scores"]) == ["agent", "agent in the dream", "random", "best blind", "teacher"]
     scenario = get_scenario("take_cover")
@@ -104,7 +115,7 @@ def test_the_best_blind_policy_is_chosen_by_score_on_other_seeds(monkeypatch: py
         return EpisodeStatistics(np.full(episodes, float(wins)), np.ones(episodes, int))
 
     monkeypatch.setattr(blind_search, "evaluate_policy", scored)
-    name, policy = blind_search.best_blind(scenario, TransferConfig())
+    name, policy = blind_search.best_blind(scenario)
     assert name == "action 1 for 15, action 2 for 15" and seeds == {BLIND_SEARCH}
     pressed = policy.buttons_at(np.array([0, 14, 15, 29, 30]))
     np.testing.assert_array_equal(pressed, scenario.action_table()[[1, 1, 2, 2, 1]])
@@ -170,3 +181,127 @@ def test_the_scores_that_ship_have_the_form_that_transfer_writes() -> None:
     shipped = json.loads(quality.SHIPPED.read_text())
     assert shipped.keys() == written.keys()
     assert all(values.keys() == written["worlds"]["basic"].keys() for values in shipped["worlds"].values())
+
+
+# ---- ranking -------------------------------------------------------------------------------------------------------
+
+
+def test_violations_are_weighed_by_what_they_cost() -> None:
+    real = [0.0, 10.0, 20.0, 100.0]
+    assert mmrv([1, 2, 3, 4], real) == 0
+    # The dream swaps the two in the middle: each of them is wrong by 10 of a range of 100, the others by nothing.
+    assert mmrv([1, 3, 2, 4], real) == pytest.approx((0.1 + 0.1) / 4)
+    assert mmrv([4, 3, 2, 1], real) == pytest.approx((1.0 + 0.9 + 0.8 + 1.0) / 4)
+
+
+def test_gaps_are_those_of_alternations_of_equal_steps() -> None:
+    def both(dream: float, real: float) -> dict[str, EpisodeStatistics]:
+        return {
+            kind: EpisodeStatistics(np.full(2, value), np.ones(2, int))
+            for kind, value in (("dream", dream), ("real", real))
+        }
+
+    scores = {"blind 3, 3": both(15, 10), "blind 12, 12": both(9, 10), "blind 6, 2": both(99, 1), "random": both(99, 1)}
+    found = ranking.alternation_gaps(scores, ((3, 3), (12, 12), (6, 2)))
+    assert found == {3: pytest.approx(0.5), 12: pytest.approx(0.1)}
+
+
+def test_all_kinds_are_ranked(
+    model: WorldModel,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_policy(model).save(tmp_path / "clone")
+    monkeypatch.setattr(ranking, "RANDOM_NETWORKS", 2)
+    compare = ranking.compare_dream_and_game
+
+    def fresh(*arguments: Any) -> Any:
+        assert arguments[-1] == 90_000, "other games than were asked for"
+        return compare(*arguments)
+
+    monkeypatch.setattr(ranking, "compare_dream_and_game", fresh)
+    ranking.run(
+        RankingConfig(
+            weights=str(weights),
+            episodes=3,
+            first_seed=90_000,
+            out=tmp_path,
+            alternations=((3, 3), (6, 2)),
+            clone=tmp_path / "clone",
+            agent_steps=(2048,),
+            minds=("noop",),
+        )
+    )
+    about = json.loads((tmp_path / "ranking.json").read_text())
+    assert about["first_seed"] == 90_000
+    kinds = {row["kind"] for row in about["policies"].values()}
+    assert kinds == {"random", "blind", "clone of the teacher", "PPO in the dream", "random network", "by name"}
+    assert all(row["real"] >= 4 and row["dream"] >= 0 for row in about["policies"].values())
+    assert list(about["alternation_gaps"]) == ["3"]
+    assert -1 <= about["spearman"] <= 1 and "MMRV" in capsys.readouterr().out
+    assert Image.open(tmp_path / "ranking.png").width > 300
+    assert Agent.load(tmp_path / "ppo-2048").card.hyper_parameters["steps"] == 2048
+
+
+def test_what_cannot_be_ranked_is_refused(weights: Path) -> None:
+    with pytest.raises(ValueError, match="ranking needs a scenario with an action table"):
+        ranking.run(RankingConfig(scenario="freedoom", weights=str(weights)))
+
+
+# ---- efficiency ----------------------------------------------------------------------------------------------------
+
+
+def test_the_ratio_is_that_above_chance() -> None:
+    dream = [np.array([400.0, 600.0]), np.array([500.0, 500.0])]
+    game = [np.array([900.0, 700.0])]
+    assert efficiency.ratio(dream, game, 300.0) == pytest.approx(200 / 500)
+    assert np.isnan(efficiency.ratio(dream, game, 800.0))
+
+
+def test_the_interval_is_wider_with_agents_that_differ() -> None:
+    rng = np.random.default_rng(0)
+    game = [rng.normal(900, 10, 50) for _ in range(4)]
+    alike = [rng.normal(600, 10, 50) for _ in range(4)]
+    different = [rng.normal(mean, 10, 50) for mean in (300, 500, 700, 900)]
+    widths = []
+    for dream in (alike, different):
+        low, high = efficiency.bootstrap(dream, game, 100.0)
+        assert low < efficiency.ratio(dream, game, 100.0) < high
+        widths.append(high - low)
+    assert widths[1] > 5 * widths[0]
+
+
+def test_agents_of_dream_and_game_are_trained_alike_and_once(
+    model: WorldModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[Any, ...]] = []
+
+    def train(batch: Any, steps: int, *, seed: int) -> tuple[Agent, list[Any]]:
+        trained.append((type(batch), batch.num_envs, steps, seed))
+        network = make_network([batch.model.config.feature_width, len(batch.action_table)], "Tanh")
+        return Agent(AgentCard("basic", batch.model.fingerprint, "", "Tanh"), network), []
+
+    monkeypatch.setattr(efficiency, "train_ppo", train)
+    monkeypatch.setattr(efficiency, "ENVS", 2)
+    config = TransferConfig(efficiency_seeds=1, efficiency_steps=9, episodes=2)
+    found = efficiency.dream_efficiency(model, "basic", config, -500.0, tmp_path)
+    assert trained == [(DreamBatch, 2, 9, 0), (RealBatch, 2, 9, 0)]
+    assert found["efficiency"] == pytest.approx((found["dream"] + 500) / (found["game"] + 500))
+    assert efficiency.dream_efficiency(model, "basic", config, -500.0, tmp_path) == found and len(trained) == 2
+    about = {"scenario": "basic", "scores": {}, "agent_minus_blind": {"mean": 0.0, "margin_95": 0.0}}
+    assert transfer.efficiency_cell(about | {"efficiency": found}) in transfer.overview_table(
+        [about | {"efficiency": found}]
+    )
+    played: list[int] = []
+
+    def evaluate(batch: Any, policy: Policy, episodes: int, first_seed: int) -> EpisodeStatistics:
+        played.append(first_seed)
+        return EpisodeStatistics(np.full(episodes, 5.0), np.ones(episodes, int))
+
+    monkeypatch.setattr(efficiency, "evaluate_policy", evaluate)
+    other = replace(config, first_seed=90_000)
+    for _ in range(2):
+        assert efficiency.dream_efficiency(model, "basic", other, -500.0, tmp_path)["game"] == 5.0
+    assert played == [90_000] * 2 and len(trained) == 2, "the same agents play other games"

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLE_SCALES
-from doom_dream_env.world_model import DreamState, WorldModel
+from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.codes import draw
 from doom_dream_env.world_model.outcomes import most_likely, observed, sampled
 
@@ -40,36 +40,6 @@ def generator(seed: int = 0) -> torch.Generator:
 def test_imagine_refuses_what_is_not_nine_buttons(model: WorldModel, action: Tensor) -> None:
     with pytest.raises(ValueError, match="action must"):
         model.imagine(model.observe(random_frames(B, 1)), action)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.uint8, torch.bool])
-def test_buttons_may_be_of_any_number_type(model: WorldModel, dtype: torch.dtype) -> None:
-    state = model.observe(random_frames(B, 1))
-    pressed = torch.eye(A)[:B]
-    expected, *_ = model.imagine(state, pressed, temperature=0)
-    found, *_ = model.imagine(state, pressed.to(dtype), temperature=0)
-    assert states_equal(expected, found)
-
-
-def action_effect(model: WorldModel, state: DreamState) -> float:
-    """Smallest distance between the next states that any two single buttons bring, over the size of the step."""
-    copies = state[torch.zeros(A, dtype=torch.long)]
-    following, *_ = model.imagine(copies, torch.eye(A), temperature=0)
-    step = (following.z - copies.z).norm(dim=-1).mean()
-    distances = torch.cdist(following.z, following.z)[~torch.eye(A, dtype=torch.bool)]
-    return float(distances.min() / step)
-
-
-def test_a_dream_follows_its_action(model: WorldModel) -> None:
-    state = model.observe(random_frames(1, 1), scenario="take_cover")
-    assert action_effect(model, state) > 1e-3
-
-
-def test_a_dream_that_ignores_its_action_is_noticed() -> None:
-    """The measure of the test above can fail: it is zero for a model whose action input is cut."""
-    deaf = make_model()
-    deaf.dynamics.action_in[-1].weight.zero_()
-    assert action_effect(deaf, deaf.observe(random_frames(1, 1), scenario="take_cover")) < 1e-6
 
 
 def test_the_action_reaches_the_context_too(model: WorldModel) -> None:
@@ -171,13 +141,6 @@ def test_a_window_with_a_scenario_that_does_not_broadcast_over_time_is_refused(m
         model.dynamics.transition(h, torch.zeros(B, B, A), torch.zeros(B, dtype=torch.long), most_likely)
 
 
-def test_outcomes_are_drawn_at_their_probabilities_in_windows_too() -> None:
-    logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(40, 100, 1, 3)
-    drawn = sampled(torch.rand(40, 100, 1, generator=generator()), torch.zeros(1))(logits)
-    assert drawn.shape == (40, 100, 1)
-    torch.testing.assert_close(drawn.flatten().bincount() / 4000, logits[0, 0, 0].exp(), atol=0.03, rtol=0)
-
-
 def test_what_a_scenario_cannot_do_teaches_nothing() -> None:
     """take_cover has no ammunition: training may use the masked logits, which give neither a loss nor a gradient."""
     model = make_model().requires_grad_(True)
@@ -190,17 +153,6 @@ def test_what_a_scenario_cannot_do_teaches_nothing() -> None:
     gradient = model.dynamics.outcome.bias.grad
     assert float(loss.detach()) == 0
     assert gradient is not None and torch.all(gradient == 0)
-
-
-def test_a_code_shifts_the_condition_of_the_next_state(model: WorldModel) -> None:
-    state = model.observe(random_frames(B, 1), scenario="basic")
-    dynamics = model.dynamics
-    condition = dynamics.transition(state.h, torch.zeros(B, A), state.scenario, most_likely).condition
-    code = dynamics.codes.sample(condition, torch.ones(B), torch.rand(B, dynamics.codes.groups, generator=generator()))
-    torch.testing.assert_close(
-        dynamics.next_state(state.z, condition, code), dynamics.next_state(state.z, condition + code), atol=0, rtol=0
-    )
-    assert not torch.allclose(dynamics.next_state(state.z, condition, code), dynamics.next_state(state.z, condition))
 
 
 # ---- the rules of the game -------------------------------------------------------------------------------------------

@@ -12,13 +12,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, random_frames
+from conftest import make_model
 from env_tools import NUM_ENVS, actions, dreams, is_start, same
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from doom_dream_env.envs import DreamDoomVectorEnv
 from doom_dream_env.envs.base import FEATURE_LIMIT
-from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.world_model import WorldModel
 
 N = NUM_ENVS
@@ -203,29 +202,6 @@ def test_max_episode_steps_truncates_after_exactly_so_many_steps(immortal: World
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_scenarios_time_limit_truncates(immortal: WorldModel, mode: AutoresetMode) -> None:
-    env = dreams(immortal, autoreset_mode=mode)
-    env.reset(seed=0)
-    limit = SCENARIOS["take_cover"].time_limit
-    env.set_state(env.get_state() | {"steps": torch.tensor([limit - 1, limit - 2, 0, 0])})
-    assert env.step(actions(0))[3].tolist() == [True, False, False, False]
-    assert env.step(actions(0))[3].tolist() == [False, True, False, False]
-
-
-def test_death_in_the_last_step_is_death(mortal: WorldModel) -> None:
-    env = dreams(mortal, max_episode_steps=1)
-    env.reset(seed=0)
-    _, _, terminated, truncated, _ = env.step(actions(0))
-    assert terminated.all() and not truncated.any()
-
-
-@pytest.mark.parametrize("limit", [0, -3])
-def test_an_episode_needs_a_step(model: WorldModel, limit: int) -> None:
-    with pytest.raises(ValueError, match="max_episode_steps must be a positive int"):
-        dreams(model, max_episode_steps=limit)
-
-
-@pytest.mark.parametrize("mode", MODES)
 def test_one_seed_one_set_of_dreams(model: WorldModel, mode: AutoresetMode) -> None:
     env, other = (dreams(model, autoreset_mode=mode) for _ in range(2))
     first = play(env, 3)
@@ -233,19 +209,6 @@ def test_one_seed_one_set_of_dreams(model: WorldModel, mode: AutoresetMode) -> N
     assert not same(first, play(env, 4)) and not same(first, play(env, None))
     assert same(first, [(env.reset(seed=[3] * N)[0],), *first[1:]])
     assert len(np.unique(first[1][0], axis=0)) == N, "two environments dream the same dream"
-
-
-def test_saved_dreams_branch_exactly(immortal: WorldModel) -> None:
-    env = dreams(immortal)
-    env.reset(seed=0)
-    env.step(actions(0))
-    saved = env.get_state()
-    futures = []
-    for shift, back in ((0, False), (0, True), (1, True)):
-        if back:
-            env.set_state(saved)
-        futures.append([env.step(actions(t + shift))[:4] for t in range(5)])
-    assert same(futures[0], futures[1]) and not same(futures[0], futures[2])
 
 
 def test_reset_mask_resets_the_masked_environments_only(immortal: WorldModel) -> None:
@@ -287,14 +250,6 @@ def test_mistakes_are_named(model: WorldModel, do: Any, error: type[Exception], 
         do(model)
 
 
-@pytest.mark.parametrize("wrong", [np.zeros(N - 1, int), np.array(0), np.zeros(N), np.full(N, 3)], ids=str)
-def test_wrong_actions_are_named(model: WorldModel, wrong: np.ndarray) -> None:
-    env = dreams(model)
-    env.reset(seed=0)
-    with pytest.raises(ValueError, match="action"):
-        env.step(wrong)
-
-
 def test_pixels_and_pictures_come_from_all_environments(immortal: WorldModel) -> None:
     env = dreams(immortal, observation="pixels", render_mode="rgb_array")
     observations, _ = env.reset(seed=0)
@@ -304,9 +259,3 @@ def test_pixels_and_pictures_come_from_all_environments(immortal: WorldModel) ->
     assert not np.array_equal(pictures[0], pictures[1])
     assert all(np.array_equal(a, b) for a, b in zip(pictures, env.render(), strict=True)), "a moment was drawn twice"
     assert dreams(immortal).render() is None
-
-
-def test_a_clip_resets_all_environments(immortal: WorldModel) -> None:
-    env = dreams(immortal)
-    observations, _ = env.reset(options={"frames": random_frames(2)})
-    assert (observations == observations[0]).all()

@@ -13,11 +13,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from doom_dream_env.play.clip import read_start
 from doom_dream_env.play.film import STEPS_PER_SECOND, Film
-from training.footage import video
 from training.footage.video import Video, VideoError, find_videos
 
 
@@ -92,18 +90,6 @@ def test_a_stream_without_time_stamps_goes_by_its_codec(tmp_path: Path) -> None:
         Video(tmp_path / "a.mjpeg")
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.flv"])
-def test_slides_are_whole(tmp_path: Path, name: str) -> None:
-    with av.open(str(tmp_path / name), "w") as container:
-        stream = container.add_stream("flv" if name.endswith("flv") else "mpeg4", Fraction(1, 10))
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for level in range(20, 200, 30):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8))))
-        container.mux(stream.encode())
-    slides = Video(tmp_path / name)
-    assert len(np.unique([step.frame.mean() for step in slides.steps()])) == 6 and slides.problem is None
-
-
 def test_reading_on_gives_the_same_steps(tmp_path: Path) -> None:
     path = shoot(tmp_path / "a.mp4", range(20, 90), 30)
     assert levels_of(path, skip=7) == levels_of(path)[7:]
@@ -137,11 +123,6 @@ def test_black_bars_are_cut_off(tmp_path: Path, size: tuple[int, int], picture: 
     for corner in (frame[3, 3], frame[-4, 3], frame[60, 70]):
         assert corner[0] > 150 > corner[2]
     assert frame[60, 90, 2] > 150 > frame[60, 90, 0]
-
-
-def test_a_dark_video_loses_nothing() -> None:
-    dark = Image.fromarray(np.full((48, 64, 3), 5, np.uint8))
-    assert video.find_picture([dark]) == video.WHOLE and video.find_picture([]) == video.WHOLE
 
 
 def test_turned_and_anamorphic_videos_are_seen_as_they_are_meant(tmp_path: Path) -> None:

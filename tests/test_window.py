@@ -5,8 +5,6 @@ Legend: a step is four ticks of 1/35 s.
 
 from __future__ import annotations
 
-import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from playroom import FREEDOOM, NOTHING, STEP, press_key, video
 
 import doom_dream_env  # noqa: F401
 from doom_dream_env.agents import Agent
-from doom_dream_env.play import display, hud
+from doom_dream_env.play import hud
 from doom_dream_env.play.overlay import Overlay
 from doom_dream_env.play.session import PlayScenario, Session
 from doom_dream_env.play.window import Window
@@ -167,18 +165,6 @@ def test_a_screenshot_is_what_the_window_shows(open_window: Callable[..., Window
     assert (tmp_path / "out" / "take_cover-002.png").is_file()
 
 
-def test_the_pointer_is_hidden_while_one_aims(open_window: Callable[..., Window]) -> None:
-    window = open_window()
-    window.frame()
-    assert not pygame.mouse.get_visible()
-    press_key(window, pygame.K_F1)
-    assert pygame.mouse.get_visible()
-    press_key(window, pygame.K_F1)
-    assert not pygame.mouse.get_visible()
-    press_key(window, pygame.K_p)
-    assert pygame.mouse.get_visible()
-
-
 def test_a_window_that_is_minimised_stops_time_and_a_lost_focus_releases_the_keys(
     open_window: Callable[..., Window],
 ) -> None:
@@ -219,26 +205,6 @@ def test_a_slow_computer_slows_the_dream_and_keys_stay_fresh(
     assert any(shown[start : start + 9] == [False] * 7 + [True] + [False] for start in range(20)) and sum(shown) >= 3
 
 
-def test_a_resized_window_stays_as_it_is(open_window: Callable[..., Window]) -> None:
-    window = open_window()
-    pygame.display.set_mode((700, 333), pygame.RESIZABLE)
-    press_key(window, pygame.K_m)
-    press_key(window, pygame.K_m)
-    assert len(window.session.pictures()) == 2 and pygame.display.get_window_size() == (700, 333)
-
-
-def test_the_window_says_that_it_is_loading(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    say = hud.Hud.say
-    monkeypatch.setattr(hud.Hud, "say", lambda self, surface, text: [said.append(text), say(self, surface, text)][1])
-    pygame.display.quit()
-    display.open_window(2)
-    assert said == ["loading …"] and pygame.display.get_window_size() == hud.size(1, 2)
-    shown = hud.to_frame(pygame.display.get_surface())
-    assert (shown == hud.TEXT).all(-1).any()
-    pygame.display.quit()
-
-
 def test_every_command_works(open_window: Callable[..., Window], shipped: Agent) -> None:
     window = open_window()
     for key in window.commands:
@@ -270,22 +236,6 @@ def test_the_window_fits_its_pictures_and_the_screen(open_window: Callable[..., 
     assert not (frame[136, 300:600] == hud.BACK).all(-1).any()
 
 
-def test_a_window_that_grows_stays_on_the_screen(
-    open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    window = open_window()
-    moved: list[tuple[int, int]] = []
-    monkeypatch.setattr(pygame.display, "get_desktop_sizes", lambda: [(1400, 900)])
-    monkeypatch.setattr(pygame.display, "get_window_position", lambda: (380, 180))
-    monkeypatch.setattr(pygame.display, "set_window_position", moved.append)
-    window.scale = 4
-    window.rescale(0)
-    assert not moved
-    window._pictures = 2  # as in mode "both"
-    window.rescale(0)
-    assert window.scale == 4 and moved == [(1400 - hud.size(2, 4)[0], 180)]
-
-
 def test_a_folder_that_cannot_be_written_is_a_message_not_an_end(
     open_window: Callable[..., Window], tmp_path: Path
 ) -> None:
@@ -312,27 +262,3 @@ def test_without_a_display_the_window_says_so(
     with pytest.raises(OSError, match="no display: .*dream-doom record"):
         Window(make(), Path("out"))
     assert not pygame.display.get_init()
-
-
-@pytest.mark.slow
-def test_ten_minutes_leave_no_trace(open_window: Callable[..., Window]) -> None:
-    """Ten minutes of random keys as fast as they go: memory does not grow and no frame stalls."""
-    window = open_window(model=WorldModel.from_pretrained())
-    rng = np.random.default_rng(0)
-    peak = 0
-    slowest = 0.0
-    frames = 600 * 35
-    letters = (pygame.K_a, pygame.K_d, pygame.K_LEFT, pygame.K_RIGHT, pygame.K_j)
-    for number in range(frames):
-        if number % 5 == 0:
-            kind = (pygame.KEYDOWN, pygame.KEYUP)[int(rng.integers(2))]
-            pygame.event.post(pygame.event.Event(kind, key=letters[int(rng.integers(len(letters)))]))
-        started = time.perf_counter()
-        window.wait(0)
-        window.frame()
-        slowest = max(slowest, time.perf_counter() - started)
-        if number == frames // 10:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert window.session._time == frames and len(window.latencies) > 1000 // 2
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 20_000, "kB more than after the first tenth"
-    assert slowest < 1.0, "a frame stalled"

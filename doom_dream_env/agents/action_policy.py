@@ -12,7 +12,6 @@ an action table.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +25,9 @@ from doom_dream_env.agents.choices import N_LOGITS, button_logits, draw_buttons,
 from doom_dream_env.hub import find_folder
 from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import BUTTONS
-from doom_dream_env.world_model.files import check_file, read_json, read_tensors, sha256, write_atomically
+from doom_dream_env.world_model.files import read_about_network, read_tensors, write_network
 from doom_dream_env.world_model.trunk import Block, unseen_slots
-from doom_dream_env.world_model.validation import GREATEST, shown, wrong_fields, wrong_version
+from doom_dream_env.world_model.validation import GREATEST, wrong_sizes
 
 if TYPE_CHECKING:
     from doom_dream_env.envs.base import EnvBatch
@@ -255,13 +254,7 @@ class ActionPolicy:
 
     def save(self, folder: str | Path) -> None:
         """Write `policy.safetensors` and `policy.json`."""
-        from safetensors.torch import save
-
-        folder = Path(folder)
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        write_atomically(folder / TENSORS, save(tensors))
-        about = dataclasses.asdict(self.config) | {"sha256": sha256(folder / TENSORS)}
-        write_atomically(folder / CARD, (json.dumps(about, indent=2) + "\n").encode())
+        write_network(Path(folder) / CARD, self.network.state_dict(), dataclasses.asdict(self.config))
 
     @classmethod
     def load(cls, folder: str | Path, fingerprint: str | None = None, *, greedy: bool = False) -> ActionPolicy:
@@ -299,27 +292,9 @@ def check(folder: Path) -> ActionPolicyConfig:
         FileNotFoundError: if a file is missing.
         ValueError: if one is damaged, or of another format version.
     """
-    path = folder / CARD
-    about = read_json(path)
-    if wrong := wrong_version(about, FORMAT_VERSION):
-        raise UserError(f"policy {folder} has {wrong}")
-    checksum = about.pop("sha256", None)
-    wrong = wrong_fields(ActionPolicyConfig, about)
-    if not isinstance(checksum, str):
-        wrong = f"sha256 must be a text, got {shown(checksum)}"
-    elif not wrong:
-        wrong = _wrong_size(about)
-    if wrong:
-        raise UserError(f"{path} is damaged: {wrong}; fetch it anew")
-    check_file(folder / TENSORS, str(checksum), CARD)
+    most = {name: GREATEST[name] for name in ("width", "depth", "heads", "context")}
+    most |= {"feature_width": 4 * GREATEST["width"], "ahead": GREATEST["context"]}
+    about = read_about_network(
+        folder / CARD, ActionPolicyConfig, FORMAT_VERSION, lambda values: wrong_sizes(values, most)
+    )
     return ActionPolicyConfig(**about | {"scenarios": tuple(about["scenarios"])})
-
-
-def _wrong_size(about: dict[str, Any]) -> str:
-    """What is wrong with the sizes of a policy; empty: nothing."""
-    greatest = {"feature_width": 4 * GREATEST["width"], "ahead": GREATEST["context"]}
-    greatest |= {name: GREATEST[name] for name in ("width", "depth", "heads", "context")}
-    for name, most in greatest.items():
-        if not 1 <= about[name] <= most:
-            return f"{name} must be 1 to {most}, got {shown(about[name])}"
-    return "" if about["width"] % about["heads"] == 0 else f"heads must divide width ({about['width']})"

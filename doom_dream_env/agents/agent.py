@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -18,8 +17,7 @@ from torch import Tensor, nn
 from doom_dream_env.hub import find_folder
 from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import Scenario
-from doom_dream_env.world_model.files import check_file, read_json, read_tensors, sha256, write_atomically
-from doom_dream_env.world_model.validation import wrong_fields, wrong_version
+from doom_dream_env.world_model.files import read_about_network, read_json, read_tensors, write_network
 
 if TYPE_CHECKING:
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -74,21 +72,9 @@ class AgentCard:
     buttons: bool = False
 
 
-def _read_card(path: Path) -> tuple[AgentCard, str]:
-    """The card in a file, and the checksum of the tensors beside it."""
-    about = read_json(path)
-    if wrong := wrong_version(about, FORMAT_VERSION):
-        raise UserError(f"agent {path.parent} has {wrong}")
-    about = {"buttons": False} | about  # files of before there was free play do not say it
-    checksum = about.pop("sha256", None)
-    wrong = wrong_fields(AgentCard, about)
-    if not isinstance(checksum, str):
-        wrong = f"sha256 must be a text, got {checksum!r}"
-    elif not wrong and about["activation"] not in ACTIVATIONS:
-        wrong = f"activation {about['activation']!r} is none of {', '.join(ACTIVATIONS)}"
-    if wrong:
-        raise UserError(f"{path} is damaged: {wrong}; fetch it anew")
-    return AgentCard(**about), checksum
+def _wrong_values(about: dict[str, Any]) -> str:
+    known = about["activation"] in ACTIVATIONS
+    return "" if known else f"activation {about['activation']!r} is none of {', '.join(ACTIVATIONS)}"
 
 
 def check(folder: Path) -> AgentCard:
@@ -98,9 +84,8 @@ def check(folder: Path) -> AgentCard:
         FileNotFoundError: if a file is missing.
         ValueError: if one is damaged, or of another format version.
     """
-    card, checksum = _read_card(folder / CARD)
-    check_file(folder / TENSORS, checksum, CARD)
-    return card
+    # Files of before there was free play do not say whether buttons are pressed.
+    return AgentCard(**read_about_network(folder / CARD, AgentCard, FORMAT_VERSION, _wrong_values, buttons=False))
 
 
 def _find_agent(name: str | Path) -> Path:
@@ -186,19 +171,14 @@ class Agent:
 
     def save(self, folder: str | Path) -> None:
         """Write `agent.safetensors` and `agent.json`."""
-        from safetensors.torch import save
-
-        folder = Path(folder)
         tensors = {
-            f"{number}.{name}": tensor.contiguous()
+            f"{number}.{name}": tensor
             for number, layer in enumerate(self._linear_layers())
             for name, tensor in layer.state_dict().items()
         }
         if self.limits is not None:
             tensors |= dict(zip(LIMITS, self.limits, strict=True))
-        write_atomically(folder / TENSORS, save(tensors))
-        about = asdict(self.card) | {"sha256": sha256(folder / TENSORS)}
-        write_atomically(folder / CARD, (json.dumps(about, indent=2) + "\n").encode())
+        write_network(Path(folder) / CARD, tensors, asdict(self.card))
 
     @classmethod
     def load(cls, folder: str | Path, fingerprint: str | None = None) -> Agent:

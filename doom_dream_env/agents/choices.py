@@ -115,7 +115,6 @@ class ActionGroups:
 
 FREE_PLAY = ActionGroups.of_free_play()
 N_LOGITS = 3 * len(PAIRS) + len(BITS)  # 12
-N_CHOICES = int(FREE_PLAY.exists.sum())  # 15
 
 
 # ---- one head for all worlds -----------------------------------------------------------------------------------------

@@ -3,8 +3,7 @@
 After Dreamer 3 (arXiv 2301.04104) and Dreamer 4 (2509.24527): many dreams are unrolled for a few steps; λ-returns of a
 critic's own guesses say how good each action was; the critic learns them as a two-hot distribution over symexp bins, so
 that one setting fits returns of 1 and of 2000. The actor learns by REINFORCE with normalised returns, or by PMPO, which
-asks only whether an action was better than expected, not by how much. Every dream keeps one dropout mask of the
-dynamics to its end: an ensemble, whose members' mistakes no actor can learn to exploit. What is left is an `Agent`.
+asks only whether an action was better than expected, not by how much. What is left is an `Agent`.
 
     agent, curve = learn_in_imagination(DreamBatch(128, "take_cover"), ImaginationConfig(), seed=0)
 

@@ -17,10 +17,9 @@ from torch import Tensor
 from doom_dream_env.envs.arguments import checked_count, checked_device, checked_mask, checked_seed
 from doom_dream_env.envs.drawing import Drawing
 from doom_dream_env.envs.isolation import isolated
-from doom_dream_env.envs.settings import Settings
 from doom_dream_env.envs.weights import WeightsReference, shared_world_model
 from doom_dream_env.mistakes import UserError
-from doom_dream_env.orphans import playing
+from doom_dream_env.processes import playing
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
 from doom_dream_env.threads import AdaptiveThreads, at_most
 from doom_dream_env.world_model import DreamState, WorldModel
@@ -30,7 +29,7 @@ FEATURE_LIMIT = 10.0  # features are clipped to ± this; a standard Gaussian nev
 INDEX_TYPES = tuple(getattr(torch, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64))
 
 
-class EnvBatch(Settings, ABC):
+class EnvBatch(ABC):
     """N environments of one scenario, stepped together.
 
     Ended environments are not reset by themselves: call `reset` with a mask of them. What the methods return is the
@@ -80,7 +79,6 @@ class EnvBatch(Settings, ABC):
         playing.set()
         self._pressed = torch.zeros(num_envs, len(BUTTONS), device=self.device)  # in the last step
         self._torch_threads = AdaptiveThreads()
-        self._fix()
 
     # ---- what each kind of environment says for itself -------------------------------------------------------------
 

@@ -112,7 +112,7 @@ class DreamBatch(LatentBatch):
             self._forget_pictures(seed)
         count = int(envs.sum())
         new = self._observed(options, count) if options else self._drawn(count)
-        self._put(envs, self.model.with_dropout(new, self.generator))
+        self._put(envs, new)
 
     def _drawn(self, count: int) -> DreamState:
         """`count` dreams from real moments that the weights carry, drawn at random."""

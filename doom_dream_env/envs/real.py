@@ -150,7 +150,6 @@ class RealDoomEnv(SingleEnv):
         batch = RealBatch(1, scenario, device=device, weights=weights, map=map, wad=wad)
         super().__init__(batch, observation, render_mode)
         self.batch: RealBatch
-        self._fix("temperature")
 
     def close(self) -> None:
         """Stop the game and close the window."""

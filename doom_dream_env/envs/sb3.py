@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,31 +12,28 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.batch import DreamBatch
-from doom_dream_env.envs.settings import DECIDED_WHEN_MADE, DreamSettings, Settings
+from doom_dream_env.envs.settings import DreamSettings
 from doom_dream_env.envs.spaces import make_spaces, observe, steps_per_second, tell
 from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model import WorldModel
 
-# What each environment has of its own; all others of a batch's attributes are shared.
+# What each environment has of its own; all other attributes of a batch are shared.
 OWN_ATTRIBUTES = ("done", "features", "seeds", "steps", "variables")
-OWN_METHODS = ("drift", "render", "reset")
 
 
-class LatentVecEnv(Settings, VecEnv):
+class LatentVecEnv(VecEnv):
     """A `LatentBatch`, dreamed or real, as an SB3 `VecEnv`: episodes that end begin anew at once.
 
     `infos[i]` and `reset_infos[i]` hold the drift and the game variables, and where an episode ended, its last sight in
     `terminal_observation`. SB3's `VecMonitor` around it records episodes' returns.
     The environments are one batch and no objects of their own: `get_attr` and `env_method` answer for those that they
-    are asked about, and what only all of them together have is refused. A subclass may add methods that return one
-    value for each environment, such as the `action_masks` of sb3-contrib.
+    are asked about. A subclass may add methods that return one value for each environment, such as the `action_masks`
+    of sb3-contrib.
 
     Args:
         batch: the environments: a `DreamBatch`, or a `RealBatch` to train in the real game.
         observation: "features" or "pixels".
     """
-
-    settable: ClassVar[tuple[str, ...]] = ("render_mode",)
 
     def __init__(self, batch: LatentBatch, observation: str = "features") -> None:
         self.batch = batch
@@ -49,7 +45,6 @@ class LatentVecEnv(Settings, VecEnv):
             "render_fps": steps_per_second(self.batch.scenario),
         }
         self._actions = np.zeros(self.num_envs, np.int64)
-        self._fix()
 
     def reset(self) -> np.ndarray:
         """Begin new episodes in all environments.
@@ -111,55 +106,21 @@ class LatentVecEnv(Settings, VecEnv):
 
     # ---- one by one --------------------------------------------------------------------------------------------------
 
-    def _asked(self, indices: Any) -> list[int]:
-        """The environments that SB3 means by `indices`, as ints of 0…N − 1."""
-        every = range(self.num_envs)
-        try:
-            return [every[index] for index in np.atleast_1d(np.asarray(self._get_indices(indices), np.int64))]
-        except IndexError:
-            raise IndexError(f"indices {indices!r} are not all of 0…{self.num_envs - 1}") from None
-
-    def _added(self, name: str) -> bool:
-        """Does the attribute come from a subclass, or was it set by its constructor?"""
-        own = name in vars(self) and name not in ("batch", "num_envs")
-        here = any(hasattr(kind, name) for kind in (LatentVecEnv, DreamDoomVecEnv))
-        return own or (hasattr(type(self), name) and not here)
-
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """An attribute of each environment asked for: of these environments, of a subclass, or of the batch.
-
-        Raises:
-            AttributeError: if there is none, or if it is a method that `env_method` refuses.
-        """
-        asked = self._asked(indices)
-        if attr_name in OWN_METHODS:
-            return [partial(self._call_one, attr_name, env) for env in asked]
+        """An attribute of each environment asked for: of its own, or what all of them share, here or in the batch."""
         if attr_name in OWN_ATTRIBUTES:
             values = getattr(self.batch, attr_name)
-            return [values[env] for env in asked]
-        if self._added(attr_name):
-            value = getattr(self, attr_name)
-            return [partial(self._call_one, attr_name, env) if callable(value) else value for env in asked]
-        value = getattr(self.batch, attr_name, None)
-        if attr_name.startswith("_") or callable(value) or not hasattr(self.batch, attr_name):
-            raise AttributeError(
-                f"one environment of a {type(self).__name__} has no {attr_name!r}; "
-                "what all of them have together is in its .batch"
-            )
-        return [value] * len(asked)
+            return [values[env] for env in self._get_indices(indices)]
+        value = getattr(self if hasattr(self, attr_name) else self.batch, attr_name)
+        return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set what is `settable`, or an attribute that a subclass added; the environments share it.
+        """Set an attribute of all environments, which share it.
 
         Raises:
-            AttributeError: on any other name.
-            ValueError: if it is to be set for some of the environments only, or to what it cannot be.
+            UserError: if it is to be set for some of the environments only, or to what it cannot be.
         """
-        if attr_name in DECIDED_WHEN_MADE:
-            setattr(self, attr_name, value)  # refuses, and says why
-        if attr_name not in self.settable and (not self._added(attr_name) or attr_name.startswith("_")):
-            raise AttributeError(f"{attr_name!r} of environments cannot be set; {' and '.join(self.settable)} can")
-        if set(self._asked(indices)) != set(range(self.num_envs)):
+        if set(self._get_indices(indices)) != set(range(self.num_envs)):
             raise UserError(f"all {self.num_envs} environments share one {attr_name}: set it without indices")
         setattr(self, attr_name, value)
 
@@ -175,45 +136,32 @@ class LatentVecEnv(Settings, VecEnv):
             **method_kwargs: passed on.
 
         Raises:
-            AttributeError: on any other name.
-            ValueError: if a subclass's method returned another number of values.
+            UserError: if a subclass's method returned another number of values.
         """
-        asked = self._asked(indices)
-        method: Callable[..., Sequence[Any]]
-        if method_name in OWN_METHODS:
-            method = partial(getattr(self, f"_{method_name}_some"), asked)
-        elif self._added(method_name) and callable(getattr(self, method_name)):
-            method = getattr(self, method_name)
+        asked = list(self._get_indices(indices))
+        if method_name == "reset":
+            results = self._reset_some(asked, **method_kwargs)
+        elif method_name == "render":
+            results = self.get_images()
+        elif method_name == "drift":
+            results = self.batch.drift().tolist()
         else:
-            raise AttributeError(
-                f"one environment of a {type(self).__name__} has no method {method_name!r}, "
-                f"only {', '.join(OWN_METHODS)}; what all of them do together is in its .batch"
-            )
-        results = method(*method_args, **method_kwargs)
+            results = getattr(self, method_name)(*method_args, **method_kwargs)
         if not hasattr(results, "__len__") or len(results) != self.num_envs:
             raise UserError(f"{method_name} must return one value for each of the {self.num_envs} environments")
         return [results[env] for env in asked]
 
-    def _call_one(self, method_name: str, env: int, *arguments: Any, **options: Any) -> Any:
-        return self.env_method(method_name, *arguments, indices=[env], **options)[0]
-
     def _reset_some(
         self, envs: list[int], *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> list[tuple[np.ndarray, dict[str, Any]]]:
+    ) -> Sequence[Any]:
         if seed is not None and len(set(envs)) < self.num_envs:
             raise UserError(f"all {self.num_envs} environments share one generator: give a seed without indices")
         self.batch.reset(np.isin(np.arange(self.num_envs), envs), seed=seed, options=options)
         return list(zip(observe(self.batch, self.observation), self._infos(), strict=True))
 
-    def _render_some(self, envs: list[int]) -> Sequence[np.ndarray | None]:
-        return self.get_images()
-
-    def _drift_some(self, envs: list[int]) -> list[float]:
-        return self.batch.drift().tolist()
-
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
         """Environments are never wrapped one by one."""
-        return [False] * len(self._asked(indices))
+        return [False for _ in self._get_indices(indices)]
 
 
 class DreamDoomVecEnv(DreamSettings, LatentVecEnv):
@@ -228,7 +176,6 @@ class DreamDoomVecEnv(DreamSettings, LatentVecEnv):
     """
 
     batch: DreamBatch
-    settable = ("render_mode", "temperature")
 
     def __init__(
         self,

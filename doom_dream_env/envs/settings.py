@@ -1,4 +1,4 @@
-"""What can be set while an environment runs, and what says that it cannot."""
+"""What can be set while an environment runs, and what Gymnasium remembers of how it was made."""
 
 from __future__ import annotations
 
@@ -12,39 +12,8 @@ if TYPE_CHECKING:
 
     from doom_dream_env.envs.batch import DreamBatch
 
-# Arguments of constructors. To set one later would change nothing, or only half of what hangs on it.
-DECIDED_WHEN_MADE = (
-    "num_envs",
-    "scenario",
-    "observation",
-    "device",
-    "weights",
-    "model",
-    "initial_states",
-    "max_episode_steps",
-    "map",
-    "wad",
-    "privileged",
-    "autoreset_mode",
-)
 
-
-class Settings:
-    """Refuses to change what is decided when an object is made; a constructor calls `_fix` at its end."""
-
-    _fixed: frozenset[str] = frozenset()
-
-    def _fix(self, *names: str) -> None:
-        self._fixed = self._fixed.union(names or DECIDED_WHEN_MADE)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._fixed:
-            kind = type(self).__name__
-            raise AttributeError(f"{name} is decided when a {kind} is made; make another one with {name}=...")
-        super().__setattr__(name, value)
-
-
-class DreamSettings(Settings):
+class DreamSettings:
     """Of an environment around a `DreamBatch`."""
 
     batch: DreamBatch

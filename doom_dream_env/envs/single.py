@@ -10,7 +10,7 @@ import torch
 
 from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.screen import warn_without_screen
-from doom_dream_env.envs.settings import NamedSpec, Settings
+from doom_dream_env.envs.settings import NamedSpec
 from doom_dream_env.envs.spaces import make_spaces, observe, steps_per_second, tell
 from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import FRAME_SHAPE
@@ -18,7 +18,7 @@ from doom_dream_env.scenarios import FRAME_SHAPE
 WINDOW_SCALE = 4
 
 
-class SingleEnv(NamedSpec, Settings, gym.Env[np.ndarray, Any]):
+class SingleEnv(NamedSpec, gym.Env[np.ndarray, Any]):
     """A batch of one as a `gym.Env`. It can be copied and pickled; a copy opens a window of its own.
 
     Args:
@@ -41,7 +41,6 @@ class SingleEnv(NamedSpec, Settings, gym.Env[np.ndarray, Any]):
         self.observation_space, self.action_space = make_spaces(batch, observation)
         self._window: Any = None
         self._clock: Any = None
-        self._fix()
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_window": None, "_clock": None}

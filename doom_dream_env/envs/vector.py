@@ -79,7 +79,6 @@ class DreamDoomVectorEnv(NamedSpec, DreamSettings, VectorEnv[np.ndarray, np.ndar
         self.single_observation_space, self.single_action_space = make_spaces(self.batch, observation)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._fix()
 
     def _infos(self, present: np.ndarray) -> dict[str, Any]:
         """Info arrays (N,) for the environments of the mask `present` (N,), zero elsewhere, in Gymnasium's form."""

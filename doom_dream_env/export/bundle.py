@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +31,7 @@ from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, TICS_PER_SECOND
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.decoder import CODES
-from doom_dream_env.world_model.files import write_atomically
+from doom_dream_env.world_model.files import write_atomically, write_json
 
 FORMAT = "doom-dream-export"
 FORMAT_VERSION = 2
@@ -134,7 +133,7 @@ def write_export(config: ExportConfig) -> dict[str, Any]:
     total = len(VARIANTS) * (3 + len(players)) + len(places)
     with progress(total=total, desc="export", unit="part", leave=False) as bar:
         manifest = _write_parts(config, model, places, players, _Folder(config.out, bar))
-    write_atomically(config.out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    write_json(config.out / MANIFEST, manifest)
     return manifest
 
 
@@ -174,7 +173,6 @@ def _write_parts(
         "scales": model.scales.tolist(),
         "noise_width": model.dynamics.draw_noise(1).shape[1],
         "drawing": {"codes": list(CODES), "luck": list(model.decoder.noise_shape)},
-        "dropout": model.config.dropout,
         "state": {
             name: {"type": str(value.dtype).removeprefix("torch."), "shape": list(value.shape[1:])}
             for name in STATE

@@ -8,7 +8,7 @@ from typing import Any
 
 from doom_dream_env.idm.labels import CHAINS
 from doom_dream_env.mistakes import UserError
-from doom_dream_env.world_model.validation import check_fields, shown, wrong_version
+from doom_dream_env.world_model.validation import check_fields, shown, wrong_sizes, wrong_version
 
 FORMAT_VERSION = 1
 GREATEST = {"width": 1024, "reach": 256, "depth": 16, "heads": 32}  # by a key's name or its end
@@ -74,12 +74,8 @@ class IDMConfig:
 
 def _wrong_values(config: IDMConfig) -> str:
     """What is wrong with a configuration whose keys and types are right; empty: nothing."""
-    for name, value in config.to_dict().items():
-        greatest = GREATEST.get(name) or GREATEST.get(name.rsplit("_", 1)[-1])
-        if greatest and not 1 <= value <= greatest:
-            return f"{name} must be 1 to {greatest}, got {shown(value)}"
-    if config.width % config.heads:
-        return f"heads must divide width ({config.width}), got {config.heads}"
+    if wrong := wrong_sizes(config.to_dict(), GREATEST):
+        return wrong
     if len(config.switch_costs) != len(CHAINS):
         return f"switch_costs must be {len(CHAINS)} numbers, got {len(config.switch_costs)}"
     if any(not 0 <= cost <= GREATEST_COST for cost in config.switch_costs):

@@ -26,7 +26,7 @@ from doom_dream_env.idm.network import IDMOutput, Network
 from doom_dream_env.mistakes import UserError
 from doom_dream_env.origins import FREEDOOM, NOT_SAID, Origin, from_json
 from doom_dream_env.scenarios import FRAME_SHAPE
-from doom_dream_env.world_model.files import CONFIG, read_checked, read_json, write_atomically, write_checked
+from doom_dream_env.world_model.files import CONFIG, read_checked, read_json, write_checked, write_json
 
 WEIGHTS = "idm.safetensors"
 SHIPPED = Path(__file__).resolve().parent / "weights"
@@ -167,7 +167,7 @@ class InverseDynamics(nn.Module):
         half = {name: value.half() if value.is_floating_point() else value for name, value in self.state_dict().items()}
         about = {"config": values, "origins": [asdict(origin) for origin in origins]}
         write_checked(folder / WEIGHTS, half, {key: json.dumps(value, sort_keys=True) for key, value in about.items()})
-        write_atomically(folder / CONFIG, (json.dumps(values, indent=2) + "\n").encode())
+        write_json(folder / CONFIG, values)
 
 
 def read_files(folder: Path) -> tuple[IDMConfig, dict[str, Tensor]]:

@@ -68,7 +68,7 @@ class Codes(nn.Module):
             logits.append(head(F.gelu(x)))
         return torch.stack(logits, -2).float().log_softmax(-1)
 
-    def sample(self, condition: Tensor, temperature: Tensor, noise: Tensor) -> Tensor:
+    def sample(self, condition: Tensor, temperature: float | Tensor, noise: Tensor) -> Tensor:
         """Draw a code from the prior and return the shift of the condition (B, E) that it brings.
 
         In training every posterior is mixed with a uniform share (`UNIMIX`), and the prior learns that share too. It is
@@ -76,11 +76,11 @@ class Codes(nn.Module):
 
         Args:
             condition: (B, E).
-            temperature: divides the log probabilities, (B,).
+            temperature: divides the log probabilities.
             noise: uniform in 0…`BELOW_ONE`, (B, G), see `draw`.
         """
         x = self.condition_in(condition)
-        power = temperature.reciprocal()[:, None]
+        power = 1 / temperature
         code: list[Tensor] = []
         for group, head in enumerate(self.logits):
             if group:

@@ -48,8 +48,6 @@ class WorldModelConfig:
         context: W, how many steps the trunk sees (sliding window).
         code_groups, code_size: the discrete code of what the mean next state leaves open.
         code_width: hidden width of its prior.
-        dropout: share of its inputs that the dynamics does without, in training and in dreams: see
-            `Dynamics.draw_dropout`.
         decoder_width, decoder_depth: channels of its cells, and its residual blocks.
         scenarios: names in the order of their embeddings.
         known: per scenario, which of the variables it has.
@@ -57,8 +55,6 @@ class WorldModelConfig:
         deltas: per variable, the changes per step that it can make, ascending.
         rewards: support of the reward distribution, ascending.
         limits: per scenario, what the game can do there; empty: nothing is known, and everything possible.
-        temperatures: per scenario, what a dream's temperature is multiplied by; empty: 1 in all. Nothing sets it any
-            more, but weights of this format may have it.
         harm, healing: per scenario, what the odds of losing and of gaining health are multiplied by in sampled dreams,
             so that nobody lives longer or shorter there than in the game; empty: 1 in all.
     """
@@ -80,7 +76,6 @@ class WorldModelConfig:
     code_groups: int = 4
     code_size: int = 32
     code_width: int = 192
-    dropout: float = 0.1
     decoder_width: int = 96
     decoder_depth: int = 2
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
@@ -89,7 +84,6 @@ class WorldModelConfig:
     deltas: tuple[tuple[float, ...], ...] = ((-100.0, 0.0), (-1.0, 0.0), (-1.0, 0.0), (-1.0, 0.0))
     rewards: tuple[float, ...] = (-1.0, 0.0, 1.0, 4.0)
     limits: tuple[ScenarioLimits, ...] = ()
-    temperatures: tuple[float, ...] = ()
     harm: tuple[float, ...] = ()
     healing: tuple[float, ...] = ()
 
@@ -101,7 +95,7 @@ class WorldModelConfig:
             )
         if self.limits and len(self.limits) != len(self.scenarios):
             raise UserError(f"limits are of {len(self.limits)} scenarios, but there are {len(self.scenarios)}")
-        for name, dial in (("temperatures", self.temperatures), ("harm", self.harm), ("healing", self.healing)):
+        for name, dial in (("harm", self.harm), ("healing", self.healing)):
             if dial and (len(dial) != len(self.scenarios) or min(dial) <= 0):
                 raise UserError(
                     f"{name} must be {len(self.scenarios)} numbers above 0, one for each scenario, got {dial}"

@@ -14,7 +14,7 @@ windows (B, T, E), give `scenario[:, None]`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -77,7 +77,6 @@ class Dynamics(nn.Module):
         # What the mean next state adds to the state.
         self.central = nn.Sequential(nn.Linear(width + state, 2 * width), nn.GELU(), nn.Linear(2 * width, state))
         self.codes = Codes(config.code_groups, config.code_size, width, config.code_width)
-        self.dropout = config.dropout
         self._register_constants(config)
 
     scales: Tensor  # V: what game variables are divided by
@@ -89,7 +88,6 @@ class Dynamics(nn.Module):
     possible_rewards: Tensor  # bool (scenarios + 1, R): see `ScenarioLimits`, as the next two
     least_variables: Tensor  # float32 (scenarios + 1, V)
     greatest_variables: Tensor
-    temperatures: Tensor  # float32 (scenarios + 1,): see `WorldModelConfig`
     odds: Tensor  # float32 (scenarios + 1, V, S): what harm and healing add to the log probabilities of health
     possible_changes: Tensor  # bool (scenarios + 1, V, S)
     # Of all scenarios:
@@ -136,24 +134,22 @@ class Dynamics(nn.Module):
         within = (changes >= least) & (changes <= greatest)
         # A variable that a scenario lacks does not change; nothing teaches the logits to say so.
         constant("possible_changes", (((self.variable_mask[..., None] > 0) & within) | still) & exists)
-        constant("temperatures", torch.ones(len(limits)))
         constant("odds", torch.zeros(len(limits), len(self.sizes), most))
-        self.set_dials(config.temperatures, config.harm, config.healing)
+        self.set_dials(config.harm, config.healing)
 
-    def set_dials(self, temperatures: Sequence[float], harm: Sequence[float], healing: Sequence[float]) -> None:
-        """Set what `WorldModelConfig` says of these three: a number for each scenario, or none at all for 1 in all.
+    def set_dials(self, harm: Sequence[float], healing: Sequence[float]) -> None:
+        """Set what `WorldModelConfig` says of these two: a number for each scenario, or none at all for 1 in all.
 
         The unknown scenario has their mean.
         """
-        known = len(self.temperatures) - 1
+        known = len(self.odds) - 1
 
         def dial(values: Sequence[float]) -> Tensor:
-            settings = torch.tensor(values or (1.0,) * known, device=self.temperatures.device)
+            settings = torch.tensor(values or (1.0,) * known, device=self.odds.device)
             return torch.cat([settings, settings.mean()[None]])
 
         changes = self.changes[0]
         odds = torch.where(changes < 0, dial(harm)[:, None].log(), dial(healing)[:, None].log())
-        self.temperatures.copy_(dial(temperatures))
         self.odds[:, 0] = odds * (changes != 0)
 
     # ---- the transition --------------------------------------------------------------------------------------------
@@ -163,31 +159,7 @@ class Dynamics(nn.Module):
         shape = (batch, len(self.sizes) + self.codes.groups)
         return torch.rand(shape, generator=generator, device=self.scales.device)
 
-    def draw_dropout(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
-        """Dropout masks of whole episodes, (B, 2, E), for `transition`: of the feature, and of the condition.
-
-        A mask is one network of a large ensemble that shares its weights. Drawn once for an episode and not for each
-        step (variational dropout, arXiv 1512.05287), it makes dreams that differ where the data leave something open,
-        and that are consistent in themselves: an agent cannot learn to exploit the errors of any one of them. With
-        dropout in training and in the dream, agents of take_cover scored 933 in the real game and 849 without
-        (Dropout's Dream Land, arXiv 2109.08342).
-
-        Args:
-            batch: B.
-            generator: None: torch's own.
-        """
-        device = generator.device if generator else self.scales.device
-        kept = torch.full((batch, 2, self.norm.normalized_shape[0]), 1 - self.dropout, device=device)
-        return (torch.bernoulli(kept, generator=generator) / kept).to(self.scales.device)
-
-    def dropout_masks(self, uniform: Callable[..., Tensor]) -> Tensor:
-        """The masks of `draw_dropout` from uniform numbers: `uniform(*shape)` gives (B, *shape)."""
-        kept = 1 - self.dropout
-        return ((uniform(2, self.norm.normalized_shape[0]) < kept) / kept).to(self.scales.device)
-
-    def transition(
-        self, h: Tensor, action: Tensor, scenario: Tensor, choose: OutcomeRule, dropout: Tensor | None = None
-    ) -> Transition:
+    def transition(self, h: Tensor, action: Tensor, scenario: Tensor, choose: OutcomeRule) -> Transition:
         """From feature and action to the outcome and to the condition of all that follows.
 
         Args:
@@ -195,7 +167,6 @@ class Dynamics(nn.Module):
             action: buttons, (..., 9).
             scenario: index, (...).
             choose: how the outcome is chosen: `most_likely`, `sampled(…)` or `observed(…)`.
-            dropout: masks that broadcast to (..., 2, E), see `draw_dropout`; None: the mean network.
 
         Raises:
             ValueError: if the scenario has another number of dimensions than the feature has in front of its last one.
@@ -205,11 +176,10 @@ class Dynamics(nn.Module):
                 f"features of shape {tuple(h.shape)} need a scenario with {h.ndim - 1} dimensions, "
                 f"got {tuple(scenario.shape)}; for windows (B, T, E) give scenario[:, None]"
             )
-        of_feature, of_condition = (1.0, 1.0) if dropout is None else dropout.unbind(-2)
-        action_feature = self.join_action(h * of_feature, action)
+        action_feature = self.join_action(h, action)
         logits = self.outcome_logits(action_feature, scenario)
         outcome = choose(logits)
-        condition = self.condition_on_outcome(action_feature, outcome) * of_condition
+        condition = self.condition_on_outcome(action_feature, outcome)
         return Transition(action_feature, logits, outcome, condition)
 
     def join_action(self, h: Tensor, action: Tensor) -> Tensor:
@@ -289,9 +259,7 @@ class Dynamics(nn.Module):
         alive = self.ends_only_by_death[scenario] & (variables[..., 0] > 0)
         return torch.where(alive, 1.0, continues), (probabilities * self.rewards).sum(-1)
 
-    def termination_probability(
-        self, h: Tensor, action: Tensor, variables: Tensor, scenario: Tensor, dropout: Tensor | None = None
-    ) -> Tensor:
+    def termination_probability(self, h: Tensor, action: Tensor, variables: Tensor, scenario: Tensor) -> Tensor:
         """Probability (...) that an action ends the episode: exact over all changes of the first variable (health).
 
         Args:
@@ -299,11 +267,9 @@ class Dynamics(nn.Module):
             action: buttons, (..., 9).
             variables: game variables before the step, in the game's units, (..., V).
             scenario: index, (...).
-            dropout: as for `transition`.
         """
         each = scenario[..., None]  # the changes are a dimension of their own, in front of the last one
-        masks = None if dropout is None else dropout[..., None, :, :]
-        step = self.transition(h[..., None, :], action[..., None, :], each, every_change_of_the_first, masks)
+        step = self.transition(h[..., None, :], action[..., None, :], each, every_change_of_the_first)
         after = self.changed_variables(variables[..., None, :], step.outcome, each)
         continues, _ = self.continue_and_reward(step.condition, after, each)
         probabilities = step.outcome_logits[..., 0, 0, :].softmax(-1)

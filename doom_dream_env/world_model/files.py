@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from doom_dream_env.hub import find_folder, split_name
 from doom_dream_env.mistakes import UserError
 from doom_dream_env.origins import FREEDOOM, NOT_SAID, Origin, from_json
+from doom_dream_env.world_model.validation import shown, wrong_fields, wrong_version
 
 if TYPE_CHECKING:  # finding and checking files needs no torch
     from torch import Tensor
@@ -220,6 +221,53 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise OSError(error.errno, f"could not write {path}: {error.strerror or error}") from error
 
 
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON object; read it with `read_json`."""
+    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def write_network(card: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write the tensors of a small network beside a JSON file of the same name, which also holds their checksum.
+
+    The JSON file comes last.
+    """
+    from safetensors.torch import save
+
+    path = card.with_suffix(".safetensors")
+    write_atomically(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+    write_json(card, dict(about) | {"sha256": sha256(path)})
+
+
+def read_about_network(
+    card: Path, cls: type, version: int, wrong_values: Callable[[dict[str, Any]], str], **defaults: Any
+) -> dict[str, Any]:
+    """What the JSON file of `write_network` says of the tensors beside it, which are compared with their checksum.
+
+    Args:
+        card: the JSON file.
+        cls: dataclass whose fields it has.
+        version: of the format.
+        wrong_values: what is wrong with values of the right types; "": nothing.
+        **defaults: of fields that older files lack.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if one is damaged, or of another format version.
+    """
+    about = read_json(card)
+    if wrong := wrong_version(about, version):
+        raise UserError(f"{card} has {wrong}")
+    about = defaults | about
+    digest = about.pop("sha256", None)
+    wrong = wrong_fields(cls, about) or wrong_values(about)
+    if not isinstance(digest, str):
+        wrong = f"sha256 must be a text, got {shown(digest)}"
+    if wrong:
+        raise UserError(f"{card} is damaged: {wrong}; fetch it anew")
+    check_file(card.with_suffix(".safetensors"), str(digest), card.name)
+    return about
+
+
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """All tensors of a set of weights, the decoder's too, by their names in `WorldModel.state_dict`."""
     return read_tensors(folder, WEIGHTS) | read_tensors(folder, DECODER)
@@ -288,5 +336,5 @@ def write_weights(
     digests = {name: hashlib.sha256(contents[name]).hexdigest() for name in CHECKED}
     fingerprint = digests[WEIGHTS][:FINGERPRINT_LENGTH]
     manifest = {"fingerprint": fingerprint, "sha256": digests, "origins": [asdict(origin) for origin in origins]}
-    write_atomically(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    write_json(folder / MANIFEST, manifest)
     return fingerprint

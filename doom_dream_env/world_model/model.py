@@ -5,7 +5,6 @@ Legend: B batch, T time, D state width, E trunk width, F feature width, V variab
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -218,8 +217,7 @@ class WorldModel(nn.Module):
         zero = torch.zeros(batch, dtype=torch.long, device=self.device)
         elapsed = zero if start else zero - 1
         cache = z.new_zeros(batch, c.trunk_depth, 2, c.context, c.trunk_width)
-        dropout = z.new_ones(batch, 2, c.trunk_width)
-        empty = DreamState(z, z[:, :0], variables, scenario, elapsed, cache, zero, dropout)
+        empty = DreamState(z, z[:, :0], variables, scenario, elapsed, cache, zero)
         nothing_pressed = z.new_zeros(batch, len(BUTTONS))
         flags = step_flags(batch, action_known=False, episode_start=start, device=self.device)
         return self._step_trunk(empty, z, variables, nothing_pressed, flags, elapsed)
@@ -236,8 +234,7 @@ class WorldModel(nn.Module):
         """
         h, cache, length = self.trunk.prefill(self.tokens(z, actions, variables, scenario, elapsed))
         now = advance_elapsed(elapsed, z.shape[1] - 1).long()
-        dropout = z.new_ones(len(z), 2, self.config.trunk_width)
-        return DreamState(z[:, -1], h[:, -1], variables[:, -1], scenario, now, cache, length, dropout)
+        return DreamState(z[:, -1], h[:, -1], variables[:, -1], scenario, now, cache, length)
 
     def tokens(self, z: Tensor, actions: Tensor, variables: Tensor, scenario: Tensor, elapsed: Tensor) -> Tensor:
         """Trunk tokens (B, T, E) of T steps in a row: what stepping with `advance` sees, all at once.
@@ -262,17 +259,6 @@ class WorldModel(nn.Module):
 
     # ---- dreaming --------------------------------------------------------------------------------------------------
 
-    def with_dropout(self, state: DreamState, generator: torch.Generator | None = None) -> DreamState:
-        """Give each dream a network of its own, which it keeps: see `Dynamics.draw_dropout`.
-
-        Args:
-            state: B dreams. Without this they follow the mean network.
-            generator: on the model's device; None: torch's own.
-        """
-        if not self.config.dropout:
-            return state
-        return dataclasses.replace(state, dropout=self.dynamics.draw_dropout(len(state), generator))
-
     def imagine(
         self,
         state: DreamState,
@@ -287,7 +273,7 @@ class WorldModel(nn.Module):
         Args:
             state: B dreams.
             action: (B, 9) buttons.
-            temperature: divides the log probabilities of the codes; 0: the mean network's mean next state. The game's
+            temperature: divides the log probabilities of the codes; 0: the mean next state. The game's
                 own chances (hits, terminations) keep their learned probabilities above 0, but for `harm` and `healing`.
             generator: on the model's device; None: torch's own.
             noise: the step's chance itself, uniform in 0…1, (B, V + G), as `Dynamics.draw_noise` draws it; then no
@@ -302,21 +288,19 @@ class WorldModel(nn.Module):
         buttons = checked_buttons(action, state.z.shape[0], self.device)
         dynamics = self.dynamics
         choose: OutcomeRule = most_likely
-        dropout = luck = None
+        luck = None
         if temperature > 0:
             noise = dynamics.draw_noise(len(state), generator) if noise is None else noise
             noise = noise * BELOW_ONE
             chances = len(self.config.variables)
             choose = sampled(noise[:, :chances], dynamics.odds[state.scenario])
             luck = noise[:, chances:]
-            dropout = state.dropout
-        step = dynamics.transition(state.h, buttons, state.scenario, choose, dropout)
+        step = dynamics.transition(state.h, buttons, state.scenario, choose)
         variables = dynamics.changed_variables(state.variables, step.outcome, state.scenario)
         continues, reward = dynamics.continue_and_reward(step.condition, variables, state.scenario)
         code = None
         if luck is not None:
-            spread = temperature * dynamics.temperatures[state.scenario]
-            code = dynamics.codes.sample(step.condition, spread, luck)
+            code = dynamics.codes.sample(step.condition, temperature, luck)
         else:
             continues = 1 - dynamics.termination_probability(state.h, buttons, state.variables, state.scenario)
         z = self.manifold(dynamics.next_state(state.z, step.condition, code), state.scenario)
@@ -351,11 +335,11 @@ class WorldModel(nn.Module):
         token = self.trunk.embed(z, action, variables / self.scales, change, state.scenario, flags, elapsed)
         h, cache = self.trunk.step(token, state.cache, state.length, tape)
         length = (state.length + 1).clamp(max=self.config.context - 1)
-        return DreamState(z, h, variables, state.scenario, elapsed, cache, length, state.dropout)
+        return DreamState(z, h, variables, state.scenario, elapsed, cache, length)
 
     def termination_probability(self, state: DreamState, action: Tensor) -> Tensor:
         """Probability (B,) that an action (B, 9) ends the episode: exact over all changes of the first variable."""
-        return self.dynamics.termination_probability(state.h, action, state.variables, state.scenario, state.dropout)
+        return self.dynamics.termination_probability(state.h, action, state.variables, state.scenario)
 
     # ---- what comes out --------------------------------------------------------------------------------------------
 

@@ -26,7 +26,6 @@ class DreamState:
         elapsed: steps since the episode began, int64 (B,); −1 where unknown.
         cache: keys and values of the last W steps, float32 (B, L, 2, W, E).
         length: how many earlier steps of the cache are real, int64 (B,).
-        dropout: masks of the dynamics that the dream keeps to its end, float32 (B, 2, E); ones: the mean network.
     """
 
     z: Tensor
@@ -36,7 +35,6 @@ class DreamState:
     elapsed: Tensor
     cache: Tensor
     length: Tensor
-    dropout: Tensor
 
     def __len__(self) -> int:
         return len(self.z)

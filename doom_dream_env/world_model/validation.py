@@ -25,7 +25,6 @@ GREATEST = {
     "groups": 64,
     "size": 1024,
 }
-SHARES = {"dropout"}  # numbers that are no sizes
 MOST_CODES = 16_384  # code_groups × code_size
 MOST_WEIGHTS = 500_000_000  # of one transformer
 WEIGHTS_OF_A_LAYER = 12  # times the square of its width
@@ -92,6 +91,21 @@ def wrong_fields(cls: Any, values: Mapping[str, Any]) -> str:
     return ""
 
 
+def wrong_sizes(values: Mapping[str, Any], greatest: Mapping[str, int]) -> str:
+    """What is wrong with the sizes of a network of one transformer; empty: nothing.
+
+    Args:
+        values: sizes, and other things, by name.
+        greatest: of each size, by its name or the end of it.
+    """
+    for name, value in values.items():
+        most = greatest.get(name) or greatest.get(name.rsplit("_", 1)[-1])
+        if most and not 1 <= value <= most:
+            return f"{name} must be 1 to {most}, got {shown(value)}"
+    width, heads = values["width"], values["heads"]
+    return f"heads must divide width ({width}), got {heads}" if width % heads else ""
+
+
 def wrong_version(values: Mapping[str, Any], expected: int) -> str:
     """What is wrong with the format version of a file's values; empty: nothing."""
     version = values.get("format_version")
@@ -145,12 +159,7 @@ def wrong_support(name: str, support: Sequence[float], least: int = 1) -> str:
 def wrong_values(values: Mapping[str, Any]) -> str:
     """What is wrong with a world model's configuration whose keys and types are right; empty: nothing."""
     numbers = {name for name, value in values.items() if isinstance(value, int | float)} - {"format_version"}
-    problems = [wrong_size(name, values) for name in values if name in numbers - SHARES]
-    problems += [
-        f"{name} must be 0 or more and below 1, got {values[name]}"
-        for name in values
-        if name in SHARES and not 0 <= values[name] < 1
-    ]
+    problems = [wrong_size(name, values) for name in values if name in numbers]
     if any(problems):
         return next(filter(None, problems))
     if any(side % values["patch"] for side in FRAME_SHAPE[:2]) or values["patch"] % CELL:

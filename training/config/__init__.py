@@ -10,7 +10,7 @@ from training.config.clone import CloneConfig
 from training.config.collect import CollectConfig, Split
 from training.config.decoder import DecoderConfig
 from training.config.dynamics import DynamicsConfig, DynamicsLossWeights
-from training.config.evaluation import EfficiencyConfig, PicturesConfig, RankingConfig, ScorecardConfig, TransferConfig
+from training.config.evaluation import RankingConfig, ScorecardConfig, TransferConfig
 from training.config.film import FilmConfig
 from training.config.idm import Augmentation, IDMLossWeights, IDMScoreConfig, IDMTrainingConfig
 from training.config.label import LabelConfig
@@ -30,14 +30,12 @@ __all__ = [
     "DistilConfig",
     "DynamicsConfig",
     "DynamicsLossWeights",
-    "EfficiencyConfig",
     "IDMLossWeights",
     "IDMScoreConfig",
     "IDMTrainingConfig",
     "FilmConfig",
     "Learner",
     "LabelConfig",
-    "PicturesConfig",
     "PipelineConfig",
     "PlanningConfig",
     "Preset",

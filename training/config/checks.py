@@ -24,8 +24,6 @@ AT_LEAST_ONE = (
     "window",
     "rollout",
     "episodes",
-    "envs",
-    "resamples",
     "round_envs",
     "round_steps",
     "films",

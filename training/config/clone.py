@@ -29,13 +29,6 @@ class CloneConfig(TrainingConfig):
         round_envs: games at once.
         teacher_share: share of a round's steps that the teacher plays itself, in turns.
         window: steps per window.
-        noise: greatest standard deviation of noise on the features.
-        noise_share: share of the windows that are seen through noise.
-        hidden_share: share of the windows in which no past action is told.
-        hidden_steps: share of the past actions that are not told in the other windows.
-        own_share: share of the windows whose past actions are replaced by those that the policy would have chosen.
-        ahead_weight: weight of the actions behind the next one.
-        weight_decay: of the optimiser.
         score_episodes: real ones of each scenario to score it with; 0: none.
         first_seed: of the games that it is scored in; from 90,000 up they are yours.
     """
@@ -54,12 +47,5 @@ class CloneConfig(TrainingConfig):
     round_envs: int = 8
     teacher_share: float = 0.3
     window: int = 24
-    noise: float = 0.3
-    noise_share: float = 0.5
-    hidden_share: float = 0.5
-    hidden_steps: float = 0.2
-    own_share: float = 0.25
-    ahead_weight: float = 0.3
-    weight_decay: float = 0.02
     score_episodes: int = 30
     first_seed: int = EVALUATION

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doom_dream_env.seeds import EVALUATION, RANKING
-from training.config.agents import Learner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +19,8 @@ class ScorecardConfig:
         out: where the scorecard goes; None: the weights' folder.
         limit: use at most about so many recorded steps of each scenario and split; None: all.
         episodes: of each fixed policy, dreamed and real; fewer in scenarios whose episodes last long.
-        long_steps: dreamed without a reset, all dreams together.
-        long_dreams: dreams that share them.
-        speed_seconds: how long each speed is measured.
-        reader_steps: optimiser steps of the network that finds objects in states.
-        detector_steps: optimiser steps of the network that finds objects in pictures.
+        pictures: also measure what a player sees: keys, flashes, pictures after half a minute. This takes
+            minutes for each scenario.
     """
 
     weights: str | None = None
@@ -33,30 +29,7 @@ class ScorecardConfig:
     out: Path | None = None
     limit: int | None = 4_000
     episodes: int = 400
-    long_steps: int = 100_000
-    long_dreams: int = 100
-    speed_seconds: float = 1.5
-    reader_steps: int = 800
-    detector_steps: int = 400
-
-
-@dataclass(frozen=True, kw_only=True)
-class PicturesConfig:
-    """Measure what a person sees who plays the dream.
-
-    Attributes:
-        weights: name or folder; None: the best that ship.
-        data: folder of the dataset, with the split test.
-        scenarios: None: all that the weights know.
-        out: folder of the report.
-        limit: use at most about so many test steps of each scenario; None: all.
-    """
-
-    weights: str | None = None
-    data: Path = Path("data")
-    scenarios: tuple[str, ...] | None = None
-    out: Path = Path("runs/pictures")
-    limit: int | None = 4_000
+    pictures: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +46,9 @@ class TransferConfig:
         episodes: of the agent, and of each policy that it is compared with.
         first_seed: of the games that are played; from 90,000 up they are yours.
         out: folder of the reports.
-        teacher_share: share of the episodes that the scripted teacher plays: it is slow and hardly varies.
-        candidates: fixed alternations of two actions, the best of which is the score to beat.
-        first_look: episodes of each candidate.
-        finalists: candidates that are looked at again.
-        second_look: episodes of each finalist.
+        efficiency_seeds: agents that PPO trains anew in the dream, and as many in the game: what a learner gets from
+            the dream, as a share of what it gets from the game. 0: this is not measured.
+        efficiency_steps: of training of each of them.
     """
 
     agents: tuple[str, ...] = ()
@@ -87,11 +58,8 @@ class TransferConfig:
     episodes: int = 200
     first_seed: int = EVALUATION
     out: Path = Path("runs/transfer")
-    teacher_share: float = 0.2
-    candidates: int = 48
-    first_look: int = 8
-    finalists: int = 6
-    second_look: int = 40
+    efficiency_seeds: int = 0
+    efficiency_steps: int = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +72,10 @@ class RankingConfig:
         episodes: of each policy in the dream, and as many in the real game.
         first_seed: of the games that are played; from 90,000 up they are yours.
         out: folder of agents and results; None: runs/ranking/SCENARIO.
-        holds: steps for which random players hold an action, one player for each number.
         alternations: steps of action 1 and of action 2, one blind player for each pair. Those of equal steps are the
             cheapest test of a dream: it was never shown most of them, and they need nothing to be learned.
         clone: folder of a cloned action policy; None: the one that ships, if it was cloned through these weights.
-        clone_noise: shares of random actions, one player for each.
         agent_steps: dreamed steps of training, one agent for each number.
-        random_networks: players that are networks of random weights.
         minds: further players, as `doom_dream_env.agents.minds` names them. Planners take a tenth of a second a step.
     """
 
@@ -119,7 +84,6 @@ class RankingConfig:
     episodes: int = 100
     first_seed: int = RANKING
     out: Path | None = None
-    holds: tuple[int, ...] = (3, 10, 30)
     alternations: tuple[tuple[int, int], ...] = (
         *((steps, steps) for steps in (2, 3, 4, 6, 9, 12, 18, 25, 40, 60)),
         (20, 5),
@@ -127,36 +91,5 @@ class RankingConfig:
         (1, 0),
     )
     clone: Path | None = None
-    clone_noise: tuple[float, ...] = (0.0, 0.15, 0.3, 0.6)
     agent_steps: tuple[int, ...] = (8_000, 16_000, 32_000, 64_000, 128_000, 256_000)
-    random_networks: int = 6
     minds: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class EfficiencyConfig:
-    """Measure dream efficiency: what a learner gets from the dream, as a share of what it gets from the game itself.
-
-    Attributes:
-        weights: name or folder; None: the best that ship.
-        scenarios: with an action table, known to the weights.
-        learner: who learns in both.
-        seeds: agents trained in the dream, and as many in the game.
-        steps: of each, all environments together.
-        envs: environments side by side, in dream and game.
-        episodes: real ones to score each agent with, and random play.
-        first_seed: of the games that are scored; from 90,000 up they are yours.
-        resamples: of the bootstrap, over agents and their episodes.
-        out: folder of agents and report.
-    """
-
-    weights: str | None = None
-    scenarios: tuple[str, ...] = ("take_cover",)
-    learner: Learner = "ppo"
-    seeds: int = 3
-    steps: int = 200_000
-    envs: int = 16
-    episodes: int = 100
-    first_seed: int = EVALUATION
-    resamples: int = 2_000
-    out: Path = Path("runs/efficiency")

@@ -67,8 +67,6 @@ class FilmConfig:
         players: random, alternating, scripted, perturbed or handover, one for each film in turn; empty: by split
             (`training.config.film.PLAYERS`).
         looks: clean, poor, wide, cinema, broadcast or phone, one for each film in turn.
-        interlude_share: share of the films that have titles, menus, death screens and the like cut in.
-        hud_share: share of the films that show the status bar.
         workers: ViZDoom processes; None: one per core.
     """
 
@@ -79,6 +77,4 @@ class FilmConfig:
     maps: tuple[str, ...] = ()
     players: tuple[str, ...] = ()
     looks: tuple[str, ...] = tuple(LOOKS)
-    interlude_share: float = 0.7
-    hud_share: float = 0.75
     workers: int | None = None

@@ -17,7 +17,7 @@ def record_config(config: Any, path: Path) -> None:
         config: one of the dataclasses of `training.config`.
         path: usually `<out>/<stage>.config.json`.
     """
-    from doom_dream_env.world_model.files import read_json, write_atomically  # which loads torch
+    from doom_dream_env.world_model.files import read_json, write_json  # which loads torch
 
     settings = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     if path.exists():
@@ -25,4 +25,4 @@ def record_config(config: Any, path: Path) -> None:
         for name in sorted(settings.keys() | before.keys()):
             if settings.get(name) != before.get(name):
                 print(f"{path.name}: {name} was {before.get(name)}, is {settings.get(name)} now")
-    write_atomically(path, (json.dumps(settings, indent=2) + "\n").encode())
+    write_json(path, settings)

@@ -23,10 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from doom_dream_env.doctor import usable_cores
 from doom_dream_env.envs.game import Game
 from doom_dream_env.mistakes import UserError
-from doom_dream_env.orphans import end_with_parent
+from doom_dream_env.processes import end_with_parent, usable_cores
 from doom_dream_env.progress import progress
 from doom_dream_env.recording import (
     FREEDOOM,

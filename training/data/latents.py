@@ -63,7 +63,6 @@ def agent_features(model: WorldModel, data: Dataset, z: Tensor, h: Tensor) -> Te
         elapsed=nothing,
         cache=nothing,
         length=nothing,
-        dropout=nothing,
     )
     return model.features(state)
 

@@ -14,11 +14,11 @@ from torch import nn
 
 from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model.files import read_checked, write_checked
-from training.engine.optim import JointOptimiser, Optimiser
+from training.engine.optim import Optimiser
 
 
 def save_checkpoint(
-    path: Path, module: nn.Module, optimiser: Optimiser | JointOptimiser, step: int, about: Mapping[str, object]
+    path: Path, module: nn.Module, optimiser: Optimiser, step: int, about: Mapping[str, object]
 ) -> None:
     """Write a checkpoint.
 
@@ -34,9 +34,7 @@ def save_checkpoint(
     write_checked(path, tensors, {"step": str(step), "about": json.dumps(dict(about))})
 
 
-def load_checkpoint(
-    path: Path, module: nn.Module, optimiser: Optimiser | JointOptimiser | None = None
-) -> tuple[int, dict[str, Any]]:
+def load_checkpoint(path: Path, module: nn.Module, optimiser: Optimiser | None = None) -> tuple[int, dict[str, Any]]:
     """Load a checkpoint; return the number of finished steps and what it says of itself.
 
     Raises:

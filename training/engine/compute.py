@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from timm.layers import set_fused_attn
 
-from doom_dream_env.doctor import usable_cores
+from doom_dream_env.processes import usable_cores
 from training.ranks import Share
 
 

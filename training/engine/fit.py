@@ -17,7 +17,7 @@ from doom_dream_env.threads import AdaptiveThreads
 from training.engine.checkpoint import load_checkpoint, save_checkpoint
 from training.engine.compute import Compute
 from training.engine.logging import RunLog
-from training.engine.optim import JointOptimiser, Optimiser
+from training.engine.optim import Optimiser
 from training.ranks import mean_over_ranks, same_everywhere
 
 B = TypeVar("B")
@@ -29,7 +29,7 @@ def fit(
     *,
     name: str,
     module: nn.Module,
-    optimiser: Optimiser | JointOptimiser,
+    optimiser: Optimiser,
     steps: int,
     compute: Compute,
     fetch: Callable[[int], B],

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from doom_dream_env.mistakes import UserError, in_one_line
-from doom_dream_env.orphans import end_with_parent
+from doom_dream_env.processes import end_with_parent
 from training import config as settings
 from training.config import TrainingConfig, record_config
 from training.processes import sole_writer
@@ -55,9 +55,7 @@ STAGES = {
     "idm-score": Stage(settings.IDMScoreConfig, "training.evaluation.idm_scores", "run"),
     "pipeline": Stage(settings.PipelineConfig, "training.pipeline", "run"),
     "scorecard": Stage(settings.ScorecardConfig, "training.evaluation.scorecard", "run"),
-    "pictures": Stage(settings.PicturesConfig, "training.evaluation.pictures", "run"),
     "transfer": Stage(settings.TransferConfig, "training.evaluation.transfer", "run"),
-    "efficiency": Stage(settings.EfficiencyConfig, "training.evaluation.efficiency", "run"),
     "ranking": Stage(settings.RankingConfig, "training.evaluation.ranking", "run"),
     "planning": Stage(settings.PlanningConfig, "training.evaluation.planning", "run"),
 }
@@ -109,7 +107,6 @@ def run_folder(config: Any) -> Path | None:
             TrainingConfig,
             settings.DialsConfig,
             settings.DistilConfig,
-            settings.EfficiencyConfig,
         ),
     ):
         return config.out

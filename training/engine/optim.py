@@ -152,29 +152,3 @@ class Optimiser:
                     )
             saved["state"] = state
             optimiser.load_state_dict(saved)
-
-
-class JointOptimiser:
-    """Two optimisers that a checkpoint holds as one: of what `fit` trains, and of a critic that is trained beside it.
-
-    `step` is that of the first; whoever computes the critic's loss steps `critic`.
-    """
-
-    def __init__(self, main: Optimiser, critic: Optimiser) -> None:
-        self.main = main
-        self.critic = critic
-
-    def step(self, step: int, compute: Compute) -> float:
-        """One step of the main optimiser; returns the gradient norm."""
-        return self.main.step(step, compute)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """State as flat names to tensors."""
-        main = {f"main/{key}": value for key, value in self.main.tensors().items()}
-        critic = {f"critic/{key}": value for key, value in self.critic.tensors().items()}
-        return main | critic
-
-    def load(self, flat: dict[str, Tensor]) -> None:
-        """Inverse of `tensors`."""
-        for name, part in (("main/", self.main), ("critic/", self.critic)):
-            part.load({key.removeprefix(name): value for key, value in flat.items() if key.startswith(name)})

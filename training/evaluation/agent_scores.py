@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.evaluation import compare_dream_and_game, relative_gap
 from doom_dream_env.seeds import AGENT_SELECTION
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.files import read_json, write_atomically
+from doom_dream_env.world_model.files import read_json, write_atomically, write_json
 from training.config import Learner
 from training.evaluation.figures import panels, save_figure
 
@@ -105,5 +104,5 @@ def trained_agent(
             "real_margin_95": played["real"].margin,
             "gap": relative_gap(played),
         }
-        write_atomically(path, (json.dumps(scores, indent=2) + "\n").encode())
+        write_json(path, scores)
     return read_json(path)

@@ -12,7 +12,7 @@ from typing import Any
 from doom_dream_env.origins import FREEDOOM, Origin
 from doom_dream_env.world_model import WorldModelConfig
 from training.data.annotations import OBJECT_CLASSES
-from training.evaluation import objects, open_loop, outcomes, picture_scores, probes
+from training.evaluation import objects, open_loop, outcomes, picture_scores, probes, realism
 from training.evaluation.tables import markdown_table, short_number
 
 Row = tuple[str, str]  # label, and the keys whose values share a cell, separated by spaces
@@ -118,6 +118,22 @@ def object_rows() -> list[Row]:
     return rows
 
 
+def playing_rows() -> list[Row]:
+    """Rows of the table of what a player sees."""
+    rows = [
+        (f"{what}: dream / game, encoded and decoded / game", f"{key} {key}_seen {key}_game")
+        for key, what in (("turn", "turns move the picture the right way"), ("move", "strafes do"))
+    ]
+    rows.append(("ATTACK brightens the gun: dream / game", "flash flash_game"))
+    rows.append(("drawn pictures are told from the game's", "told_apart"))
+    rows.append(("Fréchet distance after 2 s / 30 s / their ratio", "frechet_2s frechet_30s frechet_ratio"))
+    for step in realism.FED_STEPS:
+        for key, what in (("frechet", "Fréchet distance"), ("drift", "drift")):
+            label = f"{what} {steps_in_words(step)} on: by itself / on its own pictures"
+            rows.append((label, f"plain_{key}_{step} fed_{key}_{step}"))
+    return rows
+
+
 def card_tables(variables: Sequence[str]) -> dict[str, list[Row]]:
     """Title → rows of every table of the card."""
     after = f"_after_{probes.HORIZON}"
@@ -134,6 +150,7 @@ def card_tables(variables: Sequence[str]) -> dict[str, list[Row]]:
             (label, f"{key} {key}{after} {key}{after}_refit") for key, label in PROBES.items()
         ],
         "Pictures (PSNR in dB; perceptual distance, less is better)": picture_rows(),
+        "What a player sees": playing_rows(),
         "Objects in dreams and pictures, over those in the game": object_rows(),
         "Rewards and game variables": outcome_rows(variables),
         "Terminations (steps that end the episode)": [

@@ -5,7 +5,6 @@ Legend: N environments, T steps.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import BUTTONS, Scenario
 from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.files import read_json, write_atomically
+from doom_dream_env.world_model.files import read_json, write_atomically, write_json
 from training.data.latents import digest
 from training.evaluation.tables import markdown_table, mean_and_margin
 from training.metrics import event_f1
@@ -125,7 +124,7 @@ def score_clone(
         "mean_f1": float(np.nanmean([world["f1"] for world in worlds.values()])),
         "scenarios": worlds,
     }
-    write_atomically(out / "cloning.json", (json.dumps(about, indent=2) + "\n").encode())
+    write_json(out / "cloning.json", about)
     write_atomically(out / "cloning.md", clone_table(about).encode())
     print(clone_table(about), flush=True)
     return about
@@ -139,7 +138,7 @@ def kept_scores(
     found = {"first_seed": EVALUATION} | read_json(path) if path.exists() else {}
     if not same.items() <= found.items():
         found = score_in(policy, model, scenario, episodes, first_seed) | same
-        write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())
+        write_json(path, found)
     return found
 
 

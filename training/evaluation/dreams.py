@@ -26,7 +26,6 @@ def begin_dreams(model: WorldModel, scenario: Scenario, count: int) -> DreamStat
     z, variables = model.initial_states[scenario.place]
     chosen = torch.arange(count) % len(z)
     state = model.begin(z[chosen], variables[chosen], model.scenario_index(scenario.name, count))
-    state = model.with_dropout(state, torch.Generator().manual_seed(0))
     return dream_on(model, state, pressed_by_all([press()] * WAIT, count))[-1]
 
 

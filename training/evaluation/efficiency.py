@@ -1,100 +1,79 @@
 """Dream efficiency: the real score of a learner that trained in the dream, over that of one that trained in the game.
 
-    python -m training efficiency --scenarios take_cover --seeds 3
-
-The same learner with the same settings and steps trains in both, and both are scored in the real game, above random
-play. 1 means that nothing is lost by dreaming. Dreams begin and end as the scenario's recipe says, games as they do.
-Writes efficiency.json into --out; agents stay there with the returns of their episodes, so a killed run goes on.
+PPO with the same settings and steps trains in both, and both are scored in the real game, above random play. 1 means
+that nothing is lost by dreaming. Dreams begin and end as the scenario's recipe says, games as they do. Agents stay in
+the report's folder with the returns of their episodes, so a killed run goes on.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from doom_dream_env.agents import Agent
-from doom_dream_env.agents.ppo import make_dreams
-from doom_dream_env.envs.base import LatentBatch, shared_world_model
-from doom_dream_env.envs.games import GameBatch
+from doom_dream_env.agents.ppo import make_dreams, train_ppo
+from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.real import RealBatch
 from doom_dream_env.evaluation import REAL_ENVS, evaluate_policy
-from doom_dream_env.policies import RandomPolicy
 from doom_dream_env.progress import progress
-from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.files import read_json, write_atomically
-from training.config import EfficiencyConfig, record_config
-from training.evaluation.agent_scores import learn
+from doom_dream_env.world_model.files import read_json, write_json
+from training.config import TransferConfig
 
-PLACES = ("dream", "game")
+ENVS = 16  # that an agent learns in, in dream and game
+RESAMPLES = 2_000  # of the bootstrap
+
 Returns = list[npt.NDArray[np.float64]]  # of the episodes of each agent
 
 
-def run(config: EfficiencyConfig) -> dict[str, Any]:
-    """Train and score all agents and write the report.
+def dream_efficiency(
+    model: WorldModel, scenario: str, config: TransferConfig, chance: float, folder: Path
+) -> dict[str, float]:
+    """Efficiency in one scenario, and its interval.
 
-    Raises:
-        ValueError: if a scenario has no action table or the weights do not know it.
+    Args:
+        model: the dream.
+        scenario: one with an action table.
+        config: how many agents learn for how long, and how they are scored.
+        chance: mean real return of random play.
+        folder: of the agents.
     """
-    model = shared_world_model(config.weights)
-    record_config(config, config.out / "efficiency.config.json")
-    about: dict[str, Any] = {"weights": model.fingerprint, "learner": config.learner, "steps": config.steps}
-    about["first_seed"] = config.first_seed
-    about["scenarios"] = {name: of_scenario(model, name, config) for name in config.scenarios}
-    write_atomically(config.out / "efficiency.json", (json.dumps(about, indent=2) + "\n").encode())
-    for name, found in about["scenarios"].items():
-        low, high = found["interval_95"]
-        scores = ", ".join(f"{place} {np.mean(found[place]):.1f}" for place in (*PLACES, "random"))
-        print(f"{name}: dream efficiency {found['efficiency']:.2f} ({low:.2f} to {high:.2f}); trained in {scores}")
-    return about
+    returns: dict[str, Returns] = {"dream": [], "game": []}
+    jobs = [(place, seed) for seed in range(config.efficiency_seeds) for place in returns]
+    for place, seed in progress(jobs, desc=f"{scenario}, efficiency", unit="agent", leave=False):
+        where = folder / f"{model.fingerprint}-{config.efficiency_steps}-{place}-{seed}"
+        returns[place].append(_agent_returns(model, scenario, config, place, seed, where))
+    low, high = bootstrap(returns["dream"], returns["game"], chance)
+    means = {place: float(np.mean([own.mean() for own in agents])) for place, agents in returns.items()}
+    return {"efficiency": ratio(returns["dream"], returns["game"], chance), "low": low, "high": high} | means
 
 
-def of_scenario(model: WorldModel, name: str, config: EfficiencyConfig) -> dict[str, Any]:
-    """Efficiency in one scenario, its interval, and the mean real return of each agent and of random play."""
-    folder = config.out / model.fingerprint / name
-    jobs = [(place, seed) for seed in range(config.seeds) for place in PLACES]
-    returns: dict[str, Returns] = {place: [] for place in PLACES}
-    for place, seed in progress(jobs, desc=name, unit="agent", leave=False):
-        where = folder / f"{config.learner}-{config.steps}-{place}-{seed}"
-        returns[place].append(agent_returns(model, name, config, place, seed, where))
-    games = GameBatch(min(config.episodes, REAL_ENVS), name)
-    try:
-        chance = evaluate_policy(games, RandomPolicy(), config.episodes, config.first_seed).mean
-    finally:
-        games.close()
-    found: dict[str, Any] = {place: [float(own.mean()) for own in returns[place]] for place in PLACES}
-    low, high = bootstrap(returns["dream"], returns["game"], chance, config.resamples)
-    efficiency = ratio(returns["dream"], returns["game"], chance)
-    return {"efficiency": efficiency, "interval_95": [low, high], "random": chance} | found
-
-
-def agent_returns(
-    model: WorldModel, name: str, config: EfficiencyConfig, place: str, seed: int, folder: Path
+def _agent_returns(
+    model: WorldModel, scenario: str, config: TransferConfig, place: str, seed: int, folder: Path
 ) -> npt.NDArray[np.float64]:
-    """Real returns of an agent that was trained in the dream or in the game; made once, then read."""
+    """Real returns of an agent that was trained in the dream or in the game; each is made once, then read."""
     path = folder / "returns.json"
-    found = {"first_seed": EVALUATION} | read_json(path) if path.exists() else {"returns": []}
-    if not found["returns"]:
+    found = read_json(path) if path.exists() else {}
+    if not found:
         batch: LatentBatch = (
-            make_dreams(model, name, config.envs) if place == "dream" else RealBatch(config.envs, name, weights=model)
+            make_dreams(model, scenario, ENVS) if place == "dream" else RealBatch(ENVS, scenario, weights=model)
         )
         try:
-            agent, _ = learn(batch, config.learner, config.steps, seed)
+            agent, _ = train_ppo(batch, config.efficiency_steps, seed=seed)
         finally:
             batch.close()
         agent.save(folder)
     if found.get("first_seed") != config.first_seed or len(found["returns"]) != config.episodes:
-        real = RealBatch(min(config.episodes, REAL_ENVS), name, weights=model)
+        real = RealBatch(min(config.episodes, REAL_ENVS), scenario, weights=model)
         try:
-            played = evaluate_policy(real, Agent.load(folder, model.fingerprint), config.episodes, config.first_seed)
+            policy = Agent.load(folder, model.fingerprint)
+            played = evaluate_policy(real, policy, config.episodes, config.first_seed)
         finally:
             real.close()
         found = {"first_seed": config.first_seed, "returns": played.returns.tolist()}
-        write_atomically(path, (json.dumps(found) + "\n").encode())
+        write_json(path, found)
     return np.array(found["returns"])
 
 
@@ -104,7 +83,7 @@ def ratio(dream: Returns, game: Returns, chance: float) -> float:
     return float((np.mean([own.mean() for own in dream]) - chance) / above) if above > 0 else float("nan")
 
 
-def bootstrap(dream: Returns, game: Returns, chance: float, resamples: int) -> tuple[float, float]:
+def bootstrap(dream: Returns, game: Returns, chance: float) -> tuple[float, float]:
     """95 % interval of `ratio`: agents are drawn anew, and of each its episodes."""
     rng = np.random.default_rng(0)
 
@@ -112,6 +91,5 @@ def bootstrap(dream: Returns, game: Returns, chance: float, resamples: int) -> t
         drawn = [agents[index] for index in rng.integers(len(agents), size=len(agents))]
         return [rng.choice(own, len(own)) for own in drawn]
 
-    ratios = [ratio(again(dream), again(game), chance) for _ in range(resamples)]
-    low, high = np.nanpercentile(ratios, [2.5, 97.5])
+    low, high = np.nanpercentile([ratio(again(dream), again(game), chance) for _ in range(RESAMPLES)], [2.5, 97.5])
     return float(low), float(high)

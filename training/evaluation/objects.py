@@ -43,7 +43,9 @@ PICTURES = 400
 FALSE_ALARMS = 0.005  # share of the cells without an object in which the detector may find one
 READER_WIDTH = 256
 READER_BATCH = 512
+READER_STEPS = 800
 DETECTOR_BATCH = 32
+DETECTOR_STEPS = 400
 LEARNING_RATE = 3e-3
 
 
@@ -60,9 +62,9 @@ class ObjectFinders:
     detector: Detector
 
     @classmethod
-    def fitted(cls, data: Dataset, z: Tensor, reader_steps: int, detector_steps: int) -> ObjectFinders:
+    def fitted(cls, data: Dataset, z: Tensor) -> ObjectFinders:
         """Fit both on recorded steps with their states z (N, D), every scenario alike."""
-        return cls(fit_reader(data, z, reader_steps), fit_detector(data, detector_steps))
+        return cls(fit_reader(data, z, READER_STEPS), fit_detector(data, DETECTOR_STEPS))
 
 
 class Detector(nn.Module):

@@ -94,8 +94,6 @@ def open_loop(
         torch.from_numpy(data.elapsed[window[:, 0]]),
     )
     generator = torch.Generator().manual_seed(0)
-    if temperature > 0:
-        state = model.with_dropout(state, generator)
     for step in range(1, ahead + 1):
         action = torch.from_numpy(data.actions[rows + step - 1][order]).float()
         state, reward, _ = model.imagine(state, action, temperature, generator)

@@ -36,7 +36,7 @@ from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.threads import at_most
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.files import read_json, write_atomically
+from doom_dream_env.world_model.files import read_json, write_atomically, write_json
 from training.config import PlanningConfig, record_config
 from training.evaluation.figures import panels, save_figure
 from training.evaluation.tables import markdown_table, mean_and_margin
@@ -154,7 +154,7 @@ def play(mind: str, scenario: Scenario, model: WorldModel, config: PlanningConfi
                 found["kills"] += [policy.kills[seed] for seed in seeds]
                 found["squares"] += [len(policy.squares[seed]) for seed in seeds]
             found["took"] = 1000 * timed.seconds / timed.decisions
-            write_atomically(path, (json.dumps(found) + "\n").encode())
+            write_json(path, found)
     finally:
         real.close()
     return found
@@ -233,7 +233,7 @@ def run(config: PlanningConfig) -> dict[str, dict[str, Any]]:
                     row = about[title(played)][mind] = summary(play(mind, played, model, config))
                     score = mean_and_margin(row["mean"], row["margin_95"], 1)
                     print(f"{title(played)}, {mind}: {score} (n = {row['episodes']})", flush=True)
-    write_atomically(config.out / "planning.json", (json.dumps(about, indent=2) + "\n").encode())
+    write_json(config.out / "planning.json", about)
     write_atomically(config.out / "planning.md", planning_table(about).encode())
     plot_minds(about, config.out / "planning.png")
     print(planning_table(about))

@@ -10,7 +10,6 @@ networks of random weights, of which no data were ever made. Writes ranking.json
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -29,12 +28,15 @@ from doom_dream_env.mistakes import UserError
 from doom_dream_env.policies import AlternatingPolicy, HeldRandomPolicy, PerturbedPolicy, Policy, RandomPolicy
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.files import write_atomically
+from doom_dream_env.world_model.files import write_atomically, write_json
 from training.config import RankingConfig, record_config
 from training.evaluation.figures import panels, save_figure
 from training.evaluation.tables import markdown_table, mean_and_margin
 from training.metrics import mmrv, spearman
 
+HOLDS = (3, 10, 30)  # steps for which random players hold an action, one player for each
+CLONE_NOISE = (0.0, 0.15, 0.3, 0.6)  # shares of random actions of clones, one for each
+RANDOM_NETWORKS = 6
 HIDDEN = 64  # units of a random network
 
 Statistics = dict[str, dict[str, EpisodeStatistics]]  # policy → "dream", "real"
@@ -95,14 +97,14 @@ def ranked_policies(
     name = scenario.name
     actions = len(scenario.action_table())
     found: dict[str, tuple[str, Policy]] = {"random": ("random", RandomPolicy())}
-    for steps in config.holds:
+    for steps in HOLDS:
         found[f"random, held {steps}"] = ("random", held_random(scenario, steps))
     for one, two in config.alternations:
         policy = AlternatingPolicy.of_indices(scenario, ((1, one), (2 % actions, two)))
         found[alternation_name(one, two)] = ("blind", policy)
     folder = config.clone or shipped_clone(model.fingerprint)
     if folder is not None:
-        for share in config.clone_noise:
+        for share in CLONE_NOISE:
             clone = PerturbedPolicy(load_mind(folder, scenario, model, seed=0), share, seed=1)
             found[f"clone, noise {share}"] = ("clone of the teacher", clone)
     for steps in config.agent_steps:
@@ -114,7 +116,7 @@ def ranked_policies(
             found[f"agent of {other}"] = ("PPO in the dream", agent)
         else:
             found[f"agent of {other}"] = ("agent of another scenario", borrowed(agent, actions))
-    for seed in range(config.random_networks):
+    for seed in range(RANDOM_NETWORKS):
         found[f"random network {seed}"] = ("random network", random_network(model, actions, seed))
     for mind in config.minds:
         found[mind] = ("by name", load_mind(mind, scenario, model, seed=0))
@@ -210,7 +212,7 @@ def run(config: RankingConfig) -> dict[str, Any]:
     gaps = alternation_gaps(scores, config.alternations)
     about = summary(scenario.name, kinds, scores) | {"alternation_gaps": gaps}
     about |= {"weights": model.fingerprint, "first_seed": config.first_seed}
-    write_atomically(out / "ranking.json", (json.dumps(about, indent=2) + "\n").encode())
+    write_json(out / "ranking.json", about)
     write_atomically(out / "ranking.md", ranking_table(about).encode())
     plot_ranking(about, out / "ranking.png")
     print(ranking_table(about))

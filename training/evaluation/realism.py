@@ -9,6 +9,7 @@ Legend: N pictures or dreams, K features of a picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,9 @@ from doom_dream_env.scenarios import Scenario
 from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import DreamState, WorldModel
 from training.data.dataset import Dataset
+from training.evaluation.controls import WITH_WEAPON, flash_scores, key_scores
 from training.evaluation.dreams import begin_dreams
+from training.evaluation.figures import save_png
 from training.evaluation.open_loop import Scores
 from training.evaluation.picture_scores import drawn_pictures
 from training.metrics import frechet
@@ -47,6 +50,32 @@ TOLD = 200  # pictures of each scenario
 TOLD_STEPS = 400
 
 Features = npt.NDArray[np.float64]  # N, K
+
+
+def playing_scores(model: WorldModel, scenario: Scenario, data: Dataset, network: nn.Module, out: Path) -> Scores:
+    """What shows while somebody plays: keys, flashes, and in scenarios whose episodes last, long dreams.
+
+    Args:
+        model: whose dreams, which begin where real episodes do and run at temperature 1.
+        scenario: where.
+        data: recorded steps, whose frames are the reference of dreams on their own pictures.
+        network: the perceptual network.
+        out: folder in which strips of a dream beside the game and of several dreams are left.
+    """
+    game = Game(scenario)
+    try:
+        scores = key_scores(model, scenario, game)
+        save_png(side_by_side(model, scenario, game), out / f"beside_{scenario.name}.png")
+        if scenario.name in WITH_WEAPON:
+            scores |= flash_scores(model, scenario, game)
+        if scenario.name in LASTING:
+            frames = recorded_frames(data, model.config.scenarios.index(scenario.name))
+            scores |= lasting_scores(model, scenario, game, network)
+            scores |= loop_scores(model, scenario, network, frames)
+    finally:
+        game.close()
+    save_png(dreamed_strip(model, scenario), out / f"dreamed_{scenario.name}.png")
+    return scores
 
 
 def picture_features(network: nn.Module, pictures: Tensor) -> Features:

@@ -6,7 +6,8 @@
 
 Writes scorecard.json, the model card README.md and pictures into the weights' folder (or --out). Every open-loop figure
 dreams with the true actions at temperature 0; the probes are linear, fitted on the validation split and scored on the
-test split. docs/metrics.md defines every figure.
+test split. With --pictures it also measures what a player sees: do keys move the picture, does the gun flash, does it
+look like DOOM after half a minute, and on its own pictures? docs/metrics.md defines every figure.
 
 To add a figure: measure it in the module of its topic in this folder, in a function that returns a dict of keys and
 values; merge that into `scenario_scores` (or `model_scores`, if it is one for all scenarios) below; and show it in a
@@ -25,7 +26,9 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.benchmark import speed_scores
+from doom_dream_env.mistakes import UserError, install_command
 from doom_dream_env.progress import progress
+from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import SCORECARD, find_weights, write_atomically
 from doom_dream_env.world_model.flops import parameters_and_flops
@@ -39,14 +42,26 @@ from training.evaluation.open_loop import Scores, skill_scores, stepping_differe
 from training.evaluation.outcomes import outcome_scores
 from training.evaluation.picture_scores import picture_scores
 from training.evaluation.probes import probe_scores
+from training.evaluation.realism import playing_scores, told_apart
 from training.evaluation.survival import Played, long_dream, survival_scores
 from training.evaluation.terminations import termination_scores
 from training.metrics import effective_rank
-from training.models.perceptual import Distance, perceptual_distance
+from training.models.perceptual import Distance, perceptual_distance, perceptual_network
+
+LONG_STEPS = 100_000  # dreamed without a reset, all dreams together
+LONG_DREAMS = 100  # that share them
+SPEED_SECONDS = 1.5  # for which each speed is measured
 
 
 def run(config: ScorecardConfig) -> dict[str, Any]:
-    """Measure everything, write the scorecard and print it; returns it."""
+    """Measure everything, write the scorecard and print it; returns it.
+
+    Raises:
+        ValueError: if pictures are asked for and no perceptual network is installed.
+    """
+    found = perceptual_network() if config.pictures else None
+    if config.pictures and not found:
+        raise UserError(f"--pictures needs a perceptual network: {install_command('train')}")
     model = WorldModel.from_pretrained(config.weights)
     out = config.out or find_weights(config.weights)
     out.mkdir(parents=True, exist_ok=True)
@@ -55,14 +70,18 @@ def run(config: ScorecardConfig) -> dict[str, Any]:
     names = config.scenarios or model.config.scenarios
     fit = HeldOut.load(model, config.data, names, "val", config.limit)
     test = HeldOut.load(model, config.data, names, "test", config.limit)
-    finders = ObjectFinders.fitted(fit.data, fit.z, config.reader_steps, config.detector_steps)
+    finders = ObjectFinders.fitted(fit.data, fit.z)
     perceptual_name, distance = perceptual_distance() or (None, None)
-    endless = long_dream(model, names, config.long_dreams, config.long_steps)
+    endless = long_dream(model, names, LONG_DREAMS, LONG_STEPS)
+    apart = told_apart(model, test.data, test.z, names) if found else {}
     scorecard = model_scores(model, test) | {"perceptual_distance": perceptual_name, "worlds": {}}
     episodes: dict[str, Played] = {}
     for name in progress(names, desc="scenarios"):
         scores, episodes[name], strip = scenario_scores(model, name, fit, test, distance, finders, config)
         scores |= endless[name]
+        if found:
+            scores["told_apart"] = apart.get(name, math.nan)
+            scores |= playing_scores(model, get_scenario(name), test.data, found[1], out)
         scorecard["worlds"][name] = {key: rounded(value) for key, value in scores.items() if rounded(value) is not None}
         save_png(strip.numpy(), out / f"decoded_{name}.png")
     plot_survival(episodes, out / "survival.png")
@@ -129,7 +148,7 @@ def scenario_scores(
     scores |= object_scores(model, finders, data, test.z, scenario, rng)
     scores |= survival
     scores |= {"drift_mean": float(drift.mean()), "drift_max": float(drift.max())}
-    scores |= speed_scores(model, name, config.speed_seconds)
+    scores |= speed_scores(model, name, SPEED_SECONDS)
     return scores, played, strip
 
 

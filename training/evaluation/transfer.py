@@ -4,6 +4,7 @@
     python -m training transfer --agents dream-doom-demo/agent --episodes 1000
     python -m training transfer --agents ppo.zip --scenario take_cover --weights nano --trust
     python -m training transfer --agents planner --scenario take_cover --episodes 50
+    python -m training transfer --agents take_cover --efficiency-seeds 3
 
 Plays each agent in real ViZDoom through the same encoder, on seeds from 60,000 up, and beside it random play, the best
 policy that sees nothing (searched for on seeds from 40,000 up), the scripted teacher, and the agent in the dream.
@@ -14,7 +15,6 @@ are read, not made again. transfer.json under --out holds the scores of all scen
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,17 @@ from doom_dream_env.policies import Policy, RandomPolicy
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.files import read_json, write_atomically
+from doom_dream_env.world_model.files import read_json, write_atomically, write_json
 from training.config import TransferConfig, record_config
 from training.evaluation.blind_search import best_blind
+from training.evaluation.efficiency import dream_efficiency
 from training.evaluation.figures import draw_survival, panels, save_figure
 from training.evaluation.tables import markdown_table, mean_and_margin
 from training.players.base import PlayerPolicy
 from training.players.roster import TEACHERS
 
 BINS = 30  # of the histogram of returns
+TEACHER_SHARE = 0.2  # of the episodes: the scripted teacher is slow and hardly varies
 
 # Means others report for the real game; they differ in frame skip, observation and training.
 PUBLISHED = {
@@ -141,13 +143,13 @@ def score_agent(
     played = {"agent": both["real"]}
     if "dream" in both:
         played["agent in the dream"] = both["dream"]
-    blind_name, blind = best_blind(scenario, config)
+    blind_name, blind = best_blind(scenario)
     played["random"] = play_games(scenario, RandomPolicy(), episodes, first, "random")
     played["best blind"] = play_games(scenario, blind, episodes, first, "best blind")
     if scenario.name in TEACHERS:
         make = TEACHERS[scenario.name]
         teacher = PlayerPolicy(lambda rng: make(scenario, rng))
-        count = max(1, int(config.teacher_share * episodes))
+        count = max(1, int(TEACHER_SHARE * episodes))
         played["teacher"] = play_games(scenario, teacher, count, first, "teacher", privileged=True)
     return played, blind_name
 
@@ -191,9 +193,17 @@ def report_table(about: Report) -> str:
     rows.append(("agent − best blind", mean_and_margin(lead["mean"], lead["margin_95"]), "", ""))
     if "gap" in about:
         rows.append(("dream against real, share of real", f"{about['gap']:.1%}", "", ""))
+    if "efficiency" in about:
+        rows.append(("dream efficiency", efficiency_cell(about), "", ""))
     if about["scenario"] in PUBLISHED:
         rows.append(("published", PUBLISHED[about["scenario"]], "", ""))
     return markdown_table((about["scenario"], "mean ± 95 %", "SD", "episodes"), rows)
+
+
+def efficiency_cell(about: Report) -> str:
+    """What PPO gets from the dream, as a share of what it gets from the game, with its 95 % interval."""
+    found = about.get("efficiency")
+    return f"{found['efficiency']:.2f} ({found['low']:.2f} to {found['high']:.2f})" if found else ""
 
 
 def plot_returns(played: dict[str, EpisodeStatistics], scenario: str, path: Path) -> None:
@@ -226,15 +236,18 @@ def report_agent(agent: str, config: TransferConfig) -> Report:
     same = {"agent": agent, "weights": model.fingerprint, "first_seed": config.first_seed}
     if (folder / "transfer.json").exists():
         found = {"first_seed": EVALUATION} | read_json(folder / "transfer.json")
-        if same.items() <= found.items() and found["asked"] >= config.episodes:
+        measured = "efficiency" in found or not config.efficiency_seeds
+        if same.items() <= found.items() and found["asked"] >= config.episodes and measured:
             return found
     played, blind = score_agent(policy, scenario, model, config)
     about = summary(played, scenario.name, blind) | same | {"asked": config.episodes}
+    if config.efficiency_seeds:
+        about["efficiency"] = dream_efficiency(model, scenario.name, config, played["random"].mean, folder / "learners")
     folder.mkdir(parents=True, exist_ok=True)
     plot_returns(played, scenario.name, folder / "returns.png")
     plot_survival(played, folder / "survival.png")
     write_atomically(folder / "transfer.md", report_table(about).encode())
-    write_atomically(folder / "transfer.json", (json.dumps(about, indent=2) + "\n").encode())
+    write_json(folder / "transfer.json", about)
     print(report_table(about), flush=True)
     return about
 
@@ -264,8 +277,8 @@ def overview_table(reports: list[Report]) -> str:
         scores = [about["scores"].get(name) for name in columns]
         cells = [mean_and_margin(score["mean"], score["margin_95"]) if score else "" for score in scores]
         gap = f"{about['gap']:.0%}" if "gap" in about else ""
-        rows.append((about["scenario"], *cells, gap, PUBLISHED.get(about["scenario"], "")))
-    return markdown_table(("scenario", *columns, "gap", "published"), rows)
+        rows.append((about["scenario"], *cells, gap, efficiency_cell(about), PUBLISHED.get(about["scenario"], "")))
+    return markdown_table(("scenario", *columns, "gap", "dream efficiency", "published"), rows)
 
 
 def plot_overview(reports: list[Report], path: Path) -> None:
@@ -298,7 +311,7 @@ def run(config: TransferConfig) -> list[Report]:
     """Report all agents of the configuration."""
     record_config(config, config.out / "transfer.config.json")
     reports = [report_agent(agent, config) for agent in config.agents or shipped_agents()]
-    write_atomically(config.out / "transfer.json", (json.dumps(shipped_scores(reports), indent=2) + "\n").encode())
+    write_json(config.out / "transfer.json", shipped_scores(reports))
     if len(reports) > 1:
         write_atomically(config.out / "transfer.md", overview_table(reports).encode())
         plot_overview(reports, config.out / "transfer.png")

@@ -15,8 +15,14 @@ from torch import Tensor
 from doom_dream_env.agents.action_policy import PolicyNetwork
 from doom_dream_env.agents.choices import choices_of, draw_buttons, log_probabilities
 from doom_dream_env.scenarios import BUTTONS, Scenario
-from training.config import CloneConfig
 from training.data.advice import Advice
+
+NOISE = 0.3  # greatest standard deviation of noise on the features
+NOISE_SHARE = 0.5  # of the windows that are seen through noise
+HIDDEN_SHARE = 0.5  # of the windows in which no past action is told
+HIDDEN_STEPS = 0.2  # share of the past actions that are not told in the other windows
+OWN_SHARE = 0.25  # of the windows whose past actions are replaced by those that the policy would have chosen
+AHEAD_WEIGHT = 0.3  # of the actions behind the next one
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ class Rows:
         return own - torch.where(self.discrete[scenario][:, None, None], total, 0.0)
 
 
-def disturbed(windows: AdvisedWindows, config: CloneConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def disturbed(windows: AdvisedWindows, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Features seen through noise, and which past actions the policy is told: (B, T, F), 0/1 as float (B, T).
 
     A share of the windows is seen through noise of a random strength, as dreamed states are never exactly real. Of a
@@ -105,10 +111,10 @@ def disturbed(windows: AdvisedWindows, config: CloneConfig, generator: torch.Gen
     """
     count, steps, _ = windows.features.shape
     lot = torch.rand(count, 1, 1, generator=generator)
-    strength = config.noise * (lot / max(config.noise_share, 1e-6)) * (lot < config.noise_share)
+    strength = NOISE * (lot / max(NOISE_SHARE, 1e-6)) * (lot < NOISE_SHARE)
     noise = torch.randn(windows.features.shape, generator=generator)
-    known = torch.rand(count, 1, generator=generator) >= config.hidden_share
-    single = torch.rand(count, steps, generator=generator) >= config.hidden_steps
+    known = torch.rand(count, 1, generator=generator) >= HIDDEN_SHARE
+    single = torch.rand(count, steps, generator=generator) >= HIDDEN_STEPS
     known = (known & single).float()
     known[:, 0] = 0
     device = windows.features.device
@@ -136,21 +142,21 @@ def own_actions(
 
 
 def cloning_loss(
-    network: PolicyNetwork, windows: AdvisedWindows, rows: Rows, config: CloneConfig, generator: torch.Generator
+    network: PolicyNetwork, windows: AdvisedWindows, rows: Rows, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross entropy of the advised actions: of the next one, and less of the ones behind it.
 
     Returns:
         the loss, and for the log the nats and the accuracy of the next action.
     """
-    features, known = disturbed(windows, config, generator)
+    features, known = disturbed(windows, generator)
     pressed = windows.pressed.clone()
-    chosen = (torch.rand(len(features), generator=generator) < config.own_share).to(features.device)
+    chosen = (torch.rand(len(features), generator=generator) < OWN_SHARE).to(features.device)
     if bool(chosen.any()):
         told = (pressed[chosen], known[chosen], windows.scenario[chosen])
         pressed[chosen] = own_actions(network, features[chosen], *told, generator)
     logits = network(features, pressed, known, windows.scenario)
     nats = -rows.log_probability(logits, windows.advised, windows.scenario)  # B, T, K
     nats = (nats * windows.valid).sum((0, 1)) / windows.valid.sum((0, 1)).clamp(min=1)
-    loss = nats[0] + config.ahead_weight * nats[1:].mean() if len(nats) > 1 else nats[0]
+    loss = nats[0] + AHEAD_WEIGHT * nats[1:].mean() if len(nats) > 1 else nats[0]
     return loss, {"nats": nats[0], "nats_ahead": nats[-1]}

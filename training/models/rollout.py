@@ -30,7 +30,6 @@ class Windows:
         scenario: index that the model is told, (B,); the number of scenarios means unknown.
         outcome: the changes that were observed, see `outcome_targets`.
         begin: last real step before the rollout.
-        dropout: masks of the dynamics, one for each window, (B, 2, E); None: the mean network.
     """
 
     batch: Batch
@@ -38,12 +37,6 @@ class Windows:
     scenario: Tensor
     outcome: Tensor
     begin: int
-    dropout: Tensor | None = None
-
-    @property
-    def dropout_of_steps(self) -> Tensor | None:
-        """The masks with a dimension for the steps of a window, (B, 1, 2, E)."""
-        return None if self.dropout is None else self.dropout[:, None]
 
 
 @dataclass(frozen=True)
@@ -175,7 +168,7 @@ def open_loop_rollout(
     for now in range(begin, begin + steps):
         action = batch.actions[:, now]
         choose = observed(windows.outcome[:, now])
-        condition = dynamics.transition(state.h, action, windows.scenario, choose, windows.dropout).condition
+        condition = dynamics.transition(state.h, action, windows.scenario, choose).condition
         mean = dynamics.next_state(state.z, condition)
         sample = posterior_sample(model, condition, state.z, mean, windows.z[:, now + 1], generator)
         sampled = dynamics.next_state(state.z, condition, sample.shift)

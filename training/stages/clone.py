@@ -42,6 +42,7 @@ from training.players.roster import ADVISERS, TEACHERS
 CHECKPOINT = "clone.safetensors"
 POLICY = "policy"
 ADVICE = "advice"
+WEIGHT_DECAY = 0.02
 RANDOM_STREAM = 23  # tells this stage's random numbers from those of others with the same seed
 SEEDS_OF_A_ROUND = 500
 STEPS_OF_A_MAP = 1000  # of free play in a round, at least: fewer steps are played on fewer maps, every round on others
@@ -58,7 +59,7 @@ def train(config: CloneConfig) -> None:
     scenarios = [get_scenario(name) for name in config.scenarios]
     model.scenario_index([s.name for s in scenarios], len(scenarios))  # refuses what the weights do not know
     network = new_network(config, model, scenarios).to(compute.device)
-    optimiser = Optimiser(network, config.optimizer, config.lr, config.steps, config.weight_decay)
+    optimiser = Optimiser(network, config.optimizer, config.lr, config.steps, WEIGHT_DECAY)
     log = RunLog(config.out / "clone", compute)
     rows = Rows(scenarios, compute.device)
     advice = [first_advice(config, model, scenario) for scenario in scenarios]
@@ -75,7 +76,7 @@ def train(config: CloneConfig) -> None:
             return windows.to(compute.device)
 
         def step_loss(step: int, windows: AdvisedWindows) -> tuple[Tensor, Numbers]:
-            return cloning_loss(network, windows, rows, config, seeded(config.seed, RANDOM_STREAM, step))
+            return cloning_loss(network, windows, rows, seeded(config.seed, RANDOM_STREAM, step))
 
         fit(
             name=f"clone, round {phase}" if phase else "clone",

@@ -12,7 +12,6 @@ fingerprint: agents stay valid.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,7 +89,7 @@ def dial_of(config: DialsConfig, model: WorldModel, name: str) -> float:
         "tried": {f"{2.0 ** (sign * each):.3g}": round(log, 3) for each, log in sorted(tried.items())},
         "real": {who: [own.mean, float(own.lengths.mean())] for who, own in real.items()},
     }
-    files.write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())
+    files.write_json(path, found)
     print(f"{name}: set to {found['dial']}", flush=True)
     return float(found["dial"])
 
@@ -133,7 +132,7 @@ def turn(model: WorldModel, name: str, dial: float, *, healing: bool) -> None:
     (of_healing if healing else harm)[name] = dial
     config = dataclasses.replace(model.config, harm=tuple(harm.values()), healing=tuple(of_healing.values()))
     model.config = config
-    model.dynamics.set_dials(config.temperatures, config.harm, config.healing)
+    model.dynamics.set_dials(config.harm, config.healing)
 
 
 def log_ratios(dreamed: Played, real: Played, agents: Mapping[str, Policy]) -> dict[str, float]:

@@ -233,8 +233,6 @@ def losses(
         generator: of the windows.
     """
     windows = some_unknown(windows, len(change), config.unknown_share, generator)
-    dropout = model.world_model.dynamics.dropout_masks(generator.uniform)
-    windows = dataclasses.replace(windows, dropout=dropout)
     one_step = one_step_losses(model, windows, change, config, generator)
     rollout, skills = rollout_losses(model, windows, change, config, generator)
     return one_step | rollout, skills
@@ -266,7 +264,7 @@ def one_step_losses(
     seen = windows.z + context_noise(model, windows, config, generator)
     h = world_model.trunk(embed_window(world_model, seen, batch, windows.scenario))
     choose = observed(windows.outcome)
-    step = dynamics.transition(h, batch.actions, windows.scenario[:, None], choose, windows.dropout_of_steps)
+    step = dynamics.transition(h, batch.actions, windows.scenario[:, None], choose)
     before = seen[:, :-1]
     condition = step.condition[:, :-1]
     mean = world_model.manifold(dynamics.next_state(before, condition).float(), batch.scenario)
@@ -318,9 +316,7 @@ def rollout_losses(
     real = windows.z[:, after]
     part = windows.batch.part(after.start, after.stop)
     choose = observed(windows.outcome[:, after])
-    step = world_model.dynamics.transition(
-        dream.features, part.actions, windows.scenario[:, None], choose, windows.dropout_of_steps
-    )
+    step = world_model.dynamics.transition(dream.features, part.actions, windows.scenario[:, None], choose)
     before = torch.cat([windows.z[:, begin : begin + 1], dream.states[:, :-1]], 1)
     buttons = windows.batch.actions[:, begin : begin + rollout]
     divergence = kl_divergence(dream.probabilities, dream.log_prior, config.kl_balance, config.free_nats)

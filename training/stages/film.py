@@ -18,9 +18,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import numpy as np
 
-from doom_dream_env.doctor import usable_cores
 from doom_dream_env.mistakes import UserError
-from doom_dream_env.orphans import end_with_parent
+from doom_dream_env.processes import end_with_parent, usable_cores
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import TICS_PER_SECOND, get_scenario
 from doom_dream_env.seeds import SPLITS
@@ -30,6 +29,9 @@ from training.config.film import HELD_OUT_MAPS, LOOKS, PLAYERS
 from training.footage.filming import FilmJob, shoot_film
 from training.players.roster import make_player
 from training.processes import sole_writer
+
+INTERLUDES = 0.7  # share of the films that have titles, menus, death screens and the like cut in
+STATUS_BAR = 0.75  # share of the films that show it
 
 
 def film(config: FilmConfig) -> int:
@@ -89,8 +91,8 @@ def plan_films(config: FilmConfig) -> list[FilmJob]:
                 player=players[index % len(players)],
                 look=look,
                 appearance=LOOKS[look],
-                interludes=bool(rng.random() < config.interlude_share),
-                hud=bool(rng.random() < config.hud_share),
+                interludes=bool(rng.random() < INTERLUDES),
+                hud=bool(rng.random() < STATUS_BAR),
             )
         )
     return jobs

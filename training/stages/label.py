@@ -17,7 +17,6 @@ is 2.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from doom_dream_env.progress import progress
 from doom_dream_env.recording import STEPS_PER_SHARD, Origin, ShardWriter, state_origin
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.wads import as_text
-from doom_dream_env.world_model.files import read_json, sha256, write_atomically
+from doom_dream_env.world_model.files import read_json, sha256, write_json
 from training.config import LabelConfig, Split, record_config
 from training.data.latents import digest
 from training.data.shard_checks import FOOTAGE
@@ -166,7 +165,7 @@ def make_target(path: Path, config: LabelConfig, scenario: Scenario, model: str)
     target = Target(folder, notes, stem, place, origin)
     for shard in target.shards():
         state_origin(shard, origin)
-    write_atomically(settings, (json.dumps(about | asdict(origin) | {"video": str(path)}, indent=2) + "\n").encode())
+    write_json(settings, about | asdict(origin) | {"video": str(path)})
     return target
 
 

@@ -152,7 +152,7 @@ def expected_health_change(model: WorldModel, state: DreamState, buttons: Tensor
         buttons: the action, (B, 9).
     """
     dynamics = model.dynamics
-    feature = dynamics.join_action(state.h * state.dropout[:, 0], buttons)
+    feature = dynamics.join_action(state.h, buttons)
     probabilities = dynamics.outcome_logits(feature, state.scenario)[:, HEALTH].softmax(-1)  # B, S
     health = state.variables[:, HEALTH, None]
     least = dynamics.least_variables[state.scenario, HEALTH, None]

@@ -34,19 +34,11 @@ export class Dream {
       state[name] = size === volume(shape) ? own : padded(own, stored.slice(1), shape, ARRAYS[type]);
     }
     this.forgetPicture();
-    this.drawDropout(state);
     const features = new Float32Array([...state.z, ...state.h, ...state.variables.map((v, i) => v / this.manifest.scales[i])]);
     let square = 0;
     for (const value of state.z) square += value * value;
     this.now = { state, features, drift: square / state.z.length - 1, steps: 0, reward: 0, ended: "" };
     this.drawChance();
-  }
-
-  /** Masks that an episode keeps, where the weights were trained with them: one network of many. */
-  drawDropout(state) {
-    const rate = this.manifest.dropout;
-    if (!rate || !state.dropout) return;
-    state.dropout = state.dropout.map(() => (this.random.uniform() < 1 - rate ? 1 / (1 - rate) : 0));
   }
 
   /** All the chance of the next step; it stays the same however often that is dreamed. */

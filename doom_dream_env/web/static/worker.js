@@ -174,7 +174,6 @@ async function replay({ start, actions, noise, temperature }) {
   const { dream } = player;
   await setTemperature(temperature);
   dream.begin(start);
-  dream.now.state.dropout?.fill(1); // the mean network: masks are chance that the noise does not hold
   dream.drawing = { uniform: () => 0.5 };
   const pictures = [];
   const rewards = [];

@@ -1,4 +1,4 @@
-"""Processes of `multiprocessing` that must not outlive the one that started them.
+"""What this machine gives a process, and processes of `multiprocessing` that must not outlive who started them.
 
 Workers of vector environments end when their pipe breaks. They first look at it when they have loaded all that they
 need, torch among it, and have made their environment: killed before, their parent would leave them behind for as long.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 import sys
 import threading
 from pathlib import Path
@@ -67,3 +68,18 @@ def _parents(forked_by_server: bool) -> tuple[int, ...]:
     except OSError:
         stat = ""
     return parent, *map(int, stat.rpartition(")")[2].split()[1:2])
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor_name() -> str:
+    """The processor's name, as far as the system says it."""
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
