@@ -29,6 +29,7 @@ from training.stages import (
     REPRESENTATION_CHECKPOINT,
     STATES,
     TOKENIZER_CHECKPOINT,
+    decoder,
 )
 
 SMALL: dict[str, Any] = {"batch": 6, "dreams": 12, "dream_context": 4, "dream_steps": 6}
@@ -94,8 +95,10 @@ def test_without_a_tokenizer_the_command_is_named(toy: Path, out: Path) -> None:
 # ---- the stage -------------------------------------------------------------------------------------------------------
 
 
-def test_pictures_show_the_state_they_were_made_of(toy: Path, out: Path) -> None:
+def test_pictures_show_the_state_they_were_made_of(toy: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some steps the picture of a state is nearer to its frame than to another; what ships is the average."""
+    for name, value in (("VIEW_STEPS", 1), ("VIEW_BATCH", 64), ("VIEW_CODES", 8)):
+        monkeypatch.setattr(decoder, name, value)
     learn(toy, out, 150, batch=16, noise=0.0, checkpoint_every=150, lr=4e-3)
     data = Dataset(toy, TOY_SCENARIOS)
     model = WorldModel.from_pretrained(out / "weights")
@@ -106,6 +109,8 @@ def test_pictures_show_the_state_they_were_made_of(toy: Path, out: Path) -> None
     for picture in (model.decode(z), model.draw(z, generator=torch.Generator().manual_seed(0))[0]):
         right, wrong = (float((picture.float() - other).square().mean()) for other in (real, real.roll(1, 0)))
         assert right < 0.8 * wrong, (right, wrong)
+    chances, maps = model.decoder.objects(z), torch.from_numpy(data.object_maps[::3]) > 0
+    assert chances[maps].mean() > 3 * chances[~maps].mean(), "the decoder does not see where objects stand"
 
     saved = load_file(out / DECODER_CHECKPOINT)
     shipped = load_file(out / "weights" / "decoder.safetensors")

@@ -69,7 +69,7 @@ def test_what_is_known_of_a_picture_is_heeded(model: WorldModel) -> None:
     ("given", "message"),
     [
         ({"codes": torch.zeros(N, 12, 16).long()}, r"codes must have shape \(3, 24, 32\), got \(3, 12, 16\)"),
-        ({"noise": torch.zeros(1, 3, 2, 24, 32)}, r"noise must have shape \(3, 3, 2, 24, 32\)"),
+        ({"noise": torch.zeros(1, 2, 2, 24, 32)}, r"noise must have shape \(3, 2, 2, 24, 32\)"),
     ],
 )
 def test_a_drawing_refuses_other_shapes(model: WorldModel, given: dict[str, torch.Tensor], message: str) -> None:

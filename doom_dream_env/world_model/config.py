@@ -76,7 +76,7 @@ class WorldModelConfig:
     code_groups: int = 4
     code_size: int = 32
     code_width: int = 192
-    decoder_width: int = 96
+    decoder_width: int = 64
     decoder_depth: int = 2
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
     known: tuple[tuple[bool, ...], ...] = tuple(tuple(map(bool, s.variable_mask())) for s in SCENARIOS.values())
@@ -176,7 +176,7 @@ PRESETS: dict[str, WorldModelConfig] = {
         code_groups=6,
         code_size=32,
         code_width=384,
-        decoder_width=256,
+        decoder_width=128,
         decoder_depth=4,
     ),
 }

@@ -23,7 +23,8 @@ class DecoderConfig(TrainingConfig):
         shot_share: share of the real states in which a shot goes off or is about to: in some scenarios that is once an
             episode.
         object_weight: what patches in cells with an object weigh more than others.
-        object_loss: weight of the cross entropy of the objects that are read off the decoder's cells.
+        object_weight_end: the same at the end: it falls over the last third of the run. Codes that weigh more seem
+            likelier than they are, and pictures would be drawn full of them.
         forget_share: share of the pictures that are drawn without a picture before.
         own_share: share of the others whose picture before is the decoder's own.
         wrong_codes: greatest share of wrong codes in the picture before.
@@ -42,7 +43,7 @@ class DecoderConfig(TrainingConfig):
     dream_steps: int = 26
     shot_share: float = 0.12
     object_weight: float = 6.0
-    object_loss: float = 0.5
+    object_weight_end: float = 2.0
     forget_share: float = 0.25
     own_share: float = 0.25
     wrong_codes: float = 0.3

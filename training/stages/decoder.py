@@ -10,7 +10,8 @@ so that pictures are right where dreams go; to the others, noise of a random str
 
 It learns to draw as it will be asked to: a random share of the codes is known already (MaskGIT, arXiv 2202.04200), and
 so are the codes of the picture before, some of them wrong, and sometimes drawn by the decoder itself in the moment
-before.
+before. What each cell sees of the state, and where objects stand, is fitted first, by large batches of real
+states, and stays as it is while the rest learns. The rest is told where objects really stand.
 
 What ships is a moving average. The states and codes are cached. With `--weights` finished weights get the decoder, and
 all else of them stays as it is, so agents stay valid. Resumes like every other stage.
@@ -20,35 +21,51 @@ Legend: N pictures of a step, D state width, M width of the decoder's finer maps
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.decoder import UNKNOWN, Decoder, digits_of
 from training.config import DecoderConfig
+from training.data.batch import rows_by_scenario, sample_rows
 from training.data.dataset import Dataset
 from training.data.latents import cached_states
 from training.data.pictures import PictureBatch, PictureSampler, dreams_beside
 from training.engine.checkpoint import finished_steps
 from training.engine.compute import Compute, compute_init
-from training.engine.fit import LOG_EVERY, Numbers, fit
+from training.engine.fit import Numbers, fit
 from training.engine.logging import RunLog
 from training.engine.optim import Optimiser
-from training.models.losses import object_map_loss
 from training.models.packing import all_origins, store_initial_states
-from training.models.picture_model import DecoderModules
+from training.models.picture_model import DecoderModules, ViewHeads, by_cell
 from training.models.tokenizer import cached_codes, load_tokenizer
 from training.models.training_model import TrainingModel, load_training_model
 from training.ranks import SampleGenerator, mean_over_ranks
-from training.stages import CODES, DECODER_CHECKPOINT, DYNAMICS_CHECKPOINT, STATES, TOKENIZER_CHECKPOINT, WEIGHTS
+from training.stages import (
+    CODES,
+    DECODER_CHECKPOINT,
+    DYNAMICS_CHECKPOINT,
+    STATES,
+    TOKENIZER_CHECKPOINT,
+    VIEWS_CHECKPOINT,
+    WEIGHTS,
+)
 
 STEP_STREAM = 9  # tells this stage's random numbers from those of others with the same seed
 SHOWN = 6  # pictures in the log
 ALL_UNKNOWN = 0.4  # share of the pictures of which no code is known yet, as in the first pass of a drawing
 OWN_EVERY = 3  # steps: the decoder's own pictures cost a drawing
+READ_SHARE = 0.2  # of the pictures whose objects stand where the state says, and not where they stood
+VIEW_STREAM = 10
+VIEW_STEPS = 0.15  # of the fit of views, for each of the decoder's
+VIEW_BATCH = 512  # states of which the objects are read
+VIEW_CODES = 96  # those of them of which the codes are told, which costs more
+VIEW_LEARNING_RATE = 2e-3
 
 
 def train(config: DecoderConfig) -> None:
@@ -62,10 +79,13 @@ def train(config: DecoderConfig) -> None:
     world_model = model.world_model
     states = cached_states(world_model, data, config.out / STATES, autocast=compute.autocast)
     codes = cached_codes(tokenizer.to(compute.device), data, config.out / CODES)
+    step_loss = DecoderLoss(world_model, config, compute)
+    if config.init is None:
+        fit_views(step_loss.modules.decoder, data, states, codes, config, compute)
+        step_loss.modules.average.set(step_loss.modules.decoder)
+    step_loss.modules.averaged.painter.load_state_dict(tokenizer.painter.state_dict())
     dreams = dreams_beside(world_model, data, states, config) if unfinished and config.dream_share else None
     sampler = PictureSampler(data, states, codes, dreams, config)
-    step_loss = DecoderLoss(world_model, config, compute)
-    step_loss.modules.averaged.painter.load_state_dict(tokenizer.painter.state_dict())
     log = RunLog(config.out / "decoder", compute)
     fit(
         name="decoder",
@@ -79,7 +99,7 @@ def train(config: DecoderConfig) -> None:
         about=model.about(config.seed),
         checkpoint_every=config.checkpoint_every,
         log=log,
-        progress_keys=("codes", "objects"),
+        progress_keys=("first_digit", "second_digit"),
         after_step=step_loss.modules.update_average,
         on_checkpoint=lambda step: log.pictures(step, "real_above_drawn", step_loss.pictures()),
     )
@@ -116,6 +136,67 @@ def pack(model: TrainingModel, modules: DecoderModules, data: Dataset, states: T
     print(f"weights {fingerprint} in {config.out / WEIGHTS}")
 
 
+def fit_views(
+    decoder: Decoder, data: Dataset, states: Tensor, codes: Tensor, config: DecoderConfig, compute: Compute
+) -> None:
+    """Fit the layers that read off a real state what each cell shows, before the rest of the decoder learns.
+
+    Resumes. Every rank computes the same.
+
+    Args:
+        decoder: its `view` and `object_reader` are fitted.
+        data: the recorded steps.
+        states: of all rows, (N of the data, D).
+        codes: of their frames, (N of the data, 24, 32).
+        config: the steps and weights.
+        compute: where this runs.
+    """
+    torch.manual_seed(config.seed)
+    heads = ViewHeads().to(compute.device)
+    module = nn.ModuleDict({"view": decoder.view, "object_reader": decoder.object_reader, "heads": heads})
+    groups = rows_by_scenario(data, np.arange(len(data)))
+    steps = math.ceil(config.steps * VIEW_STEPS)
+
+    def fetch(step: int) -> tuple[Tensor, ...]:
+        rng = np.random.default_rng((config.seed, VIEW_STREAM, step))
+        rows = rng.permutation(sample_rows(groups, VIEW_BATCH, rng))
+        return states[rows].float(), codes[rows[:VIEW_CODES]].long(), torch.from_numpy(data.object_maps[rows]).float()
+
+    def step_loss(step: int, batch: tuple[Tensor, ...]) -> tuple[Tensor, Numbers]:
+        z, found, maps = (part.to(compute.device) for part in batch)
+        digits = [by_cell(digit) for digit in digits_of(found)]
+        with compute.autocast():
+            logits = heads(decoder.views(z[:VIEW_CODES]), digits[0])
+            objects = decoder.object_reader(z)
+        weight = 1 + config.object_weight * maps[:VIEW_CODES].amax(1).flatten(1)[..., None]
+        terms = {
+            name: (
+                F.cross_entropy(told.float().flatten(0, 2), digit.flatten(), reduction="none").view_as(digit) * weight
+            ).sum()
+            / (4 * weight.sum())
+            for name, told, digit in zip(("first_digit", "second_digit"), logits, digits, strict=True)
+        }
+        # Not weighted: one half is to mean that an object is as likely there as not.
+        terms["objects"] = F.binary_cross_entropy_with_logits(objects.float(), maps.flatten(1))
+        return terms["first_digit"] + terms["second_digit"] + terms["objects"], terms
+
+    module.requires_grad_(True)
+    fit(
+        name="views",
+        module=module,
+        optimiser=Optimiser(module, "adamw", VIEW_LEARNING_RATE, steps),
+        steps=steps,
+        compute=compute,
+        fetch=fetch,
+        step_loss=step_loss,
+        path=config.out / VIEWS_CHECKPOINT,
+        checkpoint_every=config.checkpoint_every,
+        log=RunLog(config.out / "views", compute),
+        progress_keys=("first_digit", "second_digit", "objects"),
+    )
+    module.requires_grad_(False)
+
+
 # ---- loss ------------------------------------------------------------------------------------------------------------
 
 
@@ -125,7 +206,7 @@ class DecoderLoss:
     Attributes:
         share: which pictures of a step this rank computes.
         modules: what the checkpoint holds.
-        optimiser: of the decoder and the head beside it.
+        optimiser: of the decoder.
     """
 
     def __init__(self, model: WorldModel, config: DecoderConfig, compute: Compute) -> None:
@@ -136,6 +217,8 @@ class DecoderLoss:
         torch.manual_seed(config.seed)
         decoder = model.decoder.requires_grad_(True).train()
         decoder.painter.requires_grad_(False)
+        decoder.view.requires_grad_(False)
+        decoder.object_reader.requires_grad_(False)
         if config.init is not None:
             go_on_from(config.init, decoder)
         # Convolutions are about twice as fast with channels last in memory (measured on a CPU, bfloat16).
@@ -155,30 +238,32 @@ class DecoderLoss:
         known = torch.where(unknown, UNKNOWN, batch.codes)
         first, second = digits_of(batch.codes)
         with self.compute.autocast():
-            places = decoder.places(z, before, action)
+            places = decoder.places(z, before, action, self.maps(z, batch, generator))
             hidden = decoder.hidden(places, known)
             errors = [
                 F.cross_entropy(logits.float().flatten(0, 2), digit.flatten(), reduction="none").view_as(digit)
                 for logits, digit in ((decoder.logits(hidden), first), (decoder.logits(hidden, first), second))
             ]
-            objects = self.modules.object_logits(places)
         cells = F.interpolate(batch.object_maps.amax(1, keepdim=True), scale_factor=2)[:, 0]
-        weight = (1 + self.config.object_weight * cells) * unknown
+        weight = (1 + self.object_weight(step) * cells) * unknown
         whole = mean_over_ranks(weight.sum())
-        terms = {
-            "codes": (errors[0] * weight).sum() / whole + (errors[1] * weight).sum() / whole,
-            "objects": self.share.weight
-            * object_map_loss(objects.flatten(1)[None], batch.object_maps[None], objects.new_ones(1, len(objects))),
-        }
-        numbers: dict[str, float | Tensor] = {}
-        if step % LOG_EVERY == 0:
-            numbers["first_digit"] = (errors[0] * weight).sum() / whole
-        return terms["codes"] + self.config.object_loss * terms["objects"], terms | numbers
+        digits = [(error * weight).sum() / whole for error in errors]
+        return sum(digits), {"first_digit": digits[0], "second_digit": digits[1]}
+
+    def object_weight(self, step: int) -> float:
+        """What patches in cells with an object weigh more than others at a step."""
+        start, end = self.config.object_weight, self.config.object_weight_end
+        return start + (end - start) * max(0.0, 3 * step / self.config.steps - 2)
 
     def noisy(self, z: Tensor, real: Tensor, generator: SampleGenerator) -> Tensor:
         """States (N, D), the real ones (N, 1) through noise of a random strength."""
         noise = self.config.noise * generator.uniform(1) * generator.normal(z.shape[-1])
         return z + real * noise.to(z.device)
+
+    def maps(self, z: Tensor, batch: PictureBatch, generator: SampleGenerator) -> Tensor:
+        """Where objects stand, (N, 3, 12, 16): mostly the truth, so that it is heeded; else what states say."""
+        read = (generator.uniform(1, 1, 1) < READ_SHARE).to(z.device)
+        return torch.where(read, self.modules.decoder.object_maps(z), batch.object_maps)
 
     def unknown(self, generator: SampleGenerator) -> Tensor:
         """Which codes are still to be drawn: all of some pictures, of others a random share, bool (N, 24, 32)."""
