@@ -32,9 +32,9 @@ VALUES = 64
 UNKNOWN = -1  # instead of a code: nothing is known of it
 SHARES = (0.6,)  # of the places that are drawn after each pass but the last
 TURNS = ((0, 1), (1, 0))  # in which of the passes the four patches of a cell with an object are drawn
-# Of the draws of each digit. Codes of objects weigh more in training, so they seem likelier than they are: drawn at 1,
-# pictures are full of single patches of what might be there. The second digit, at .8, keeps walls from being flat.
-TEMPERATURES = (0.6, 0.8)
+# Digits that are less likely than this times the likeliest one are not drawn (min-p, arXiv 2407.01082): without that
+# pictures are full of single bright patches; if they are drawn colder instead, walls are flat.
+RARE = 0.2
 NORM_GROUPS = 8
 VIEW = 16  # channels of a cell's own view of the state
 EMBEDDING = 8  # channels of a code that is known
@@ -229,9 +229,12 @@ class Decoder(nn.Module):
             luck: uniform numbers (N, places); None: the likeliest digit.
             first: the first digits, to choose the second; None: the first is chosen.
         """
-        temperature = TEMPERATURES[0 if first is None else 1]
-        chances = (self.logits(hidden, first).float() / temperature).softmax(-1)
-        digit = chances.argmax(-1) if luck is None else drawn(chances, luck)
+        chances = self.logits(hidden, first).float().softmax(-1)
+        if luck is None:
+            digit = chances.argmax(-1)
+        else:
+            likely = chances >= RARE * chances.amax(-1, keepdim=True)
+            digit = drawn(chances * likely, luck)
         return digit, chances.gather(-1, digit[..., None])[..., 0]
 
     # ---- pictures --------------------------------------------------------------------------------------------------
