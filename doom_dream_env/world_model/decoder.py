@@ -7,7 +7,7 @@ patch everywhere (`Decoder.surest`), or it is drawn in passes, the surest places
 (MaskGIT, arXiv 2202.04200), beside the picture before (`Decoder.draw`). `Painter` turns the patches' numbers, their
 codes, into colours.
 
-Legend: N states, D state width, W decoder width, K values of a digit, P passes.
+Legend: N states, D state width, W decoder width, V channels of a view, K values of a digit, P passes.
 """
 
 from __future__ import annotations
@@ -36,12 +36,10 @@ TURNS = ((0, 1), (1, 0))  # in which of the passes the four patches of a cell wi
 # pictures are full of single bright patches; if they are drawn colder instead, walls are flat.
 RARE = 0.2
 NORM_GROUPS = 8
-VIEW = 16  # channels of a cell's own view of the state
 EMBEDDING = 8  # channels of a code that is known
 HIDDEN = 48  # channels of a place before its digits are told
 # Where projectiles, monsters and items stand is read off the state by a network of its own, in the same cells.
 OBJECT_MAPS = (3, *CELLS)
-READER_WIDTH = 256
 PAINTER_WIDTH = 32
 
 
@@ -133,18 +131,19 @@ class Decoder(nn.Module):
         width = config.decoder_width
         state = config.state_width
         hidden = 4 * state
+        self.view_width = width // 4
         # The encoder's projector has a hidden layer, which has to be undone.
         self.view = nn.Sequential(
             nn.Linear(state, hidden),
             nn.GELU(),
             nn.LayerNorm(hidden),
-            nn.Linear(hidden, math.prod(CELLS) * VIEW),
+            nn.Linear(hidden, math.prod(CELLS) * self.view_width),
             nn.GELU(),
         )
         self.object_reader = nn.Sequential(
-            nn.Linear(state, READER_WIDTH), nn.GELU(), nn.Linear(READER_WIDTH, math.prod(OBJECT_MAPS))
+            nn.Linear(state, 4 * width), nn.GELU(), nn.Linear(4 * width, math.prod(OBJECT_MAPS))
         )
-        self.view_in = nn.Conv2d(VIEW + OBJECT_MAPS[0], width, 3, padding=1)
+        self.view_in = nn.Conv2d(self.view_width + OBJECT_MAPS[0], width, 3, padding=1)
         self.position = nn.Parameter(torch.randn(width, *CELLS) * 0.02)
         self.action_in = nn.Linear(len(BUTTONS), width)
         self.before = CodeEmbedding(EMBEDDING)
@@ -165,8 +164,8 @@ class Decoder(nn.Module):
     # ---- what the state says of each cell ---------------------------------------------------------------------------
 
     def views(self, z: Tensor) -> Tensor:
-        """What each cell sees of states (N, D): (N, `VIEW`, 12, 16)."""
-        views: Tensor = self.view(z).view(-1, *CELLS, VIEW).permute(0, 3, 1, 2)  # channels last in memory
+        """What each cell sees of states (N, D): (N, V, 12, 16)."""
+        views: Tensor = self.view(z).view(-1, *CELLS, self.view_width).permute(0, 3, 1, 2)  # channels last in memory
         return views
 
     def objects(self, z: Tensor) -> Tensor:

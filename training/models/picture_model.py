@@ -9,7 +9,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from doom_dream_env.world_model.decoder import CODES, HIDDEN, VALUES, VIEW, Decoder
+from doom_dream_env.world_model.decoder import CODES, HIDDEN, VALUES, Decoder
 
 AVERAGE = "average.module."  # of the names of the averaged tensors in a checkpoint
 
@@ -45,18 +45,18 @@ class DecoderModules(nn.Module):
 class ViewHeads(nn.Module):
     """Tells codes from the views of single cells, which is how the views are fitted. Exists in training only."""
 
-    def __init__(self) -> None:
+    def __init__(self, view_width: int) -> None:
         super().__init__()
         cells = CODES[0] * CODES[1] // 4
-        self.first = nn.Linear(VIEW, 4 * VALUES)
+        self.first = nn.Linear(view_width, 4 * VALUES)
         self.first_bias = nn.Parameter(torch.zeros(cells, 4 * VALUES))
-        self.second = nn.Linear(VIEW, 4 * HIDDEN)
+        self.second = nn.Linear(view_width, 4 * HIDDEN)
         self.second_bias = nn.Parameter(torch.zeros(cells, 4 * HIDDEN))
         self.given = nn.Embedding(VALUES, HIDDEN)
         self.out = nn.Linear(HIDDEN, VALUES)
 
     def forward(self, views: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, 192, 4, K) of both digits, from views (N, `VIEW`, 12, 16) and the first digits (N, 192, 4)."""
+        """Logits (N, 192, 4, K) of both digits, from views (N, V, 12, 16) and the first digits (N, 192, 4)."""
         views = views.flatten(2).transpose(1, 2)
         hidden = (self.second(views) + self.second_bias).unflatten(-1, (4, HIDDEN)) + self.given(first)
         return (self.first(views) + self.first_bias).unflatten(-1, (4, VALUES)), self.out(F.gelu(hidden))

@@ -152,7 +152,7 @@ def fit_views(
         compute: where this runs.
     """
     torch.manual_seed(config.seed)
-    heads = ViewHeads().to(compute.device)
+    heads = ViewHeads(decoder.view_width).to(compute.device)
     module = nn.ModuleDict({"view": decoder.view, "object_reader": decoder.object_reader, "heads": heads})
     groups = rows_by_scenario(data, np.arange(len(data)))
     steps = math.ceil(config.steps * VIEW_STEPS)
