@@ -99,7 +99,7 @@ def test_pictures_show_the_state_they_were_made_of(toy: Path, out: Path, monkeyp
     """After some steps the picture of a state is nearer to its frame than to another; what ships is the average."""
     for name, value in (("VIEW_STEPS", 1), ("VIEW_BATCH", 64), ("VIEW_CODES", 8)):
         monkeypatch.setattr(decoder, name, value)
-    learn(toy, out, 150, batch=16, noise=0.0, checkpoint_every=150, lr=4e-3)
+    learn(toy, out, 300, batch=16, noise=0.0, checkpoint_every=300, lr=4e-3)
     data = Dataset(toy, TOY_SCENARIOS)
     model = WorldModel.from_pretrained(out / "weights")
     assert model.origins == (FREEDOOM,)
