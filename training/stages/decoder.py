@@ -248,7 +248,7 @@ class DecoderLoss:
         weight = (1 + self.object_weight(step) * cells) * unknown
         whole = mean_over_ranks(weight.sum())
         digits = [(error * weight).sum() / whole for error in errors]
-        return sum(digits), {"first_digit": digits[0], "second_digit": digits[1]}
+        return digits[0] + digits[1], {"first_digit": digits[0], "second_digit": digits[1]}
 
     def object_weight(self, step: int) -> float:
         """What patches in cells with an object weigh more than others at a step."""
