@@ -160,6 +160,8 @@ class Decoder(nn.Module):
         self.painter = Painter()
         self.register_buffer("turns", torch.tensor(TURNS).repeat(CODES[0] // 2, CODES[1] // 2).flatten(), False)
         self.noise_shape = (len(SHARES) + 1, DIGITS, *CODES)
+        # A picture takes an eighth less time so (measured on a CPU).
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     # ---- what the state says of each cell ---------------------------------------------------------------------------
 
