@@ -158,17 +158,18 @@ class EnvBatch(ABC):
         if not allow_ended and bool(ended.any()):
             which = ended.nonzero()[:, 0].tolist()
             raise RuntimeError(f"environments {which} have ended: reset them before the next step()")
-        buttons = self._pressed = self.buttons(actions)
-        # In inference mode, which spares each of a step's many small operations a little (7 % of a step of one dream).
-        # Its tensors are no good for learning, so those handed out are copies.
-        with self._torch_threads, torch.inference_mode():
-            results = self._advance(buttons)
-        reward, terminated, truncated = (tensor.clone() for tensor in results)
-        self.steps = self.steps + 1
-        terminated = terminated & ~ended
-        truncated = (truncated | (self.steps >= self.time_limit)) & ~terminated & ~ended
-        self.done = ended | terminated | truncated
-        return self._sight(), reward.masked_fill(ended, 0.0), terminated, truncated
+        with self._torch_threads:
+            buttons = self._pressed = self.buttons(actions)
+            # In inference mode, which spares each of a step's many small operations a little (7 % of a step of one
+            # dream). Its tensors are no good for learning, so those handed out are copies.
+            with torch.inference_mode():
+                results = self._advance(buttons)
+            reward, terminated, truncated = (tensor.clone() for tensor in results)
+            self.steps = self.steps + 1
+            terminated = terminated & ~ended
+            truncated = (truncated | (self.steps >= self.time_limit)) & ~terminated & ~ended
+            self.done = ended | terminated | truncated
+            return self._sight(), reward.masked_fill(ended, 0.0), terminated, truncated
 
     def buttons(self, actions: Tensor | np.ndarray) -> Tensor:
         """Buttons, float32 (N, 9), of action indices (N,), or of buttons (N, 9) as they are.
