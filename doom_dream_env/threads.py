@@ -63,7 +63,9 @@ class AdaptiveThreads:
         self._all = torch.get_num_threads()
         self._repetitions += 1
         self._started = time.perf_counter()
-        self._probing = self._repetitions > WARM_UP and (bool(self._probe) or self._started >= self._next_probe)
+        # What is used must have been measured first: it was not while torch had one thread.
+        due = self._repetitions > WARM_UP and self.split in self._seconds
+        self._probing = due and (bool(self._probe) or self._started >= self._next_probe)
         if self._probing and not self.split and not self._probe and self._all > 1 and not self._answered():
             self._probing = False
             now = time.perf_counter()

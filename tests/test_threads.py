@@ -88,6 +88,17 @@ def test_one_thread_of_the_users_stays_one(clock: Clock) -> None:
     assert set(clock.used) == {1} and torch.get_num_threads() == 1
 
 
+def test_threads_that_torch_is_given_later_are_tried_against_one(clock: Clock) -> None:
+    adaptive = AdaptiveThreads()
+    torch.set_num_threads(1)
+    clock.work(adaptive, 10)
+    torch.set_num_threads(ALL)
+    for cost in (0.9, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6):
+        clock.cost[ALL] = cost
+        clock.work(adaptive, 1)
+    assert clock.work(adaptive, 200) < 200 * 0.65
+
+
 def test_an_error_gives_the_threads_back() -> None:
     for context in (AdaptiveThreads(), at_most(1)):
         with pytest.raises(RuntimeError, match="broken"), context:
