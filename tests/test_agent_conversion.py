@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor, 
 from torch import nn
 
 from doom_dream_env.agents import Agent
-from doom_dream_env.agents.agent import ACTIVATIONS
+from doom_dream_env.agents.conversion import ACTIVATIONS
 from doom_dream_env.envs import DreamBatch, DreamDoomVecEnv
 from doom_dream_env.world_model import WorldModel
 

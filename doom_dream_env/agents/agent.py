@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from doom_dream_env.agents.conversion import ACTIVATIONS, policy_network
 from doom_dream_env.hub import find_folder
 from doom_dream_env.mistakes import UserError
 from doom_dream_env.scenarios import Scenario
@@ -29,10 +30,6 @@ CARD = "agent.json"
 TENSORS = "agent.safetensors"
 FORMAT_VERSION = 1
 SHIPPED = Path(__file__).parent
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    kind.__name__: kind
-    for kind in (nn.Tanh, nn.ReLU, nn.GELU, nn.ELU, nn.SiLU, nn.LeakyReLU, nn.SELU, nn.Mish, nn.Softplus, nn.Sigmoid)
-}
 LIMITS = ("least", "greatest")  # names of the tensors that hold the features' limits
 
 
@@ -158,8 +155,6 @@ class Agent:
             ValueError: if the model is anything else: of another algorithm, with memory, with layers that are no
                 perceptron, on pictures or stacked observations, or with other actions than the scenario's.
         """
-        from doom_dream_env.agents.conversion import policy_network
-
         network, activation, buttons, limits = policy_network(model, scenario, world_model)
         card = AgentCard(
             scenario, world_model.fingerprint, world_model.source, activation, hyper_parameters, buttons=buttons

@@ -13,7 +13,6 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from doom_dream_env.agents.agent import ACTIVATIONS
 from doom_dream_env.mistakes import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +20,11 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecNormalize
 
     from doom_dream_env.world_model import WorldModel
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    kind.__name__: kind
+    for kind in (nn.Tanh, nn.ReLU, nn.GELU, nn.ELU, nn.SiLU, nn.LeakyReLU, nn.SELU, nn.Mish, nn.Softplus, nn.Sigmoid)
+}
 
 TAKEN = "an Agent is made of a PPO or A2C with an MlpPolicy on features"
 

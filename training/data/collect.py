@@ -41,6 +41,7 @@ from doom_dream_env.scenarios import BUTTONS, TRAINED_MAPS, Buttons, Scenario, g
 from doom_dream_env.seeds import SPLITS
 from doom_dream_env.wads import maps_in
 from training.config import CollectConfig, Split, record_config
+from training.data.ray_collect import shards_on_ray
 from training.players.base import Player, RandomPlayer
 from training.players.handover import HandoverPlayer
 from training.players.roster import make_player
@@ -125,9 +126,7 @@ def finished_shards(jobs: list[Job], config: CollectConfig) -> Iterator[int]:
     if not jobs:
         return
     if config.ray is not None:
-        from training.data.ray_collect import shards_on_ray
-
-        yield from shards_on_ray(jobs, config.ray)
+        yield from shards_on_ray(jobs, config.ray, collect_shard)
         return
     workers = min(config.workers or usable_cores(), len(jobs))
     context = multiprocessing.get_context("spawn")

@@ -16,24 +16,24 @@ import dataclasses
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from doom_dream_env.mistakes import install_command
-from training.data.collect import Job, collect_shard
 
 ATTEMPTS = ".attempts"  # in a scenario's folder: shards that are being written, each attempt in a folder of its own
 PATIENCE = 5.0  # seconds in which a cluster must answer; Ray itself would ask for minutes
 RETRIES = 20  # of a shard whose node or process was lost; what the collector itself raises is not tried again
 
 
-def shards_on_ray(jobs: Sequence[Job], address: str) -> Iterator[int]:
+def shards_on_ray(jobs: Sequence[Any], address: str, make: Callable[[Any], int]) -> Iterator[int]:
     """Make shards on a cluster; gives the number of steps of each one that is finished.
 
     Args:
-        jobs: the shards, with absolute paths.
+        jobs: the shards: dataclasses with a `path`, absolute.
         address: of the cluster: `auto` for the one that this machine is a node of, or `HOST:PORT`.
+        make: makes a shard and returns its number of steps.
 
     Raises:
         ConnectionError: if there is no such cluster.
@@ -55,7 +55,7 @@ def shards_on_ray(jobs: Sequence[Job], address: str) -> Iterator[int]:
             f"there is no Ray cluster at {address!r} ({error}); begin one with `ray start --head`, and give its address"
         ) from error
     try:
-        yield from _finished(ray, jobs)
+        yield from _finished(ray, jobs, make)
     finally:
         for folder in {job.path.parent for job in jobs}:
             shutil.rmtree(folder / ATTEMPTS, ignore_errors=True)
@@ -70,9 +70,9 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
 
 
-def _finished(ray: Any, jobs: Sequence[Job]) -> Iterator[int]:
+def _finished(ray: Any, jobs: Sequence[Any], make: Callable[[Any], int]) -> Iterator[int]:
     task = ray.remote(num_cpus=1, max_retries=RETRIES)(attempt)
-    pending = {task.remote(job): job for job in jobs}
+    pending = {task.remote(job, make): job for job in jobs}
     while pending:
         (finished,), _ = ray.wait(list(pending), num_returns=1)
         job = pending.pop(finished)
@@ -89,7 +89,7 @@ def _finished(ray: Any, jobs: Sequence[Job]) -> Iterator[int]:
         yield steps
 
 
-def attempt(job: Job) -> tuple[int, str]:
+def attempt(job: Any, make: Callable[[Any], int]) -> tuple[int, str]:
     """Make one shard on a node, and only then give it its name.
 
     Returns:
@@ -98,6 +98,6 @@ def attempt(job: Job) -> tuple[int, str]:
     folder = job.path.parent / ATTEMPTS / f"{os.uname().nodename}-{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)
     own = dataclasses.replace(job, path=folder / job.path.name)
-    steps = collect_shard(own)
+    steps = make(own)
     os.replace(own.path, job.path)
     return steps, os.uname().nodename
