@@ -5,6 +5,7 @@ Legend: N environments, F features, D state width, V variables.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,6 @@ class DreamBatch(LatentBatch):
         self.generator.seed()
         self._tape = Tape()
         self._first: DreamState | None = None  # dreams that begin at each of the initial states
-        self._example: DreamState | None = None  # of the states of these weights; see `check_state`
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_tape": Tape(), "_first": None}
@@ -178,7 +178,7 @@ class DreamBatch(LatentBatch):
             ValueError: if it holds another number of dreams, is of another scenario or of other shapes than the weights
                 make, or is not finite.
         """
-        check_state(self, state)
+        check_state(state, self._like, self.model.config.scenarios)
         self._go_on(state, torch.full_like(self.steps, steps), torch.zeros_like(self.done))
         return self.features
 
@@ -196,14 +196,26 @@ class DreamBatch(LatentBatch):
         Raises:
             RuntimeError: before the first reset.
         """
+        return self._saved(self._running().clone())
+
+    def _saved(self, state: DreamState) -> dict[str, Any]:
         return {
-            "state": self._running().clone(),
+            "state": state,
             "steps": self.steps.clone(),
             "done": self.done.clone(),
             "generator": self.generator.get_state(),
             "scenario": self.scenario.name,
             "fingerprint": self.model.fingerprint,
         }
+
+    @functools.cached_property
+    def _like(self) -> DreamState:
+        """N dreams as these weights make them, to compare given ones with."""
+        config = self.model.config
+        z = torch.zeros(1, config.state_width, device=self.device)
+        variables = torch.zeros(1, len(config.variables), device=self.device)
+        one = self.model.begin(z, variables, self.model.scenario_index(self.scenario.name, 1))
+        return one.map(lambda tensor: tensor.expand(self.num_envs, *tensor.shape[1:]))
 
     @isolated
     def set_state(self, saved: dict[str, Any]) -> Tensor:
@@ -213,7 +225,7 @@ class DreamBatch(LatentBatch):
             ValueError: if it is no saved dream, a damaged one, or one of other weights, of another scenario or of
                 another number of environments. Nothing has changed then.
         """
-        check_saved(self, saved)
+        check_saved(saved, self._saved(self._like), self.model.config.scenarios)
         self._go_on(saved["state"], saved["steps"], saved["done"])
         self.generator.set_state(saved["generator"].cpu())
         return self.features

@@ -1,9 +1,10 @@
-"""Saved dreams: what `get_state` returns, checked before a batch takes it up."""
+"""Saved dreams: what `DreamBatch.get_state` returns, checked before a batch takes it up."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,43 +12,49 @@ from torch import Tensor
 from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model import DreamState
 
-if TYPE_CHECKING:
-    from doom_dream_env.envs.batch import DreamBatch
 
-KEYS = ("state", "steps", "done", "generator", "scenario", "fingerprint")
+def check_saved(saved: Any, expected: Mapping[str, Any], scenarios: Sequence[str]) -> None:
+    """Can a batch go on from this?
 
-
-def check_saved(batch: DreamBatch, saved: Any) -> None:
-    """Can the batch go on from this?
+    Args:
+        saved: what somebody gives.
+        expected: what `get_state` of the batch gives.
+        scenarios: names of those that the weights know.
 
     Raises:
         ValueError: if it is no saved dream, a damaged one, or one of other weights, of another scenario or of another
             number of environments.
     """
-    if not isinstance(saved, dict) or (missing := [key for key in KEYS if key not in saved]):
+    if not isinstance(saved, dict) or (missing := [key for key in expected if key not in saved]):
         lack = f"a dict without {', '.join(missing)}" if isinstance(saved, dict) else type(saved).__name__
         raise UserError(f"a saved dream is what get_state() returned, got {lack}")
-    model = batch.model
-    if saved["fingerprint"] != model.fingerprint:
-        raise UserError(f"this dream was saved with weights {saved['fingerprint']}, these are {model.fingerprint}")
-    if saved["scenario"] != batch.scenario.name:
-        raise UserError(f"this dream was saved in {saved['scenario']}, this environment dreams {batch.scenario.name}")
-    check_state(batch, saved["state"])
-    _check_tensor("steps", saved["steps"], batch.steps)
-    _check_tensor("done", saved["done"], batch.done)
+    if saved["fingerprint"] != expected["fingerprint"]:
+        raise UserError(
+            f"this dream was saved with weights {saved['fingerprint']}, these are {expected['fingerprint']}"
+        )
+    if saved["scenario"] != expected["scenario"]:
+        raise UserError(f"this dream was saved in {saved['scenario']}, this environment dreams {expected['scenario']}")
+    check_state(saved["state"], expected["state"], scenarios)
+    _check_tensor("steps", saved["steps"], expected["steps"])
+    _check_tensor("done", saved["done"], expected["done"])
     if int(saved["steps"].min()) < 0:
         raise UserError(f"steps of a saved dream must be 0 or more, got {saved['steps'].tolist()}")
     generator = saved["generator"]
-    size = len(batch.generator.get_state())
+    size = len(expected["generator"])
     if not isinstance(generator, Tensor) or generator.dtype != torch.uint8 or tuple(generator.shape) != (size,):
         raise UserError(
-            f"the generator's state must be {size} bytes, as on this dream's device {batch.device}; a dream that was "
-            "saved on another kind of device can be gone on from with resume(saved['state'], steps)"
+            f"the generator's state must be {size} bytes, as on this dream's device; a dream that was saved on another "
+            "kind of device can be gone on from with resume(saved['state'], steps)"
         )
 
 
-def check_state(batch: DreamBatch, state: Any) -> None:
-    """Can the batch go on from this state?
+def check_state(state: Any, expected: DreamState, scenarios: Sequence[str]) -> None:
+    """Can a batch go on from this state?
+
+    Args:
+        state: what somebody gives.
+        expected: a state of the batch's own.
+        scenarios: names of those that the weights know.
 
     Raises:
         ValueError: if it holds another number of dreams, is of another scenario, has other shapes than the weights
@@ -55,30 +62,18 @@ def check_state(batch: DreamBatch, state: Any) -> None:
     """
     if not isinstance(state, DreamState):
         raise UserError(f"the state of a dream must be a DreamState, got {type(state).__name__}")
-    if isinstance(state.z, Tensor) and state.z.ndim and len(state) != batch.num_envs:
-        raise UserError(f"this state holds {len(state)} dreams, there are {batch.num_envs} environments")
-    expected = _example(batch)
+    if isinstance(state.z, Tensor) and state.z.ndim and len(state) != len(expected):
+        raise UserError(f"this state holds {len(state)} dreams, there are {len(expected)} environments")
     for field in fields(DreamState):
         _check_tensor(field.name, getattr(state, field.name), getattr(expected, field.name))
-    context = batch.model.config.context
+    context = expected.cache.shape[3]
     if not bool(((state.length >= 0) & (state.length < context)).all()):
         raise UserError(f"length of a saved dream must be in 0…{context - 1}, got {state.length.tolist()}")
-    index = batch.model.scenario_index(batch.scenario.name, 1)
-    if not bool((state.scenario.to(index.device) == index).all()):
-        names = (*batch.model.config.scenarios, "an unknown scenario")
+    names = (*scenarios, "an unknown scenario")
+    if not bool((state.scenario.to(expected.scenario.device) == expected.scenario).all()):
         found = sorted({names[i] if 0 <= i < len(names) else f"scenario {i}" for i in state.scenario.tolist()})
-        raise UserError(f"this state is of {', '.join(found)}, this environment dreams {batch.scenario.name}")
-
-
-def _example(batch: DreamBatch) -> DreamState:
-    """A state as the weights make it, (N, ...)."""
-    if batch._example is None:
-        config = batch.model.config
-        z = torch.zeros(1, config.state_width, device=batch.device)
-        variables = torch.zeros(1, len(config.variables), device=batch.device)
-        one = batch.model.begin(z, variables, batch.model.scenario_index(batch.scenario.name, 1))
-        batch._example = one.map(lambda tensor: tensor.expand(batch.num_envs, *tensor.shape[1:]))
-    return batch._example
+        here = names[int(expected.scenario[0])]
+        raise UserError(f"this state is of {', '.join(found)}, this environment dreams {here}")
 
 
 def _check_tensor(name: str, value: Any, expected: Tensor) -> None:
