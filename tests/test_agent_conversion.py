@@ -93,15 +93,6 @@ def test_an_agent_of_free_play_presses_buttons(model: WorldModel, tmp_path: Path
     assert agent.buttons(batch.features, batch.scenario).shape == (ENVS, 9)
 
 
-def test_what_an_agent_presses_is_the_row_of_its_action(model: WorldModel) -> None:
-    agent = Agent.from_sb3(ppo(normalised(model, "take_cover")), "take_cover", model)
-    batch = DreamBatch(ENVS, "take_cover", weights=model)
-    features = batch.reset(seed=0)
-    chosen = agent.act(features, generator=torch.Generator().manual_seed(1))
-    pressed = agent.buttons(features, batch.scenario, torch.Generator().manual_seed(1))
-    assert torch.equal(pressed, torch.from_numpy(batch.scenario.action_table())[chosen])
-
-
 class Looks(FlattenExtractor):
     """A feature extractor of the user's own."""
 

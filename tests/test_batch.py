@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_model
-from shard_tools import BALL, IMP, KIT, label, table_of
-from toy_world import EPISODES, LENGTH, TOY_SCENARIOS, WINDOW
+from toy_world import BALL, EPISODES, IMP, KIT, LENGTH, TOY_SCENARIOS, WINDOW, label, table_of
 
 from doom_dream_env.origins import FREEDOOM, Origin
 from doom_dream_env.scenarios import SCENARIOS
@@ -37,8 +35,6 @@ from training.data.dataset import Dataset
 from training.data.latents import cached_states
 from training.models.packing import (
     CLIP_STEPS,
-    LEAD,
-    last_rows_of_clips,
     new_training_model,
     scenario_limits,
     store_initial_states,
@@ -209,11 +205,6 @@ def test_an_item_is_ahead_in_the_middle_quarter_alone() -> None:
 DELTAS = ((-10.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # of the toy's health; nothing else ever changes
 
 
-def test_supports_hold_every_change_and_reward_of_the_data(data: Dataset) -> None:
-    deltas, rewards = supports(data)
-    assert deltas == DELTAS and rewards == (4.0, 5.0)
-
-
 def test_initial_states_are_the_first_frames_of_episodes(data: Dataset) -> None:
     model = make_model()
     states = torch.randn(len(data), model.config.state_width).half()
@@ -270,28 +261,6 @@ def test_weights_say_whose_pictures_all_stages_and_what_they_began_from_have_see
     assert limited.origins == (FREEDOOM, unnamed, licensed), "a licence that is said later is known of all"
     limited.save_pretrained(tmp_path)
     assert WorldModel.from_pretrained(tmp_path).origins == limited.origins
-
-
-def test_half_of_the_clips_end_shortly_before_a_hit_or_an_end() -> None:
-    """Two episodes of 400 steps: one hit in the first, and the second ends."""
-    rows, count, hit = 800, 20, 200
-    data = SimpleNamespace(
-        first=np.repeat([0, 400], 400),
-        last=np.repeat([399, 799], 400),
-        terminated=np.arange(rows) == rows - 1,
-        variables=np.full((rows, 1), 100.0),
-        next_variables=np.where(np.arange(rows) == hit, 80.0, 100.0)[:, None],
-    )
-    here = np.ones(rows, bool)
-    drawn = [last_rows_of_clips(data, here, count, np.random.default_rng(seed)) for seed in range(40)]  # type: ignore[arg-type]
-    for last in drawn:
-        assert len(set(last.tolist())) == count
-        assert bool((last - data.first[last] >= CLIP_STEPS - 1).all())
-    shortest, longest = LEAD
-    lead = np.array([hit, rows - 1])[:, None] - np.concatenate(drawn)
-    urgent = ((lead >= shortest) & (lead <= longest)).any(0)
-    assert 2 / rows * count < urgent.sum() / len(drawn) < count / 2  # two moments alone cannot fill half of the clips
-    assert urgent.sum() >= 2 * len(drawn)
 
 
 def test_a_scenario_can_do_what_its_play_shows_and_no_more(data: Dataset) -> None:

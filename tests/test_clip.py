@@ -135,17 +135,6 @@ def test_what_is_neither_picture_nor_clip_is_named(tmp_path: Path) -> None:
             read_start(tmp_path / name)
 
 
-def test_sound_alone_is_no_clip(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "a.wav"), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
-        sound.rate = 8000
-        container.mux(stream.encode(sound))
-        container.mux(stream.encode())
-    with pytest.raises(ValueError, match="cannot read .*a.wav: there is no video in it"):
-        read_start(tmp_path / "a.wav")
-
-
 # ---- as a player program shows it ------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from conftest import make_model, random_frames
 from torch import Tensor, nn
 
 from doom_dream_env.envs.game import Game
-from doom_dream_env.scenarios import get_scenario, press
+from doom_dream_env.scenarios import get_scenario
 from training.evaluation import controls, realism
 from training.metrics import frechet
 
@@ -64,26 +64,6 @@ def test_the_real_gun_flashes_and_the_real_picture_turns(name: str, keys: str, m
     scores |= controls.flash_scores(make_model(), game.scenario, game)
     game.close()
     assert scores[keys] == scores["flash_game"] == 1.0, scores
-
-
-@pytest.mark.parametrize(("fires", "expected"), [(True, 1.0), (False, 0.0)])
-def test_a_flash_is_seen_where_the_gun_is(fires: bool, expected: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make_model()
-    button = int(press("ATTACK").argmax())
-    dark = torch.full((N, 120, 160, 3), 60, dtype=torch.uint8)
-    bright = dark.clone()
-    bright[:, 60:80, 70:90] = 200
-    monkeypatch.setattr(controls, "begin_dreams", lambda *_: list(range(N)))
-    monkeypatch.setattr(controls, "dream_on", lambda model, state, buttons: [bool(keys[0, button]) for keys in buttons])
-    still = [dark[0].numpy()] * (controls.FLASH_STEPS + 1)
-    monkeypatch.setattr(controls, "real_film", lambda game, keys, seed: still)
-    monkeypatch.setattr(
-        controls,
-        "drawn_film",
-        lambda model, states, buttons: [bright if pressed is True and fires else dark for pressed in states],
-    )
-    scores = controls.flash_scores(model, get_scenario("basic"), None)  # type: ignore[arg-type]
-    assert scores == {"flash": expected, "flash_game": 0.0}
 
 
 # ---- realism -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from shard_tools import write_shard
+from toy_world import write_shard
 
 from doom_dream_env import recording
 from doom_dream_env.recording import FREEDOOM

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_world import TOY_SCENARIOS, WINDOW, run, toy_config
+from toy_world import TOY_SCENARIOS, WINDOW, plain_batch, run, toy_config
 
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import PRESETS
-from training.config import DynamicsLossWeights
-from training.data.batch import Batch, make_batch
+from training.data.batch import make_batch
 from training.data.dataset import Dataset
 from training.engine.compute import Compute, seeded
 from training.engine.optim import Optimiser
@@ -137,13 +136,6 @@ def test_the_second_stage_leaves_the_encoder_alone_and_moves_the_rest(learned: P
     assert not torch.equal(first[codes], second[codes]), "no code was learned"
 
 
-def test_every_term_of_the_loss_has_a_weight(data: Dataset) -> None:
-    model = toy_model()
-    terms, skills = losses(model, toy_windows(model, data), torch.ones(2, 3), config(), SampleGenerator.alone(6, 0))
-    assert terms.keys() == dataclasses.asdict(DynamicsLossWeights()).keys()
-    assert skills.keys() == {"skill_1", "skill_2"}
-
-
 class Push:
     """A deterministic game of states: z' = 0.9·z + push[action], at full health, for a reward of 4 each step."""
 
@@ -157,29 +149,16 @@ class Push:
         states = [torch.randn(WINDOWS, self.push.shape[1], generator=generator)]
         for t in range(WINDOW - 1):
             states.append(0.9 * states[-1] + self.push[pressed[:, t]])
-        one = torch.ones(WINDOWS, WINDOW)
-        zero = torch.zeros(WINDOWS, dtype=torch.long)
         healthy = torch.tensor([100.0, 0.0, 0.0, 0.0]).expand(WINDOWS, WINDOW, 4)
-        batch = Batch(
-            frames=None,
+        batch = plain_batch(
+            *(WINDOWS, WINDOW, torch.zeros(WINDOWS, dtype=torch.long)),
             actions=self.table[pressed],
-            rewards=4 * one,
-            terminated=0 * one,
+            rewards=torch.full((WINDOWS, WINDOW), 4.0),
             variables=healthy,
             next_variables=healthy,
-            scenario=zero,
-            elapsed=zero,
             object_maps=torch.zeros(WINDOWS, WINDOW, 3, 12, 16),
-            valid=one,
-            follows=one[:, 1:],
-            rows=one,
-            place=zero,
             pose=torch.zeros(WINDOWS, WINDOW, 4),
             sightings=torch.zeros(WINDOWS, WINDOW, 3),
-            confidence=one,
-            variables_confidence=one[..., None].expand(WINDOWS, WINDOW, 4),
-            outcome_confidence=one,
-            annotated=one,
         )
         outcome = outcome_targets(self.model.world_model, batch)
         return Windows(batch, torch.stack(states, 1), batch.scenario, outcome, begin=1)

@@ -13,10 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from toy_world import run
+from toy_world import killed_after, run
 
-from training.engine import fit as loop
-from training.engine.checkpoint import finished_steps, load_checkpoint, save_checkpoint
+from training.engine.checkpoint import finished_steps, load_checkpoint
 from training.engine.compute import Compute, seeded
 from training.engine.fit import Numbers, fit, prefetched
 from training.engine.logging import LOG, RunLog
@@ -84,19 +83,6 @@ def test_a_finished_run_given_again_changes_nothing(tmp_path: Path) -> None:
     assert torch.equal(learned.out.weight, load_file(path)["module.out.weight"]), "a finished run is not loaded"
 
 
-def test_what_happens_after_steps_and_checkpoints(tmp_path: Path) -> None:
-    steps: list[int] = []
-    checkpoints: list[int] = []
-    path = tmp_path / "toy.safetensors"
-
-    def at_checkpoint(finished: int) -> None:
-        assert finished_steps(path) == finished
-        checkpoints.append(finished)
-
-    fit_toy(path, steps=5, after_step=steps.append, on_checkpoint=at_checkpoint)
-    assert steps == [1, 2, 3, 4, 5] and checkpoints == [2, 4, 5]
-
-
 def test_numbers_are_logged_every_so_often(tmp_path: Path) -> None:
     fit_toy(tmp_path / "toy.safetensors", log=RunLog(tmp_path / "log", CPU), log_every=2)
     lines = [json.loads(line) for line in (tmp_path / "log" / LOG).read_text().splitlines()]
@@ -145,14 +131,6 @@ def test_prefetching_keeps_the_order_and_passes_errors_on() -> None:
 
 
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
-
-
-def test_checkpoints_describe_themselves(tmp_path: Path) -> None:
-    path = tmp_path / "toy.safetensors"
-    fit_toy(path)
-    assert load_checkpoint(path, Toy()) == (STEPS, {"seed": 3})
-    assert finished_steps(path) == STEPS
-    assert finished_steps(tmp_path / "missing.safetensors") == 0
 
 
 @pytest.mark.parametrize("keep", [0, 50, -100])
@@ -244,21 +222,15 @@ def prepared(stage: str, representation_run: Path, out: Path) -> Path:
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_stage_resumes_along_the_same_curve(
-    toy: Path, representation_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, optimizer: str
+    toy: Path, representation_run: Path, tmp_path: Path, stage: str, optimizer: str
 ) -> None:
     # On one thread, because sums in another order differ, and AdamW makes whole steps of the smallest gradients.
     settings: dict[str, Any] = {"optimizer": optimizer, "threads": 1}
     whole, broken = (prepared(stage, representation_run, tmp_path / name) for name in ("whole", "broken"))
     run(stage, toy, whole.parent, 6, **settings)
 
-    def killed(path: Path, *arguments: Any) -> None:
-        save_checkpoint(path, *arguments)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_checkpoint", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(stage, toy, broken.parent, 6, **settings)
+    with killed_after(2):
+        run(stage, toy, broken.parent, 6, **settings)
     halfway = load_file(broken)
     run(stage, toy, broken.parent, 6, **settings)
 

@@ -17,8 +17,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, states_equal
-from env_tools import actions, dream, dreams, play, same
+from conftest import actions, dream, dreams, make_model, play, same, states_equal
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 

@@ -125,14 +125,6 @@ def test_fixed_policies_press_the_scenarios_buttons(batch: DreamBatch) -> None:
     np.testing.assert_array_equal(routine(batch.scenario).buttons_at(at), table[[2, 2, 1, 1, 2]])
 
 
-def test_free_play_is_walked_forward(free: DreamBatch) -> None:
-    policies = fixed_policies(free.scenario)
-    drawn = policies["random"](free)
-    assert drawn.shape == (N, len(BUTTONS)) and drawn.any(0).all() and not drawn.all(0).any()
-    forward = policies["routine"](free)
-    assert forward[:, BUTTONS.index("MOVE_FORWARD")].all() and forward.sum() == N
-
-
 def test_a_routine_goes_by_each_episodes_own_time(batch: DreamBatch) -> None:
     policy = AlternatingPolicy.of_indices(batch.scenario, ((1, 2), (2, 1)))
     table = batch.action_table
@@ -145,13 +137,6 @@ def test_a_routine_goes_by_each_episodes_own_time(batch: DreamBatch) -> None:
     batch.step(mixed)
     mixed = policy(batch).float()
     assert torch.equal(mixed[0], table[1]) and torch.equal(mixed[1], table[2])
-
-
-@pytest.mark.parametrize("name", ["take_cover", "freedoom"])
-def test_one_seed_one_way_of_random_play(immortal: WorldModel, name: str) -> None:
-    batch = DreamBatch(N, name, weights=immortal)
-    first, again, other = (RandomPolicy(seed)(batch) for seed in (3, 3, 4))
-    assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 def test_random_actions_are_held_as_long_as_they_should(batch: DreamBatch) -> None:

@@ -9,8 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from exported_world import EXPORTED, make_agent
+from conftest import EXPORTED, ROOT, make_agent
 
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import DreamState, WorldModel

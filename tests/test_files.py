@@ -85,11 +85,6 @@ def test_there_is_no_pickle(weights: Path) -> None:
             assert all(file.get_tensor(key).dtype == torch.float16 for key in file.keys())  # noqa: SIM118
 
 
-def test_config_survives_json() -> None:
-    for config in PRESETS.values():
-        assert WorldModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-
-
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "no-such-set", "./here/neither"])
 def test_missing_weights_are_named(name: str) -> None:
     with pytest.raises(FileNotFoundError, match=f"no weights at '{name}'"):

@@ -15,7 +15,6 @@ from doom_dream_env.play.film import STEPS_PER_SECOND
 from training.config import FilmConfig
 from training.config.film import HELD_OUT_MAPS, LOOKS
 from training.footage.filming import Canvas, FilmJob, shoot_film
-from training.footage.interludes import ENDINGS, OPENINGS, PAUSES, death
 from training.footage.truth import Truth, keys_file, read_truth
 from training.footage.video import Video
 from training.stages.film import film, plan_films
@@ -121,15 +120,6 @@ def test_a_look_has_the_rate_and_the_size_that_it_says(look: str) -> None:
         assert 200 < len(recorder.frames) < 300 and (np.diff(recorder.times) > 0).all()
     else:
         assert len(recorder.frames) == 10 * rate
-
-
-@pytest.mark.parametrize("kind", [*OPENINGS, *PAUSES[:1], *ENDINGS, death], ids=lambda kind: kind.__name__)
-def test_interludes_are_pictures_of_the_games_size_that_last_a_while(kind: Any) -> None:
-    for seed in range(3):
-        pictures = list(kind(PICTURE, np.random.default_rng(seed)))
-        assert 8 <= len(pictures) <= 350
-        assert all(picture.shape == PICTURE.shape and picture.dtype == np.uint8 for picture in pictures)
-        assert not np.array_equal(pictures[-1], PICTURE), "it would be play"
 
 
 def test_a_step_holds_what_was_pressed_in_half_of_its_tics_or_more() -> None:

@@ -10,8 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, random_frames
-from env_tools import play, same
+from conftest import make_model, play, random_frames, same
 
 from doom_dream_env.envs import GameBatch, RealBatch
 from doom_dream_env.envs.base import FEATURE_LIMIT
@@ -43,21 +42,6 @@ def test_frames_are_rgb_not_bgr() -> None:
     assert np.array_equal(game.frame, expected) and not np.array_equal(game.frame, expected[..., ::-1])
     game.close()
     planes.close()
-
-
-def test_an_ended_game_keeps_its_last_frame_and_tells_the_final_variables() -> None:
-    game = Game(SCENARIOS["health_gathering"])
-    game.reset(0)
-    frame = game.frame
-    ended = False
-    while not ended:
-        frame = game.frame.copy()
-        reward, terminated, truncated = game.step(np.zeros(9))
-        ended = terminated or truncated
-    assert terminated and not truncated and reward < -90
-    assert np.array_equal(game.frame, frame) and game.frame.any()
-    assert game.variables[0] <= 0 and game.variables[1] == 0
-    game.close()
 
 
 @pytest.mark.slow

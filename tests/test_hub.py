@@ -14,10 +14,9 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import constants, errors
-from shard_tools import write_shard
 from test_action_policy import make_policy
 from test_soft_labels import write_footage
-from toy_world import TOY_SCENARIOS
+from toy_world import TOY_SCENARIOS, write_shard
 
 from doom_dream_env.agents import Agent
 from doom_dream_env.agents.action_policy import ActionPolicy

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from shard_tools import write_shard
+from toy_world import write_shard
 
 from doom_dream_env import recording
 from doom_dream_env.envs.game import Game
@@ -113,24 +113,6 @@ def test_a_licence_that_is_said_later_is_that_of_all_that_was_recorded_of_the_wa
         recorder.close()
     origins = [recording.read_origin(path) for path in sorted(other.parent.iterdir())]
     assert origins == [Origin("another"), *[Origin(source, "cc-by-4.0")] * 2]
-
-
-def test_the_keys_of_a_steps_first_tic_are_held(game: Game, tmp_path: Path) -> None:
-    recorder = HumanRecorder(tmp_path, SCENARIO, game)
-    recorder.begin(3)
-    seen = []
-    rewards = []
-    for tic in range(4 * SKIP):
-        seen.append(game.frame)
-        rewards.append(recorder.tic(press("MOVE_LEFT") if tic % SKIP == 0 else press("MOVE_RIGHT"))[0])
-    recorder.close()
-    game.reset(3)
-    for step in range(4):
-        assert np.array_equal(game.frame, seen[SKIP * step])
-        assert game.step(press("MOVE_LEFT"))[0] == sum(rewards[SKIP * step : SKIP * (step + 1)])
-    data = Dataset(tmp_path, ["take_cover"])
-    assert np.array_equal(data.actions, [press("MOVE_LEFT")] * 4)
-    assert len({frame.tobytes() for frame in seen}) > 2 * 4, "the tics between the steps show nothing new"
 
 
 def test_an_episode_that_is_left_is_kept_and_simply_stops(game: Game, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import torch
 
 from doom_dream_env.agents import Agent
 from doom_dream_env.agents.imagination import (
-    Critic,
     ImaginationConfig,
     Unroll,
     lambda_returns,
@@ -102,11 +101,6 @@ def test_death_ends_the_returns_and_time_does_not() -> None:
     assert out_of_time[:, 0].tolist() == [23, 22, 33]
     maybe = lambda_returns(make_unroll([1.0, 2.0, 3.0], [1.0, 0.25, 1.0], [False] * 3), values, 1.0, 1.0)
     assert maybe[:, 0].tolist() == [1 + 2 + 0.25 * 33, 2 + 0.25 * 33, 33]
-
-
-def test_values_begin_at_nothing() -> None:
-    critic = Critic(FEATURES, TOY)
-    assert critic.value(critic.network(torch.randn(4, FEATURES))).abs().max() < 0.01
 
 
 @pytest.mark.parametrize("objective", ["reinforce", "pmpo"])

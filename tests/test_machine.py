@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import time
 from pathlib import Path
 
 import pytest
 
 from doom_dream_env import benchmark, doctor
 from doom_dream_env.cli import main
-from doom_dream_env.envs import DreamBatch
 from doom_dream_env.scenarios import get_scenario
-from doom_dream_env.world_model import WorldModel
 
 CHECKS = {"Python", "libraries", "for training", "processor", "memory", "screen", "ViZDoom", "weights", "speed"}
 
@@ -52,18 +49,6 @@ def test_what_is_broken_is_found_and_the_rest_goes_on(
     assert found["ViZDoom"] == ("BROKEN", "RuntimeError: no engine here")
     assert found["libraries"][0] == "BROKEN" and "missing: no-such-library" in found["libraries"][1]
     assert found["screen"][0] == "note" and found["Python"][0] == "ok" and found["speed"][0] == "BROKEN"
-
-
-def test_a_rate_counts_steps_over_time(model: WorldModel) -> None:
-    def step() -> int:
-        time.sleep(0.002)
-        return 10
-
-    assert 1000 < benchmark.rate(step, 0.2) < 5000
-    p50, p99 = benchmark.latency(step, 0.05)
-    assert 2 <= p50 <= p99
-    random_step = benchmark.random_step(DreamBatch(3, "take_cover", weights=model))
-    assert [random_step() for _ in range(30)] == [3] * 30, "a step counts once for each dream, ended ones too"
 
 
 def test_the_command_prints_dream_and_game_and_keeps_a_row(

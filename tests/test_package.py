@@ -12,7 +12,7 @@ from conftest import ROOT
 
 import doom_dream_env
 from doom_dream_env import seeds
-from doom_dream_env.scenarios import BUTTONS, SCENARIOS, Scenario, get_scenario
+from doom_dream_env.scenarios import BUTTONS, SCENARIOS, Scenario
 
 VIZDOOM_IDS = {
     "take_cover": "VizdoomTakeCover-v1",
@@ -53,14 +53,6 @@ def test_public_names_exist_and_others_do_not() -> None:
         doom_dream_env.WorldModle  # noqa: B018
     with pytest.raises(AttributeError, match="DreamBach"):
         envs.DreamBach  # noqa: B018
-
-
-def test_unknown_scenario_error_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="take_covr") as error:
-        get_scenario("take_covr")
-    assert all(name in str(error.value) for name in SCENARIOS)
-    with pytest.raises(ValueError, match="unknown"):
-        get_scenario(["take_cover"])  # type: ignore[arg-type]
 
 
 def test_a_place_is_the_scenario_with_its_wad_and_map() -> None:

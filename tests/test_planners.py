@@ -22,7 +22,6 @@ from doom_dream_env.envs.base import EnvBatch
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.envs.observed import ObservedBatch
 from doom_dream_env.evaluation import evaluate_policy
-from doom_dream_env.policies import AlternatingPolicy
 from doom_dream_env.world_model import DreamState, WorldModel
 
 QUICK: dict[str, Any] = {"horizon": 4, "dreams": 2}
@@ -165,20 +164,6 @@ def test_nobody_plans_for_what_has_ended(mortal: WorldModel, monkeypatch: pytest
     assert bool(batch.done.all())
     counting.new()
     assert not bool(policy(batch).any()) and counting.new() == []
-
-
-def test_held_actions_the_last_plan_and_a_proposal_policys_play_are_tried(
-    immortal: WorldModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch = dreams(immortal)
-    assert batch.state is not None
-    score = Mock(side_effect=planner.score_plans)
-    monkeypatch.setattr(planner, "score_plans", score)
-    both = AlternatingPolicy.of_indices(batch.scenario, [(RIGHT, 1), (0, 1)])
-    last = Plan(torch.tensor([[[2], [0], [0], [1]]] * 3), torch.zeros(3), torch.full((3, 4, 1, 3), 1 / 3))
-    make_planner(immortal, "take_cover", "cem", proposal=both, **QUICK).plan(batch.state, last, rounds=1)
-    tried = score.call_args.args[2][0, :, :, 0].tolist()
-    assert tried[:5] == [[0] * 4, [1] * 4, [2] * 4, [2, 0, 0, 1], [RIGHT, 0, RIGHT, 0]]
 
 
 def test_a_planner_can_plan_in_inference_mode(model: WorldModel) -> None:

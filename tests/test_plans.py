@@ -248,12 +248,3 @@ def test_free_play_counts_kills_and_squares_on_every_map(weights: Path, tmp_path
     assert "squares walked over" in (tmp_path / "planning.md").read_text()
     with pytest.raises(ValueError, match="maps are for free play"):
         report("take_cover", "MAP07")
-
-
-def test_rounds_fill_the_time_that_there_is(immortal: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(range(100))  # each decision of both games takes a second
-    monkeypatch.setattr(planning.time, "process_time", lambda: next(clock))
-    planner = planning.make_planner(immortal, "take_cover", **QUICK)
-    assert planning.rounds_within(planner, 1600, games=2) == 3
-    assert planning.rounds_within(planner, 1, games=2) == 1, "one round is always finished"
-    assert torch.is_tensor(planner.newest.choices)

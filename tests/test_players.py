@@ -8,22 +8,16 @@ import pytest
 from doom_dream_env.envs.game import Game
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.evaluation import evaluate_policy
-from doom_dream_env.policies import AlternatingPolicy, random_action
+from doom_dream_env.policies import random_action
 from doom_dream_env.scenarios import SCENARIOS, get_scenario, press
-from training.players.aiming import UNIT
-from training.players.base import AlternatingPlayer, Player, PlayerPolicy, RandomPlayer, random_alternation
+from training.players.base import Player, PlayerPolicy, RandomPlayer
 from training.players.explorers import Explorer
-from training.players.maps import MapGeometry
-from training.players.marksmen import Gunner
-from training.players.navigation import CELL, REGION, Level
+from training.players.navigation import REGION
 from training.players.roster import BEHAVIOURS, TEACHERS, make_player
 from training.players.walkers import Gatherer, Homecomer
 from training.players.wanderers import Wanderer
 
 # ---- players -------------------------------------------------------------------------------------------------------
-
-
-NO_GAME: Game = None  # type: ignore[assignment]  # for players that look at nothing
 
 
 def episode_return(game: Game, behaviour: str, seed: int) -> float:
@@ -47,27 +41,6 @@ def test_press_names_buttons_and_random_play_stays_within_the_scenario() -> None
             assert drawn == {row.tobytes() for row in scenario.action_table()}, scenario.name
         else:
             assert len(drawn) > 30, scenario.name
-
-
-def test_random_players_hold_an_action_as_long_as_they_say() -> None:
-    player = RandomPlayer(SCENARIOS["take_cover"], np.random.default_rng(0), longest=4)
-    played = np.array([player(NO_GAME) @ (0, 0, 1, 2, 0, 0, 0, 0, 0) for _ in range(3000)])
-    assert np.bincount(played, minlength=3) == pytest.approx([1000] * 3, abs=200)
-    runs = np.diff(np.flatnonzero(np.r_[True, played[1:] != played[:-1], True]))
-    assert 2.5 < runs.mean() < 5  # holds of 2.5 steps on average, a third of them repeated
-
-
-def test_alternating_players_take_turns() -> None:
-    left = press("MOVE_LEFT")
-    right = press("MOVE_RIGHT")
-    player = AlternatingPlayer(AlternatingPolicy((left, right), (3, 2)))
-    played = [player(NO_GAME).tolist() for _ in range(7)]
-    assert played == [row.tolist() for row in (left, left, left, right, right, left, left)]
-    rng = np.random.default_rng(0)
-    drawn = [random_alternation(SCENARIOS["take_cover"], rng) for _ in range(200)]
-    same = np.mean([np.array_equal(*policy.actions) for policy in drawn])
-    shortest = min(min(policy.steps) for policy in drawn)
-    assert 0.2 < same < 0.5 and shortest >= 2  # a third do the same all the time
 
 
 def test_an_unknown_behaviour_lists_the_known() -> None:
@@ -140,62 +113,7 @@ def test_a_teacher_that_is_interrupted_still_plays_legal_actions_to_the_end(name
     assert np.isfinite(play(name, range(3100, 3102), "perturbed")).all()
 
 
-def test_a_turn_is_as_large_as_planned() -> None:
-    scenario = SCENARIOS["defend_the_center"]
-    game = Game(scenario, privileged=True)
-    game.reset(3000)
-    player = Gunner(scenario, np.random.default_rng(0))
-    units = 0
-    for move, expected in ((1, 4), (1, 7), (-1, -8), (0, 0), (-1, -4), (1, 7)):
-        game.step(player.turn(move))
-        units += expected
-        assert abs((float(game.pose()[3]) - units * UNIT + 180) % 360 - 180) < 0.1
-    game.close()
-
-
 # ---- explorers -----------------------------------------------------------------------------------------------------
-
-
-def room(wall: bool) -> Level:
-    """A room of 512 x 512, and across it a wall with a gap at its right end."""
-    lines = [(0, 0, 0, 512), (0, 512, 512, 512), (512, 512, 512, 0), (512, 0, 0, 0)]
-    sides = [[0, -1]] * 4
-    if wall:
-        lines.append((0, 256, 400, 256))
-        sides = [*sides, [0, 0]]
-    geometry = MapGeometry(
-        lines=np.array(lines, float),
-        sides=np.array(sides),
-        blocking=np.arange(len(lines)) >= 4,
-        specials=np.zeros(len(lines), np.int64),
-        tags=np.zeros(len(lines), np.int64),
-        heights=np.array([[0.0, 128.0]]),
-        sector_specials=np.zeros(1, np.int64),
-        sector_tags=np.zeros(1, np.int64),
-    )
-    return Level(geometry)
-
-
-@pytest.mark.parametrize("wall", [False, True])
-def test_a_way_leads_around_a_wall(wall: bool) -> None:
-    grid = room(wall)
-    start = grid.cell(100, 100)
-    goal = grid.cell(100, 400)
-    goals = np.full(grid.size, np.inf)
-    goals[goal] = 0.0
-    way, cost = grid.way(start, goals, [0.0] * grid.size)
-    assert way[0] == start and way[-1] == goal
-    assert grid.x[way].max() > 400 if wall else grid.x[way].max() < 150
-    assert cost > 600 if wall else cost < 400
-    assert np.hypot(np.diff(grid.x[way]), np.diff(grid.y[way])).max() < 1.5 * CELL
-    assert grid.straight(100, 100, goal, [0.0] * grid.size) is not wall
-
-
-def test_no_way_out_of_the_room() -> None:
-    grid = room(True)
-    goals = np.full(grid.size, np.inf)
-    assert grid.way(grid.cell(100, 100), goals, [0.0] * grid.size) == ([], np.inf)
-    assert not grid.free[grid.inside(100, 256)] and grid.free[grid.inside(480, 256)]
 
 
 def explore(game: Game, player: Player, seed: int, steps: int = 10**6) -> tuple[float, int]:

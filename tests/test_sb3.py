@@ -9,8 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import random_frames
-from env_tools import NUM_ENVS, actions, dreams, is_start
+from conftest import NUM_ENVS, actions, dreams, is_start, random_frames
 from stable_baselines3.common.vec_env import VecMonitor
 
 from doom_dream_env.envs import DreamBatch, DreamDoomVecEnv, LatentVecEnv, RealBatch

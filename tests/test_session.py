@@ -309,15 +309,6 @@ def test_all_scenarios_of_the_weights_are_gone_through_and_back(
     assert session.status().scenario == names[-2]
 
 
-def test_modes_follow_each_other(make: Callable[..., Session]) -> None:
-    session = make()
-    shown = []
-    for _ in range(3):
-        session.next_mode()
-        shown.append([view.title for view in session.status().views])
-    assert shown == [["real"], ["dream", "real"], ["dream"]]
-
-
 def test_a_dream_begins_with_a_picture_of_your_own(make: Callable[..., Session], immortal: WorldModel) -> None:
     frames = random_frames(3)
     session = make(start=frames)

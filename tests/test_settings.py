@@ -14,8 +14,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, random_frames
-from env_tools import dream, dreams
+from conftest import dream, dreams, make_model, random_frames
 from gymnasium.envs.registration import EnvSpec
 
 from doom_dream_env.envs import (

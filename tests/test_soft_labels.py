@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from shard_tools import row, write_shard
-from toy_world import LENGTH, WINDOW, toy_config, write_toy
+from toy_world import LENGTH, WINDOW, row, toy_config, write_shard, write_toy
 
 from doom_dream_env.recording import FREEDOOM, Origin, ShardWriter
 from doom_dream_env.world_model import WorldModel

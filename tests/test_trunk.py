@@ -12,7 +12,7 @@ from torch import Tensor
 
 from doom_dream_env.world_model import PRESETS
 from doom_dream_env.world_model.manifold import Manifold
-from doom_dream_env.world_model.trunk import Trunk, elapsed_features, step_flags
+from doom_dream_env.world_model.trunk import Trunk, step_flags
 
 # ---- trunk ---------------------------------------------------------------------------------------------------------
 
@@ -95,12 +95,6 @@ def test_the_trunk_sees_its_context_and_nothing_older_or_newer(trunk: Trunk) -> 
     assert torch.all(difference[2 + reach + 1 :] < 1e-6), "an older step than the context had influence"
 
 
-def test_elapsed_features_tell_all_times_apart_and_are_zero_where_time_is_unknown() -> None:
-    features = elapsed_features(torch.arange(-1, 500))
-    assert torch.all(features[0] == 0) and torch.pdist(features).min() > 1e-3
-    assert features.abs().max() <= 1
-
-
 def test_an_unknown_action_has_no_influence(trunk: Trunk) -> None:
     z = torch.randn(B, CONFIG.state_width)
     variables = torch.zeros(B, 2)
@@ -136,25 +130,3 @@ def test_real_states_are_left_alone_and_others_come_back() -> None:
     back = manifold(away, torch.zeros(100, dtype=torch.long))
     torch.testing.assert_close(back, states[:100], atol=0.05, rtol=0)
     torch.testing.assert_close(manifold(back, torch.zeros(100, dtype=torch.long)), back, atol=1e-4, rtol=0)
-
-
-def test_states_of_several_scenarios_are_each_kept_in_their_own() -> None:
-    manifold, states = plane()
-    mixed = torch.tensor([0, 1, 0, 2])
-    wild = 7 * torch.randn(4, 3, 6, generator=torch.Generator().manual_seed(2))
-    together = manifold(wild, mixed)
-    for row, scenario in enumerate(mixed):
-        torch.testing.assert_close(together[row], manifold(wild[row], scenario.expand(3)), atol=1e-5, rtol=0)
-    assert together[1].abs().max() <= 4 and not torch.equal(together[0], together[2])
-    wild.requires_grad_()
-    manifold(wild, mixed).sum().backward()
-    inside = (wild[1].abs() < 4).float()  # scenario 1 has an upright box, and a face of it passes no gradient
-    torch.testing.assert_close(wild.grad[1], inside, atol=1e-5, rtol=0)
-
-
-def test_noise_is_shaped_like_real_states() -> None:
-    manifold, states = plane()
-    scenario = torch.zeros(4000, dtype=torch.long)
-    standard = torch.randn(4000, 1, 6, generator=torch.Generator().manual_seed(3))
-    noise = manifold.noise(scenario, torch.full((4000, 1, 1), 0.5), standard)[:, 0]
-    torch.testing.assert_close(torch.cov(noise.T), 0.25 * torch.cov(states.T), atol=0.15, rtol=0)

@@ -12,8 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import make_model
-from env_tools import NUM_ENVS, actions, dreams, is_start, same
+from conftest import NUM_ENVS, actions, dreams, is_start, make_model, same
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from doom_dream_env.envs import DreamDoomVectorEnv
