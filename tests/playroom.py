@@ -108,9 +108,6 @@ def video(path: Path) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-# ---- films -----------------------------------------------------------------------------------------------------------
-
-
 def grey(t: int, height: int = 120, width: int = 160) -> np.ndarray:
     """Frame t: black left, grey right, the brighter the later."""
     frame = np.zeros((height, width, 3), np.uint8)

@@ -42,9 +42,6 @@ def make_policy(model: WorldModel, seed: int = 0, **settings: Any) -> ActionPoli
     return ActionPolicy(network, generator=torch.Generator().manual_seed(seed), **settings)
 
 
-# ---- choices ---------------------------------------------------------------------------------------------------------
-
-
 def test_the_odds_of_all_combinations_sum_to_one() -> None:
     logits = 2 * torch.randn(4, N_LOGITS)
     every = torch.cartesian_prod(*(torch.arange(size) for size in (3, 3, 3, 2, 2, 2)))
@@ -76,9 +73,6 @@ def test_drawn_buttons_follow_the_odds_and_exclude_opposites() -> None:
     ).max()
 
 
-# ---- the network -----------------------------------------------------------------------------------------------------
-
-
 def test_stepping_is_the_same_computation_as_whole_windows(model: WorldModel) -> None:
     network = make_policy(model).network
     features = torch.randn(2, STEPS, model.config.feature_width)
@@ -94,9 +88,6 @@ def test_stepping_is_the_same_computation_as_whole_windows(model: WorldModel) ->
             context = context.__class__(context.cache, context.length, pressed[:, step])
         logits, context = network.step(context, features[:, step], scenario)
         torch.testing.assert_close(logits, whole[:, step], rtol=1e-4, atol=1e-4)
-
-
-# ---- playing ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scenario", ["take_cover", "deadly_corridor", "freedoom"])
@@ -126,9 +117,6 @@ def test_a_new_episode_begins_without_memories(immortal: WorldModel) -> None:
     remembered, new = old.look(batch), fresh.look(batch)
     torch.testing.assert_close(remembered[0], new[0])
     assert not torch.allclose(remembered[1], new[1], atol=1e-3), "the other episode was forgotten too"
-
-
-# ---- files -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_saved_policy_is_the_same(model: WorldModel, tmp_path: Path) -> None:

@@ -28,9 +28,6 @@ from training.players.handover import HandoverPlayer
 from training.players.roster import make_player
 from training.stages import agents
 
-# ---- agents --------------------------------------------------------------------------------------------------------
-
-
 SCENARIO = "take_cover"
 STEPS = 2048
 
@@ -95,9 +92,6 @@ def test_one_seed_one_agent(trained: tuple[Agent, Path, WorldModel]) -> None:
     features = torch.randn(5, model.config.feature_width)
     assert torch.equal(again.logits(features), agent.logits(features))
     assert all(0 < mean < 4 * 525 for _, mean in curve), "mean returns are not those of episodes"
-
-
-# ---- agents in training --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -203,9 +197,6 @@ def test_agents_learn_in_imagination_when_asked(weights: Path, tmp_path: Path) -
     assert scores[Agent.load(best).card.hyper_parameters["algorithm"]] == max(scores.values())
     with pytest.raises(ValueError, match="only --learner dreamer is kept near a --prior"):
         agents.train(AgentsConfig(weights=str(weights), prior=tmp_path))
-
-
-# ---- minds ---------------------------------------------------------------------------------------------------------
 
 
 def dreams(model: WorldModel) -> DreamBatch:

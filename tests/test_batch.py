@@ -45,9 +45,6 @@ from training.models.packing import (
 from training.models.training_model import TrainingModel, load_training_model
 from training.stages import REPRESENTATION_CHECKPOINT
 
-# ---- batch ---------------------------------------------------------------------------------------------------------
-
-
 CPU = torch.device("cpu")
 
 
@@ -111,8 +108,6 @@ def test_cached_states_are_reused_only_for_the_same_encoder_and_shards(
 
 
 # ---- annotations ---------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
@@ -200,8 +195,6 @@ def test_an_item_is_ahead_in_the_middle_quarter_alone() -> None:
 
 
 # ---- packing -------------------------------------------------------------------------------------------------------
-
-
 DELTAS = ((-10.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # of the toy's health; nothing else ever changes
 
 

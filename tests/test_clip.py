@@ -65,9 +65,6 @@ def write_video(path: Path, frames: list[np.ndarray], **more: object) -> Path:
     return path
 
 
-# ---- what a clip is sampled to ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
 def test_a_picture_is_one_frame(tmp_path: Path, suffix: str) -> None:
     Image.fromarray(grey(10)).save(tmp_path / f"a{suffix}")
@@ -133,9 +130,6 @@ def test_what_is_neither_picture_nor_clip_is_named(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f"cannot read .*{name}: .*; expected a picture"):
             read_start(tmp_path / name)
-
-
-# ---- as a player program shows it ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

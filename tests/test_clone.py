@@ -44,9 +44,6 @@ def made_up_advice(scenario: str, rows: int = 120, length: int = 12) -> Advice:
     return Advice(features.half(), pressed, advised, *edges(torch.full((rows // length,), length)))
 
 
-# ---- advice ----------------------------------------------------------------------------------------------------------
-
-
 def test_advice_is_the_teachers_whoever_plays(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = get_scenario("take_cover")
     table = torch.from_numpy(scenario.action_table())
@@ -76,9 +73,6 @@ def test_recorded_episodes_are_seen_as_an_agent_sees_them(toy: Path, model: Worl
     assert found.last.tolist() == data.last.tolist()
     with pytest.raises(ValueError, match="nobody in the data of take_cover plays scripted, only random"):
         recorded_advice(model, data, ("scripted",))
-
-
-# ---- learning --------------------------------------------------------------------------------------------------------
 
 
 def test_windows_end_with_their_episode_and_know_no_future() -> None:
@@ -159,9 +153,6 @@ def test_the_stage_goes_on_where_it_was_and_keeps_its_policy(
     model = WorldModel.from_pretrained(weights)
     policy = ActionPolicy.load(tmp_path / "policy", model.fingerprint)
     assert policy.config.scenarios == ("take_cover",) and policy.config.training["rounds"] == 1
-
-
-# ---- scores ----------------------------------------------------------------------------------------------------------
 
 
 class Script:

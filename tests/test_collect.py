@@ -74,8 +74,6 @@ def matrix(table: pa.Table, column: str, width: int) -> np.ndarray:
 
 
 # ---- shards ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_shard_holds_whole_episodes_as_the_game_played_them(small: None, tmp_path: Path, scenario: str) -> None:
     work = job(tmp_path, scenario, index=1)
@@ -185,8 +183,6 @@ def test_a_handover_is_recorded_from_shortly_before_it_stops_looking(
 
 
 # ---- who plays -------------------------------------------------------------------------------------------------------
-
-
 def test_the_mix_is_kept_in_steps(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect, "STEPS_PER_SHARD", 1500)
     steps: dict[str, int] = {}
@@ -200,8 +196,6 @@ def test_the_mix_is_kept_in_steps(small: None, tmp_path: Path, monkeypatch: pyte
 
 
 # ---- going on --------------------------------------------------------------------------------------------------------
-
-
 def test_collecting_again_keeps_what_is_there_and_makes_what_is_not(small: None, tmp_path: Path) -> None:
     settings = config(tmp_path, 3 * STEPS)
     folder = tmp_path / "take_cover"
@@ -262,8 +256,6 @@ def test_a_collector_leaves_no_game_running(tmp_path: Path) -> None:
 
 
 # ---- free play, and scenarios of the user's own ----------------------------------------------------------------------
-
-
 def test_free_play_goes_where_it_is_told(small: None, tmp_path: Path) -> None:
     collect.collect(config(tmp_path, 1, scenarios=("freedoom",), maps=("MAP02", "E1M1")))
     shards = [read_shard(path) for path in (tmp_path / "freedoom").iterdir()]
@@ -300,8 +292,6 @@ def test_a_configuration_of_ones_own_is_a_scenario(small: None, tmp_path: Path) 
 
 
 # ---- Ray -------------------------------------------------------------------------------------------------------------
-
-
 NODES = 3
 SHARDS = 6
 

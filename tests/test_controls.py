@@ -13,9 +13,6 @@ from doom_dream_env.scenarios import get_scenario
 from training.evaluation import controls, realism
 from training.metrics import frechet
 
-# ---- controls ------------------------------------------------------------------------------------------------------
-
-
 N = 4
 
 
@@ -64,9 +61,6 @@ def test_the_real_gun_flashes_and_the_real_picture_turns(name: str, keys: str, m
     scores |= controls.flash_scores(make_model(), game.scenario, game)
     game.close()
     assert scores[keys] == scores["flash_game"] == 1.0, scores
-
-
-# ---- realism -------------------------------------------------------------------------------------------------------
 
 
 def test_the_frechet_distance_is_that_of_gaussians() -> None:

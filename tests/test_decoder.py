@@ -60,8 +60,6 @@ def learn(toy: Path, out: Path, steps: int, **settings: Any) -> None:
 
 
 # ---- codes -----------------------------------------------------------------------------------------------------------
-
-
 def test_codes_of_a_frame_are_painted_as_the_frame(toy: Path, dynamics_run: Path) -> None:
     data = Dataset(toy, TOY_SCENARIOS)
     frames = torch.from_numpy(data.frames(np.arange(0, len(data), 5)))
@@ -88,8 +86,6 @@ def test_codes_are_cached_and_made_anew_for_another_palette(toy: Path, dynamics_
 
 
 # ---- the stage -------------------------------------------------------------------------------------------------------
-
-
 def test_pictures_show_the_state_they_were_made_of(toy: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some steps the picture of a state is nearer to its frame than to another; what ships is the average."""
     for name, value in (("VIEW_STEPS", 1), ("VIEW_BATCH", 64), ("VIEW_CODES", 8)):
@@ -145,8 +141,6 @@ def test_finished_weights_get_another_decoder_and_stay_the_same_world(toy: Path,
 
 
 # ---- what it learns from ---------------------------------------------------------------------------------------------
-
-
 def test_dreams_for_the_decoder_are_dreams_of_the_rows_they_name(toy: Path, dynamics_run: Path) -> None:
     data = Dataset(toy, TOY_SCENARIOS)
     model = load_training_model(dynamics_run / DYNAMICS_CHECKPOINT).world_model
@@ -193,8 +187,6 @@ def test_shots_are_found_before_they_fall() -> None:
 
 
 # ---- drawings --------------------------------------------------------------------------------------------------------
-
-
 N = 3
 
 

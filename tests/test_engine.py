@@ -23,9 +23,6 @@ from training.engine.optim import Muon, Optimiser
 from training.models.training_model import load_training_model
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT
 
-# ---- engine --------------------------------------------------------------------------------------------------------
-
-
 CPU = Compute(torch.device("cpu"), rank=0, ranks=1, bfloat16=False)
 STEPS = 6
 
@@ -72,8 +69,6 @@ def fit_toy(path: Path | None, kind: str = "muon", steps: int = STEPS, **options
 
 
 # ---- the loop --------------------------------------------------------------------------------------------------------
-
-
 def test_a_finished_run_given_again_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "toy.safetensors"
     fit_toy(path)
@@ -131,8 +126,6 @@ def test_prefetching_keeps_the_order_and_passes_errors_on() -> None:
 
 
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("keep", [0, 50, -100])
 def test_a_cut_checkpoint_is_named(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "toy.safetensors"
@@ -151,8 +144,6 @@ def test_a_checkpoint_of_another_configuration_is_named(tmp_path: Path) -> None:
 
 
 # ---- optimisers ------------------------------------------------------------------------------------------------------
-
-
 def test_moments_go_on_where_they_were_whatever_the_order_in_memory() -> None:
     def convolution() -> nn.Conv2d:
         torch.manual_seed(0)
@@ -202,8 +193,6 @@ def test_muon_updates_as_torch_does(shape: tuple[int, int]) -> None:
 
 
 # ---- resume --------------------------------------------------------------------------------------------------------
-
-
 CHECKPOINTS = {"representation": REPRESENTATION_CHECKPOINT, "dynamics": DYNAMICS_CHECKPOINT}
 STAGES = list(CHECKPOINTS)
 
@@ -217,8 +206,6 @@ def prepared(stage: str, representation_run: Path, out: Path) -> Path:
 
 
 # ---- going on --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_stage_resumes_along_the_same_curve(
@@ -255,8 +242,6 @@ def test_the_seed_decides_the_run(toy: Path, representation_run: Path, tmp_path:
 
 
 # ---- stopping before damage ------------------------------------------------------------------------------------------
-
-
 def test_the_second_stage_asks_for_the_first(toy: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=f"{REPRESENTATION_CHECKPOINT} is missing: run the stage that writes"):
         run("dynamics", toy, tmp_path, 2)

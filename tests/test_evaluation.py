@@ -25,22 +25,15 @@ from doom_dream_env.policies import (
 from doom_dream_env.scenarios import BUTTONS, get_scenario, press
 from doom_dream_env.world_model import WorldModel
 
-# ---- evaluation ----------------------------------------------------------------------------------------------------
-
-
 SCENARIO = "take_cover"
 
 
-def test_every_episode_that_is_begun_is_scored(weights: Path) -> None:
-    batch = DreamBatch(3, SCENARIO, weights=weights)
-    score = evaluate_policy(batch, NoopPolicy(), 7, first_seed=0)
-    assert len(score.returns) == len(score.lengths) == 7
+@pytest.mark.parametrize(("num_envs", "episodes"), [(3, 7), (5, 2)])
+def test_every_episode_that_is_begun_is_scored(weights: Path, num_envs: int, episodes: int) -> None:
+    batch = DreamBatch(num_envs, SCENARIO, weights=weights)
+    score = evaluate_policy(batch, NoopPolicy(), episodes, first_seed=0)
+    assert len(score.returns) == len(score.lengths) == episodes
     assert score.margin > 0 and score.lengths.max() <= get_scenario(SCENARIO).time_limit
-
-
-def test_more_environments_than_episodes_are_no_harm(weights: Path) -> None:
-    batch = DreamBatch(5, SCENARIO, weights=weights)
-    assert len(evaluate_policy(batch, NoopPolicy(), 2, first_seed=0).returns) == 2
     with pytest.raises(ValueError, match="episodes must be 1 or more"):
         evaluate_policy(batch, NoopPolicy(), 0, first_seed=0)
 
@@ -91,9 +84,6 @@ def test_statistics_are_the_textbooks() -> None:
     assert EpisodeStatistics(np.array([5.0]), np.array([1])).sd == 0
     other = EpisodeStatistics(np.array([2.0]), np.array([1]))
     assert relative_gap({"dream": score, "real": other}) == pytest.approx(0.5)
-
-
-# ---- policies ------------------------------------------------------------------------------------------------------
 
 
 N = 50

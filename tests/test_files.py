@@ -19,9 +19,6 @@ from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import PRESETS, WorldModel, WorldModelConfig, files
 from doom_dream_env.world_model.config import FORMAT_VERSION
 
-# ---- files ---------------------------------------------------------------------------------------------------------
-
-
 FILES = {"config.json", "manifest.json", "README.md", *TENSORS}
 HALF = 2e-3  # relative precision of a half-precision float, with room for rounding
 
@@ -197,8 +194,6 @@ def test_an_existing_file_survives_a_failed_write(monkeypatch: pytest.MonkeyPatc
 
 
 # ---- one checked file ------------------------------------------------------------------------------------------------
-
-
 def test_a_checked_file_comes_back_as_it_was(tmp_path: Path) -> None:
     tensors = {"a": torch.randn(3, 4).T, "b": torch.tensor(7), "c": torch.randn(5).bfloat16(), "d": torch.ones(2) > 0}
     files.write_checked(tmp_path / "file", tensors, {"step": "3"})
@@ -222,8 +217,6 @@ def test_every_flipped_bit_in_a_checked_file_is_found(tmp_path: Path) -> None:
 
 
 # ---- validation ----------------------------------------------------------------------------------------------------
-
-
 EDITS: dict[str, Any] = {
     "null": None,
     "negative": -1,

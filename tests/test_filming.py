@@ -19,8 +19,6 @@ from training.footage.truth import Truth, keys_file, read_truth
 from training.footage.video import Video
 from training.stages.film import film, plan_films
 
-PICTURE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
-
 
 def job(folder: Path, **changes: Any) -> FilmJob:
     settings: dict[str, Any] = {
@@ -89,9 +87,6 @@ def test_mistakes_are_named_before_anything_is_filmed(tmp_path: Path, changes: d
     with pytest.raises(ValueError, match=message):
         film(FilmConfig(out=tmp_path, **changes))
     assert not list(tmp_path.iterdir())
-
-
-# ---- parts -----------------------------------------------------------------------------------------------------------
 
 
 class Recorder:

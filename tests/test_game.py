@@ -20,8 +20,6 @@ from doom_dream_env.wads import shipped_wad
 from doom_dream_env.world_model import WorldModel
 from training.players.roster import TEACHERS
 
-# ---- game ----------------------------------------------------------------------------------------------------------
-
 
 def test_frames_are_rgb_not_bgr() -> None:
     """Against ViZDoom's own planes: CRCGCB is red, green, blue, one after the other."""
@@ -68,9 +66,6 @@ def test_a_players_whole_life_ends_by_time_at_the_declared_limit(name: str) -> N
     assert limits <= {scenario.time_limit}
 
 
-# ---- maps and WADs ---------------------------------------------------------------------------------------------------
-
-
 def test_a_wad_of_ones_own_is_played_as_a_whole_game_or_as_an_addition(tmp_path: Path) -> None:
     own = tmp_path / "own.wad"
     own.symlink_to(shipped_wad("MAP01"))
@@ -108,9 +103,6 @@ def test_maps_that_do_not_exist_are_refused_with_those_that_do() -> None:
         get_scenario("take_cover", map="MAP01")
     with pytest.raises(ValueError, match="cannot read the WAD"):
         get_scenario("freedoom", wad="/nowhere/doom2.wad")
-
-
-# ---- real game -----------------------------------------------------------------------------------------------------
 
 
 def test_the_real_game_repeats_with_its_seed_and_shows_real_frames(weights: Path) -> None:
@@ -151,12 +143,14 @@ def test_the_real_game_ends_by_death_or_time_never_both(weights: Path) -> None:
     rewards = []
     done = False
     while not done:  # standing still on the burning floor
+        frame = env.batch.games[0].frame.copy()
         observation, reward, terminated, truncated, info = env.step(0)
         assert env.observation_space.contains(observation)
         rewards.append(reward)
         done = terminated or truncated
     assert terminated and not truncated and info["HEALTH"] <= 0
     assert rewards[-1] < -90 and set(rewards[:-1]) == {4.0}
+    assert np.array_equal(env.batch.games[0].frame, frame), "an ended game keeps its last frame"
     with pytest.raises(RuntimeError, match="ended"):
         env.step(0)
     env.close()
@@ -170,9 +164,6 @@ def test_a_scenario_that_the_weights_do_not_know_is_played_for_real_with_neutral
     assert env.observation_space.contains(observation) and (set(info), info["AMMO2"]) == ({"drift", "AMMO2"}, 50)
     assert int(env.batch.state.scenario[0]) == 1
     env.close()
-
-
-# ---- the game alone -------------------------------------------------------------------------------------------------
 
 
 def test_bare_games_are_those_of_the_encoded_ones(weights: Path) -> None:

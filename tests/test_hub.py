@@ -133,8 +133,6 @@ def test_a_hub_id_is_told_from_a_path(name: str, expected: Any) -> None:
 
 
 # ---- weights ---------------------------------------------------------------------------------------------------------
-
-
 def test_pushed_weights_come_back_the_same(pushed: Hub, model: WorldModel, weights: Path) -> None:
     fetched = WorldModel.from_pretrained(NAME)
     assert fetched.fingerprint == model.fingerprint
@@ -216,8 +214,6 @@ def test_players_have_the_licence_of_the_weights_that_they_see_through(hub: Hub,
 
 
 # ---- what goes wrong -------------------------------------------------------------------------------------------------
-
-
 def test_without_the_hub_the_cache_goes_on_working(pushed: Hub, model: WorldModel) -> None:
     WorldModel.from_pretrained(NAME)
     pushed.fault = OSError("nobody answers")
@@ -286,8 +282,6 @@ def test_what_the_hub_refuses_is_said(hub: Hub, weights: Path, copy: Path, capsy
 
 
 # ---- players and datasets --------------------------------------------------------------------------------------------
-
-
 def test_a_pushed_agent_plays_as_before_and_says_its_score(hub: Hub, tmp_path: Path) -> None:
     push("someone/agent", SHIPPED_AGENTS / "take_cover")
     agent = Agent.load("take_cover")

@@ -28,7 +28,6 @@ from training.data.dataset import Dataset, read_shard
 from training.stages.dynamics import chosen_rows
 
 SCENARIO = SCENARIOS["take_cover"]
-SKIP = SCENARIO.frame_skip
 
 
 @pytest.fixture(scope="module")

@@ -46,8 +46,6 @@ def same(one: Labels, two: Labels) -> bool:
 
 
 # ---- labels ----------------------------------------------------------------------------------------------------------
-
-
 def test_a_stream_has_the_labels_of_the_whole_whatever_its_chunks(model, monkeypatch) -> None:
     for name, value in (("BLOCK", 12), ("LAG", 6), ("FRAMES_AT_ONCE", 8)):
         monkeypatch.setattr(idm_model, name, value)
@@ -107,8 +105,6 @@ def test_a_flicker_costs_more_than_it_is_worth_and_a_held_key_does_not() -> None
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
-
-
 def test_saved_weights_label_alike(model, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     again = InverseDynamics.from_pretrained(tmp_path)
@@ -142,8 +138,6 @@ def test_damaged_and_foreign_files_are_named(model, tmp_path: Path) -> None:
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
-
-
 def write_play(path: Path, episodes: int = 2, seed: int = 0, tics: bool = False) -> None:
     """Episodes of turning and walking: a bright column that moves with the turns, on a floor that shows the step."""
     rng = np.random.default_rng(seed)
@@ -251,8 +245,6 @@ def test_every_look_keeps_shape_and_keys_and_menus_are_no_play() -> None:
 
 
 # ---- scores ----------------------------------------------------------------------------------------------------------
-
-
 def test_an_event_is_found_within_a_step_and_once() -> None:
     true = np.zeros((30, 9), np.uint8)
     true[10:20, 0] = 1
@@ -277,8 +269,6 @@ def test_whoever_holds_what_was_pressed_finds_few_events_and_whoever_knows_finds
 
 
 # ---- stage -----------------------------------------------------------------------------------------------------------
-
-
 def test_the_stage_learns_writes_weights_and_they_are_scored(play: Path, tmp_path: Path, capsys) -> None:
     config = IDMTrainingConfig(
         data=play, out=tmp_path / "idm", preset="tiny", steps=8, motion_steps=4, motion_batch=4, motion_window=12,

@@ -22,9 +22,6 @@ from doom_dream_env.world_model import WorldModel
 from training.config import DistilConfig
 from training.stages import distil
 
-# ---- imagination ---------------------------------------------------------------------------------------------------
-
-
 SCENARIO = "take_cover"
 FEATURES = 3
 TOY = ImaginationConfig(steps=2_048, unroll=4, minibatch=64, width=16, learning_rate=3e-3)
@@ -146,9 +143,6 @@ def test_the_same_code_learns_in_the_game(model: WorldModel) -> None:
     assert real.continues.tolist() == [1.0, 1.0] or real.done.any()
     real.close()
     assert agent.card.scenario == SCENARIO and curve[-1][1] == 4 * 6  # +1 for every tic, cut after six steps
-
-
-# ---- distil --------------------------------------------------------------------------------------------------------
 
 
 DISTIL_TOY: dict[str, Any] = {

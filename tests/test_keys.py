@@ -136,9 +136,6 @@ def test_keys_are_read_from_text() -> None:
         parse("W*few", free)
 
 
-# ---- gymnasium's own tools -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_keys_to_action_are_actions_of_the_scenario(weights: Path, name: str) -> None:
     env = gym.make("DreamDoom-v0", scenario=name, weights=weights, render_mode="rgb_array")

@@ -108,8 +108,6 @@ def read(folder: Path, split: str = "train") -> Dataset:
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
-
-
 def test_play_becomes_rows_and_the_rest_does_not(tmp_path: Path) -> None:
     path = shoot(tmp_path / "a.mp4", [120] * 25 + [DARK] * 20 + [150] * 20)
     stage.label(config(tmp_path, path))
@@ -182,8 +180,6 @@ def test_a_death_costs_what_the_scenario_says(tmp_path: Path) -> None:
 
 
 # ---- blocks ----------------------------------------------------------------------------------------------------------
-
-
 def test_blocks_share_out_every_step_and_can_be_begun_anywhere(tmp_path: Path) -> None:
     path = shoot(tmp_path / "a.mp4", [100] * 95)
     steps = list(Video(path).steps())
@@ -269,8 +265,6 @@ def test_what_stands_still_is_no_play(small: StandIn) -> None:
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted((folder / "data" / "freedoom").iterdir())}
 

@@ -13,9 +13,6 @@ from training.evaluation import probes
 from training.evaluation.terminations import risk_calibration
 from training.metrics import auc, correlation, effective_rank, event_f1, ks, r2, skill, spearman
 
-# ---- metrics -------------------------------------------------------------------------------------------------------
-
-
 D = 16
 
 
@@ -71,9 +68,6 @@ def test_events_are_hit_once_and_near() -> None:
     assert math.isnan(event_f1({}, {})) and event_f1({}, happened) == 0.0
 
 
-# ---- terminations --------------------------------------------------------------------------------------------------
-
-
 def test_a_calibrated_risk_has_ratios_near_one_in_every_tenth() -> None:
     rng = np.random.default_rng(0)
     risk = 0.2 * rng.random(200_000) ** 8
@@ -84,15 +78,6 @@ def test_a_calibrated_risk_has_ratios_near_one_in_every_tenth() -> None:
     np.testing.assert_allclose(predicted / observed, 1, atol=0.15)
     doubled, same = risk_calibration(2 * risk, ended)
     np.testing.assert_allclose(doubled / same, 2, atol=0.3)
-
-
-# ---- survival ------------------------------------------------------------------------------------------------------
-
-
-SCENARIOS = ("take_cover", "health_gathering")
-
-
-# ---- probes --------------------------------------------------------------------------------------------------------
 
 
 def test_only_targets_that_vary_are_probed(held_out: Dataset) -> None:

@@ -39,8 +39,6 @@ def quick(model: WorldModel, kind: str | None = None, scenario: str = "take_cove
 
 
 # ---- they plan -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_planner_finds_what_leads_to_the_goal(immortal: WorldModel, kind: str) -> None:
     batch = dreams(immortal, count=1)
@@ -117,8 +115,6 @@ def test_a_gradient_betters_plans_that_chance_has_drawn(immortal: WorldModel) ->
 
 
 # ---- from step to step -----------------------------------------------------------------------------------------------
-
-
 class Counting:
     """Counts for how many environments a planner has planned, with a plan to begin with or without."""
 
@@ -176,8 +172,6 @@ def test_a_planner_can_plan_in_inference_mode(model: WorldModel) -> None:
 
 
 # ---- the budget ------------------------------------------------------------------------------------------------------
-
-
 class Clock:
     """Each look at it takes 10 ms."""
 
@@ -212,8 +206,6 @@ def test_a_budget_too_small_for_one_round_is_refused(model: WorldModel) -> None:
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -248,8 +240,6 @@ def test_a_planner_that_cannot_be_says_why(model: WorldModel, arguments: dict[st
 
 
 # ---- episodes that are played elsewhere ------------------------------------------------------------------------------
-
-
 def test_what_is_shown_is_what_a_policy_sees(model: WorldModel) -> None:
     batch = dreams(model)
     assert batch.state is not None

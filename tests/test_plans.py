@@ -27,9 +27,6 @@ from doom_dream_env.world_model import DreamState, WorldModel
 from training.config import PlanningConfig
 from training.evaluation import planning
 
-# ---- plans ---------------------------------------------------------------------------------------------------------
-
-
 N, P, K, H = 2, 7, 3, 5
 
 
@@ -49,9 +46,6 @@ def draw_luck(model: WorldModel, count: int, dreams: int, seed: int) -> torch.Te
 
 def objective(model: WorldModel, scenario: str = "take_cover", **settings: float) -> ReturnObjective:
     return ReturnObjective.of(model, get_scenario(scenario), PlannerConfig(**settings), None)
-
-
-# ---- what can be chosen ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -100,9 +94,6 @@ def test_held_plans_change_as_rarely_as_they_are_told() -> None:
 def test_settings_that_cannot_be_are_refused_by_name(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
-
-
-# ---- how plans are scored --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scenario", ["take_cover", "freedoom"])
@@ -181,9 +172,6 @@ def test_the_gradient_of_a_plan_is_the_slope_of_its_score(model: WorldModel) -> 
     slope = float((there - back).sum()) / (2 * step)
     assert slope > 1e-2
     assert float(gradient.norm()) == pytest.approx(slope, rel=0.05)
-
-
-# ---- planning report -----------------------------------------------------------------------------------------------
 
 
 QUICK: dict[str, Any] = {"horizon": 2, "dreams": 1, "rounds": 1}

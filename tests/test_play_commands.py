@@ -146,9 +146,6 @@ def test_mistakes_are_one_clear_line(
     )
 
 
-# ---- programs that are ended from outside ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_program_that_is_told_to_end_finishes_its_film_first(name: str) -> None:
     number = getattr(signal, name)

@@ -20,9 +20,6 @@ from training.data import collect
 from training.engine.launch import run_folder
 from training.processes import sole_writer
 
-# ---- processes -----------------------------------------------------------------------------------------------------
-
-
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -142,9 +139,6 @@ def test_a_stage_ends_with_the_pipeline_that_started_it(tmp_path: Path, how: sig
     pipeline.send_signal(how)
     pipeline.communicate(timeout=60)  # until the stage, too, has let go of standard output
     assert time.monotonic() - started < 60
-
-
-# ---- progress ------------------------------------------------------------------------------------------------------
 
 
 def test_a_log_gets_one_line_of_a_bar_that_stays(capsys: pytest.CaptureFixture[str]) -> None:

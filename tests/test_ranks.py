@@ -108,9 +108,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 NOT_COMPARED = {"step", "effective_rank", "psnr"}
 
 
-# ---- whole runs ------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def alone(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of all stages on one rank; and below it one that was killed, to go on with."""
@@ -201,9 +198,6 @@ def test_a_stage_that_ranks_do_not_share_refuses_torchrun(
     with pytest.raises(SystemExit):
         launch(getattr(config, settings)(out=tmp_path))
     assert f"{stage} has no use for torchrun" in capsys.readouterr().err
-
-
-# ---- shares ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("whole", "ranks"), [(8, 1), (8, 2), (8, 3), (5, 5)])

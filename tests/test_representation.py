@@ -32,9 +32,6 @@ from training.models.readouts import PrivilegedReadouts
 from training.ranks import SampleGenerator
 from training.stages.representation import losses
 
-# ---- representation ------------------------------------------------------------------------------------------------
-
-
 CPU = torch.device("cpu")
 
 
@@ -70,9 +67,6 @@ def test_invalid_steps_have_no_influence_on_any_loss(data: Dataset, config: Any)
         torch.testing.assert_close(after[name], value, atol=1e-5, rtol=1e-5, msg=name)
 
 
-# ---- privileged readouts ---------------------------------------------------------------------------------------------
-
-
 def test_readouts_are_linear_and_learn_only_what_is_known(data: Dataset) -> None:
     """Two places with coordinates of their own: a linear head per place finds both; no offset teaches nothing."""
     torch.manual_seed(0)
@@ -105,9 +99,6 @@ def test_readouts_are_linear_and_learn_only_what_is_known(data: Dataset) -> None
         assert gradient is not None and (gradient[0] == 0).all(), "learned an offset of nothing"
         optimiser.step()
     assert found[-1] < 0.2 * found[0]
-
-
-# ---- losses --------------------------------------------------------------------------------------------------------
 
 
 N = 2000

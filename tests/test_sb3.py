@@ -66,9 +66,6 @@ def test_vector_and_sb3_dreams_are_one_engine(immortal: WorldModel) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
 
 
-# ---- environments one by one -----------------------------------------------------------------------------------------
-
-
 def test_attributes_are_those_of_the_environments_asked_for(immortal: WorldModel) -> None:
     env = DreamDoomVecEnv(N, weights=immortal, temperature=0.5)
     env.reset()

@@ -130,9 +130,6 @@ def test_the_perceptual_distance_says_its_network_and_is_left_out_without_one(
     assert perceptual_distance() is None and "left out" in capsys.readouterr().out
 
 
-# ---- open loop -------------------------------------------------------------------------------------------------------
-
-
 def test_open_loop_rows_have_context_and_future(held_out: Dataset) -> None:
     rows = open_loop.open_loop_rows(held_out, 0, 16, 10_000, np.random.default_rng(0))
     assert len(rows) == HELD_OUT_EPISODES * (HELD_OUT_LENGTH - open_loop.CONTEXT - 16) == len(set(rows))
@@ -183,9 +180,6 @@ def test_stepping_is_the_full_pass_even_where_recording_began_late(
     z = encode_all(model, held_out)
     monkeypatch.setattr(held_out, "elapsed", held_out.elapsed + begins_at)
     assert open_loop.stepping_difference(model, held_out, z) < 1e-4
-
-
-# ---- objects ---------------------------------------------------------------------------------------------------------
 
 
 class Brightness(nn.Module):

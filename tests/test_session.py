@@ -22,8 +22,6 @@ from doom_dream_env.play.session import LINGER, NOTICE, SHADE, PlayScenario, Ses
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS
 from doom_dream_env.world_model import WorldModel
 
-# ---- session -------------------------------------------------------------------------------------------------------
-
 
 def test_one_seed_and_the_same_keys_show_the_same_and_others_something_else(make: Callable[..., Session]) -> None:
     first = ticks(make(), LEFT, 10)
@@ -127,8 +125,6 @@ def test_a_dreamed_death_is_shown_for_a_second_and_a_new_dream_begins(
 
 
 # ---- the real game ---------------------------------------------------------------------------------------------------
-
-
 def test_beside_the_real_game_a_dream_sees_its_first_frame_and_no_other(
     make: Callable[..., Session], immortal: WorldModel
 ) -> None:
@@ -224,8 +220,6 @@ def test_recorded_play_is_whole_steps_under_their_first_keys(make: Callable[...,
 
 
 # ---- session commands ----------------------------------------------------------------------------------------------
-
-
 def test_a_saved_dream_goes_on_exactly(make: Callable[..., Session]) -> None:
     session = make()
     ticks(session, LEFT, STEP + 2)  # in the middle of a step

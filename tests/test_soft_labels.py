@@ -49,9 +49,6 @@ def write_footage(
     return path
 
 
-# ---- shards ----------------------------------------------------------------------------------------------------------
-
-
 def test_collected_play_is_in_no_doubt_and_videos_say_how_sure_they_are(tmp_path: Path) -> None:
     write_shard(tmp_path / "take_cover" / "train-00000.parquet", [4])
     write_footage(tmp_path / "take_cover" / "train-a-00001.parquet")
@@ -92,9 +89,6 @@ def test_dreams_begin_where_episodes_do_or_else_where_uncut_play_does(tmp_path: 
     write_footage(tmp_path / "take_cover" / "train-b-00002.parquet", 3, place="take_cover:MAP02")
     data = Dataset(tmp_path, ["take_cover"])
     assert np.flatnonzero(data.beginnings()).tolist() == [0, 3, 7]
-
-
-# ---- losses ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,6 @@ from training.config import RankingConfig, TransferConfig
 from training.evaluation import blind_search, efficiency, ranking, transfer
 from training.metrics import mmrv
 
-# ---- transfer ------------------------------------------------------------------------------------------------------
-
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,8 +172,6 @@ def test_the_scores_that_ship_have_the_form_that_transfer_writes() -> None:
 
 
 # ---- ranking -------------------------------------------------------------------------------------------------------
-
-
 def test_violations_are_weighed_by_what_they_cost() -> None:
     real = [0.0, 10.0, 20.0, 100.0]
     assert mmrv([1, 2, 3, 4], real) == 0
@@ -229,8 +225,6 @@ def test_what_cannot_be_ranked_is_refused(weights: Path) -> None:
 
 
 # ---- efficiency ----------------------------------------------------------------------------------------------------
-
-
 def test_the_ratio_is_that_above_chance() -> None:
     dream = [np.array([400.0, 600.0]), np.array([500.0, 500.0])]
     game = [np.array([900.0, 700.0])]

@@ -24,9 +24,6 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-# ---- actions ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "action",
     [
@@ -51,9 +48,6 @@ def test_the_action_reaches_the_context_too(model: WorldModel) -> None:
     after = model.observe(frames, torch.eye(A)[:2, None], start)
     torch.testing.assert_close(after.z[0], after.z[1])
     assert (after.h[0] - after.h[1]).abs().max() > 1e-3
-
-
-# ---- chance ----------------------------------------------------------------------------------------------------------
 
 
 def test_temperature_zero_leaves_nothing_to_chance_and_one_does(model: WorldModel) -> None:
@@ -95,9 +89,6 @@ def test_more_temperature_is_wilder(model: WorldModel) -> None:
         return len(following.z.unique(dim=0))
 
     assert futures(0.02) < futures(1.0) < futures(50.0)
-
-
-# ---- the transition --------------------------------------------------------------------------------------------------
 
 
 def test_a_transition_told_what_happened_is_the_one_in_which_it_happened(model: WorldModel) -> None:
@@ -146,9 +137,6 @@ def test_what_a_scenario_cannot_do_teaches_nothing() -> None:
     gradient = model.dynamics.outcome.bias.grad
     assert float(loss.detach()) == 0
     assert gradient is not None and torch.all(gradient == 0)
-
-
-# ---- the rules of the game -------------------------------------------------------------------------------------------
 
 
 def test_a_variable_that_a_scenario_lacks_neither_changes_nor_steers_the_dream() -> None:

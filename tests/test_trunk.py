@@ -14,9 +14,6 @@ from doom_dream_env.world_model import PRESETS
 from doom_dream_env.world_model.manifold import Manifold
 from doom_dream_env.world_model.trunk import Trunk, step_flags
 
-# ---- trunk ---------------------------------------------------------------------------------------------------------
-
-
 B = 3
 E, W, L = 24, 5, 2
 LONG = 4 * W  # windows longer than the context
@@ -107,9 +104,6 @@ def test_an_unknown_action_has_no_influence(trunk: Trunk) -> None:
 
     assert torch.equal(token(pressed, False), token(nothing, False))
     assert not torch.allclose(token(pressed, True), token(nothing, True))
-
-
-# ---- manifold ------------------------------------------------------------------------------------------------------
 
 
 def plane(scenarios: int = 2, width: int = 6) -> tuple[Manifold, Tensor]:

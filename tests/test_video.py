@@ -43,9 +43,6 @@ def sound(path: Path, **container_options: Any) -> Path:
     return path
 
 
-# ---- time ------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("rate", [24, 30, 35, 50, 60])
 def test_a_step_shows_what_a_player_program_shows_at_that_moment(tmp_path: Path, rate: int) -> None:
     seen = levels_of(shoot(tmp_path / "a.mp4", range(20, 20 + 2 * rate), rate))
@@ -95,9 +92,6 @@ def test_reading_on_gives_the_same_steps(tmp_path: Path) -> None:
     assert levels_of(path, skip=7) == levels_of(path)[7:]
 
 
-# ---- picture ---------------------------------------------------------------------------------------------------------
-
-
 def bright(height: int, width: int) -> np.ndarray:
     """A frame whose left half is red and whose right half is blue."""
     frame = np.full((height, width, 3), (200, 40, 40), np.uint8)
@@ -135,9 +129,6 @@ def test_turned_and_anamorphic_videos_are_seen_as_they_are_meant(tmp_path: Path)
         frame = next(Video(tmp_path / f"{name}.mp4").steps()).frame
         np.testing.assert_allclose(frame[:, 10:70], upright[:, 10:70], atol=40, err_msg=name)
         np.testing.assert_allclose(frame[:, 90:150], upright[:, 90:150], atol=40, err_msg=name)
-
-
-# ---- faults ----------------------------------------------------------------------------------------------------------
 
 
 def broken(kind: str, folder: Path) -> Path:

@@ -29,9 +29,6 @@ NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
 
-# ---- the server ------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[PageServer]:
     (tmp_path / "index.html").write_text("<p>page</p>")
@@ -113,21 +110,6 @@ def test_web_serves_what_is_there_and_makes_what_is_asked_for(
     words = ["--scenario", *asked] if asked else []
     assert main(["web", "--port", "0", "--no-browser", *words]) == 0
     assert seen == ([] if made is None else [made]) + ["shown"]
-
-
-@pytest.mark.parametrize(
-    "option", [("--port", "70000"), ("--port", "x"), ("--scenario", "take_covr"), ("--out", "file")]
-)
-def test_a_wrong_option_of_web_is_named_in_one_line(
-    option: tuple[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    Path("file").write_text("no folder")
-    assert main(["web", *option]) == 2
-    error = capsys.readouterr().err
-    assert option[0] in error and error.count("\n") == 1
-
-
-# ---- the modules of the page, in node --------------------------------------------------------------------------------
 
 
 def in_node(folder: Path, script: str, value: object) -> object:

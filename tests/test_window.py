@@ -121,16 +121,7 @@ def test_a_film_that_is_cut_short_by_closing_the_window_is_whole(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["take_cover-001.mp4"]
 
 
-def test_films_are_numbered_and_say_where_they_are(open_window: Callable[..., Window], tmp_path: Path) -> None:
-    window = open_window(PlayScenario("freedoom", "MAP01"))
-    for _ in range(4):
-        press_key(window, pygame.K_v)
-    films = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert films == ["freedoom-MAP01-001.mp4", "freedoom-MAP01-002.mp4"]
-    assert window.session.status().notice.endswith("freedoom-MAP01-002.mp4") and window.film is None
-
-
-def test_two_windows_film_to_files_of_their_own(open_window: Callable[..., Window], tmp_path: Path) -> None:
+def test_films_are_numbered_also_beside_another_window(open_window: Callable[..., Window], tmp_path: Path) -> None:
     one, other = open_window(), open_window()
     for window in (one, other):
         press_key(window, pygame.K_v)
@@ -140,6 +131,7 @@ def test_two_windows_film_to_files_of_their_own(open_window: Callable[..., Windo
     films = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert films == ["take_cover-001.mp4", "take_cover-002.mp4"]
     assert [len(video(tmp_path / "out" / name)) for name in films] == [2, 1]
+    assert other.session.status().notice.endswith("take_cover-002.mp4") and other.film is None
 
 
 def test_a_screenshot_is_what_the_window_shows(open_window: Callable[..., Window], tmp_path: Path) -> None:
@@ -253,8 +245,6 @@ def test_without_a_display_the_window_says_so(
 
 
 # ---- overlays --------------------------------------------------------------------------------------------------------
-
-
 def test_help_stops_time_covers_the_window_and_names_every_command(
     open_window: Callable[..., Window], shipped: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,9 +51,6 @@ def test_verbs_return_the_documented_shapes_and_types(model: WorldModel) -> None
     assert following.nbytes < 100_000 * B
 
 
-# ---- encode and decode -----------------------------------------------------------------------------------------------
-
-
 def test_encoding_does_not_depend_on_the_rest_of_the_batch(model: WorldModel) -> None:
     frames = random_frames(B, T)
     alone = model.encode(frames[1:2, 2:3])
@@ -88,9 +85,6 @@ def test_decoding_needs_the_state_alone(model: WorldModel) -> None:
     assert torch.equal(picture[0], picture[1])
     assert torch.equal(model.decode(state.z), picture)
     assert not torch.equal(model.decode(state.z + 1.0), picture)
-
-
-# ---- observe ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scenario", [None, "take_cover", "defend_the_center"])
@@ -152,9 +146,6 @@ def test_time_is_told_apart_and_may_be_unknown(model: WorldModel) -> None:
     assert (int(state.elapsed), int(after.elapsed), int(unknown.elapsed)) == (43, 44, -1)
 
 
-# ---- the state is a value --------------------------------------------------------------------------------------------
-
-
 def test_imagine_and_observe_leave_the_given_state_alone(model: WorldModel) -> None:
     state = model.observe(random_frames(B, 1))
     copy = state.clone()
@@ -171,9 +162,6 @@ def test_state_indexing_and_putting_are_inverse(model: WorldModel) -> None:
     mixed.put_(mask.nonzero()[:, 0], right[mask])
     assert states_equal(mixed[mask], right[mask]) and states_equal(mixed[~mask], left[~mask])
     assert not states_equal(mixed, left)
-
-
-# ---- sizes -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_model_that_is_moved_takes_along_what_dreams_begin_with() -> None:

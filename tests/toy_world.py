@@ -50,8 +50,6 @@ TOY_SETTINGS: dict[str, dict[str, Any]] = {
     "decoder": {"dreams": 12, "dream_context": 4, "dream_steps": 6},
 }
 
-# ---- rows and shards -------------------------------------------------------------------------------------------------
-
 
 def label(kind: tuple[str, str], x: int, y: int, width: int, height: int) -> SimpleNamespace:
     """A visible object as ViZDoom describes it."""
@@ -116,9 +114,6 @@ def plain_batch(windows: int, steps: int, scenario: torch.Tensor, **changes: Any
         "variables_confidence": torch.ones(windows, steps, 4),
     }
     return Batch(**(columns | changes))
-
-
-# ---- toys ------------------------------------------------------------------------------------------------------------
 
 
 def square_at(x: int) -> tuple[np.ndarray, SimpleNamespace]:
@@ -195,9 +190,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def held_out(recorded: Path, model: WorldModel) -> Dataset:
     return load_split(model, recorded, HELD_OUT_SCENARIOS, "test")
-
-
-# ---- stages ----------------------------------------------------------------------------------------------------------
 
 
 def toy_config(stage: str, data: Path, out: Path, steps: int, **settings: Any) -> Any:
