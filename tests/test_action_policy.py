@@ -140,13 +140,16 @@ def test_a_saved_policy_is_the_same(model: WorldModel, tmp_path: Path) -> None:
         ({"sha256": 5}, "sha256 must be a text"),
         ({"sha256": "0"}, r"policy\.safetensors is damaged"),
         ({"ahead": "8"}, "ahead must be a whole number"),
+        (None, r"policy\.safetensors is missing"),
     ],
 )
 def test_a_card_that_does_not_fit_is_refused(
-    model: WorldModel, tmp_path: Path, change: dict[str, Any], message: str
+    model: WorldModel, tmp_path: Path, change: dict[str, Any] | None, message: str
 ) -> None:
     make_policy(model).save(tmp_path)
     card = tmp_path / "policy.json"
-    card.write_text(json.dumps(json.loads(card.read_text()) | change))
-    with pytest.raises(ValueError, match=message):
+    card.write_text(json.dumps(json.loads(card.read_text()) | (change or {})))
+    if change is None:
+        (tmp_path / "policy.safetensors").unlink()
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         ActionPolicy.load(tmp_path, model.fingerprint)

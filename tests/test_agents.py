@@ -226,13 +226,6 @@ def test_equal_seeds_play_equally(immortal: WorldModel, tmp_path: Path) -> None:
         assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_of_a_folder_of_agents_the_scenarios_own_plays(immortal: WorldModel, shipped: Agent, tmp_path: Path) -> None:
-    shipped.save(tmp_path / "best" / "take_cover")
-    batch = dreams(immortal)
-    pressed = batch.buttons(load_mind(tmp_path / "best", "take_cover", immortal, seed=0)(batch))
-    assert (pressed == torch.from_numpy(RIGHT)).all()
-
-
 @pytest.mark.parametrize(
     ("name", "scenario", "message"),
     [

@@ -199,9 +199,3 @@ def test_an_animation_is_a_clip(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(brightness(read_start(tmp_path / f"a{suffix}")), [0, 3, 6, 9, 12, 15], atol=0.3)
     first.save(tmp_path / f"b{suffix}", save_all=True, append_images=others, duration=10)
     assert len(read_start(tmp_path / f"b{suffix}")) == 5, "ten milliseconds are a tenth of a second, in browsers"
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 5000), (5000, 3), (8000, 6000)])
-def test_a_picture_may_have_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
-    Image.new("L", size, 100).save(tmp_path / "a.png")
-    assert (read_start(tmp_path / "a.png") == 100).all()

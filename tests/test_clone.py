@@ -22,7 +22,7 @@ from training.data.dataset import Dataset
 from training.data.latents import agent_features, encode_all, trunk_features
 from training.evaluation import cloning as scores
 from training.models import cloning
-from training.models.cloning import Rows, cloning_loss, disturbed, draw_windows
+from training.models.cloning import Rows, cloning_loss, draw_windows
 from training.players.roster import ADVISERS
 from training.stages import clone
 
@@ -89,15 +89,6 @@ def test_windows_end_with_their_episode_and_know_no_future() -> None:
     in_tables = windows.scenario[:, None].expand(-1, 6)[valid[:, :, 0]] == 0
     assert torch.equal(own[in_tables & sign], torch.from_numpy(first).float().expand_as(own[in_tables & sign]))
     assert torch.equal(own[in_tables & ~sign], torch.from_numpy(second).float().expand_as(own[in_tables & ~sign]))
-
-
-def test_past_actions_are_hidden_and_features_noisy(monkeypatch: pytest.MonkeyPatch) -> None:
-    windows = draw_windows([made_up_advice("take_cover")], 400, 6, 2, np.random.default_rng(0))
-    monkeypatch.setattr(cloning, "NOISE_SHARE", 0.25)
-    features, known = disturbed(windows, torch.Generator().manual_seed(0))
-    assert not known[:, 0].any() and known[:, 1:].mean() == pytest.approx(0.4, abs=0.06)
-    noise = (features - windows.features).std((1, 2))
-    assert (noise > 0).float().mean() == pytest.approx(0.25, abs=0.07) and noise.max() < 0.45
 
 
 def test_odds_are_those_among_the_rows_of_a_table() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +20,7 @@ from doom_dream_env.world_model.decoder import CODES, UNKNOWN, VALUES, digits_of
 from training.data.dataset import Dataset
 from training.data.latents import cached_states
 from training.data.pictures import PictureSampler, dreams_beside, shot_rows
-from training.models.picture_model import AVERAGE, DecoderModules
+from training.models.picture_model import AVERAGE
 from training.models.tokenizer import Tokenizer, cached_codes, load_tokenizer
 from training.models.training_model import load_training_model
 from training.stages import (
@@ -253,20 +252,3 @@ def test_a_series_of_drawings_remembers_and_stays_where_nothing_moves(drawer: Wo
     follows = torch.tensor([True, False, True])
     third = drawing.draw(z + 0.1, follows=follows)
     assert torch.equal(third[0], second[0]) and not torch.equal(third[1], second[1])
-
-
-def test_the_moving_average_begins_fast(drawer: WorldModel) -> None:
-    """Its decay after n steps is min(limit, n / (9 + n))."""
-    limit = 0.6
-    learning = copy.deepcopy(drawer.decoder).requires_grad_(True)
-    modules = DecoderModules(learning, limit)
-    expected = copy.deepcopy(learning.state_dict())
-    for steps in range(1, 31):
-        with torch.no_grad():
-            for tensor in learning.state_dict().values():
-                tensor.add_(0.01 * torch.randn_like(tensor))
-        for name, tensor in learning.state_dict().items():
-            expected[name].lerp_(tensor, 1 - min(limit, steps / (9 + steps)))
-        modules.update_average(steps)
-    for name, tensor in modules.averaged.state_dict().items():
-        torch.testing.assert_close(tensor, expected[name], atol=0, rtol=1e-5, msg=name)

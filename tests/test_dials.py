@@ -91,12 +91,6 @@ def test_where_medkits_keep_alive_they_become_rarer(
     assert set(found.harm) == {1.0}
 
 
-def test_fair_dreams_stay_as_they_are(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dials, "play", World(lambda harm, healing: 102).play)
-    dials.train(config(tmp_path, weights, "take_cover"))
-    assert set(WorldModel.from_pretrained(tmp_path / "dials" / "weights").config.harm) == {1.0}
-
-
 def test_a_scenario_without_health_has_no_dial(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(ValueError, match="basic: no dial to set; the scenarios with health are take_cover"):
         dials.train(config(tmp_path, weights, "basic"))

@@ -14,7 +14,7 @@ import pytest
 from doom_dream_env.play.film import STEPS_PER_SECOND
 from training.config import FilmConfig
 from training.config.film import HELD_OUT_MAPS, LOOKS
-from training.footage.filming import Canvas, FilmJob, shoot_film
+from training.footage.filming import FilmJob, shoot_film
 from training.footage.truth import Truth, keys_file, read_truth
 from training.footage.video import Video
 from training.stages.film import film, plan_films
@@ -87,34 +87,6 @@ def test_mistakes_are_named_before_anything_is_filmed(tmp_path: Path, changes: d
     with pytest.raises(ValueError, match=message):
         film(FilmConfig(out=tmp_path, **changes))
     assert not list(tmp_path.iterdir())
-
-
-class Recorder:
-    """Stands in for a film: remembers what was added, and when."""
-
-    def __init__(self) -> None:
-        self.frames: list[np.ndarray] = []
-        self.times: list[int | None] = []
-
-    def add(self, frame: np.ndarray, at: int | None = None) -> None:
-        self.frames.append(frame)
-        self.times.append(at)
-
-
-@pytest.mark.parametrize("look", LOOKS)
-def test_a_look_has_the_rate_and_the_size_that_it_says(look: str) -> None:
-    recorder = Recorder()
-    canvas = Canvas(recorder, LOOKS[look], np.random.default_rng(0))  # type: ignore[arg-type]
-    for tic in range(350):
-        canvas.add(np.full((24, 32, 3), tic % 250, np.uint8))
-    rate = LOOKS[look].rate
-    width, height = LOOKS[look].frame
-    expected = (width, height) if LOOKS[look].rotation else (height, width)
-    assert recorder.frames[0].shape[:2] == expected
-    if rate is None:
-        assert 200 < len(recorder.frames) < 300 and (np.diff(recorder.times) > 0).all()
-    else:
-        assert len(recorder.frames) == 10 * rate
 
 
 def test_a_step_holds_what_was_pressed_in_half_of_its_tics_or_more() -> None:

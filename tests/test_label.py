@@ -9,8 +9,9 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,23 +27,13 @@ from training.config import LabelConfig
 from training.data.dataset import Dataset
 from training.footage import labelling
 from training.footage.labelling import Block, LabelledBlock, episodes, label_block, read_blocks
-from training.footage.scenes import dead_frames, scene_cuts
+from training.footage.scenes import scene_cuts
 from training.footage.truth import TruthWriter, keys_file
 from training.footage.video import Video
 from training.stages import label as stage
 
 BLOCK = 40  # steps
 DARK = 20  # brightness of what is no play
-
-
-@dataclass(frozen=True)
-class StandInLabels:
-    actions: np.ndarray
-    confidence: np.ndarray
-    play: np.ndarray
-    health: np.ndarray
-    health_confidence: np.ndarray
-    died: np.ndarray
 
 
 class StandIn(torch.nn.Module):
@@ -54,7 +45,7 @@ class StandIn(torch.nn.Module):
         self.stretches: list[int] = []
         self.labelled = 0
 
-    def label_stream(self, chunks: Iterator[np.ndarray]) -> Iterator[StandInLabels]:
+    def label_stream(self, chunks: Iterator[np.ndarray]) -> Iterator[SimpleNamespace]:
         self.stretches.append(0)
         for frames in chunks:
             self.stretches[-1] += len(frames)
@@ -62,7 +53,7 @@ class StandIn(torch.nn.Module):
             level = frames.mean((1, 2, 3))
             actions = np.zeros((len(frames), len(BUTTONS)), np.uint8)
             actions[:, 0] = level.round().astype(int) % 2 == 0
-            yield StandInLabels(
+            yield SimpleNamespace(
                 actions=actions,
                 confidence=np.full((len(frames), len(BUTTONS)), 0.9, np.float32),
                 play=(level > 2 * DARK).astype(np.float32),
@@ -229,14 +220,6 @@ def test_turning_tints_and_fire_are_no_cuts_and_another_view_is_one() -> None:
     uncut = [room, turned, hurt, hurt, turned, taken, turned, room, fire, fire, room, room, room]
     assert not scene_cuts(np.stack(uncut)).any()
     assert np.flatnonzero(scene_cuts(np.stack([*uncut, *[title()] * 5, *[room] * 5]))).tolist() == [13, 18]
-
-
-def test_frames_under_the_deepest_red_are_kept_and_black_ones_are_not() -> None:
-    room = textured()
-    moving = [np.roll(room, 3 * step, 1) for step in range(12)]
-    hurt = [tinted(frame, 255, 0, 0, 8 / 9) for frame in moving[:6]]
-    assert not dead_frames(np.stack([*moving, *hurt, *moving])).any()
-    assert dead_frames(np.stack([*moving, np.zeros_like(room), *moving])).sum() == 1
 
 
 def test_whose_a_video_is_can_be_said_later_and_is_not_forgotten(

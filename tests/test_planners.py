@@ -76,17 +76,6 @@ def test_equal_seeds_plan_equally(model: WorldModel) -> None:
     assert not torch.equal(answers[0][1], answers[2][1])
 
 
-def test_many_environments_are_planned_for_in_parts(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = dreams(model, count=5)
-    assert batch.state is not None
-    held = quick(model, temperature=0, hold=1.0, plans=5, rounds=1)  # chance does not matter: it draws what is known
-    together = held.plan(batch.state)
-    monkeypatch.setattr(planner, "LARGEST_BATCH", 2 * held.config.plans * held.config.dreams)
-    apart = held.plan(batch.state)
-    assert torch.equal(together.choices, apart.choices)
-    torch.testing.assert_close(together.score, apart.score, rtol=1e-4, atol=1e-4)
-
-
 def test_pessimism_prefers_what_is_sure(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def score_plans(model: WorldModel, state: DreamState, plans: torch.Tensor, *more: Any) -> torch.Tensor:
         risky = torch.tensor([0.0, 10.0])  # mean 5

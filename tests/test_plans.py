@@ -68,16 +68,6 @@ def test_free_play_never_presses_what_excludes_each_other() -> None:
     assert groups.buttons(groups.choices(both)).tolist() == press("USE").tolist()
 
 
-def test_held_plans_change_as_rarely_as_they_are_told() -> None:
-    groups = ActionGroups.of(get_scenario("take_cover"))
-    changes = {}
-    for hold in (0.0, 0.7, 1.0):
-        plans = groups.sample(groups.uniform(1, 40), 500, hold, generator())
-        changes[hold] = float((plans[:, :, 1:] != plans[:, :, :-1]).float().mean())
-    assert changes[1.0] == 0
-    assert changes[0.0] == pytest.approx(2 / 3, abs=0.02) and changes[0.7] == pytest.approx(0.3 * 2 / 3, abs=0.02)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -148,14 +148,6 @@ def test_a_log_gets_one_line_of_a_bar_that_stays(capsys: pytest.CaptureFixture[s
     assert "steps: 100%" in error and "1000/1000" in error
 
 
-def test_a_short_bar_that_does_not_stay_leaves_nothing_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress(desc="steps", total=10, leave=False) as bar:
-        bar.update(10)
-    for _ in progress(range(10), desc="hidden", disable=True):
-        pass
-    assert capsys.readouterr().err == ""
-
-
 def test_a_long_one_says_now_and_then_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

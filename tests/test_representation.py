@@ -160,19 +160,15 @@ def test_sigreg_asks_every_group_for_itself_to_fill_the_gaussian() -> None:
 SUPPORT = torch.tensor([-100.0, -1.0, 0.0, 4.0, 4.5])
 
 
-@pytest.mark.parametrize("value", [-100.0, -37.25, -1.0, -0.5, 0.0, 3.0, 4.0, 4.25, 4.5])
+@pytest.mark.parametrize("value", [-1e6, -100.0, -37.25, -1.0, -0.5, 0.0, 3.0, 4.0, 4.25, 4.5, 7.0])
 def test_two_hot_has_the_values_mean_on_two_neighbours(value: float) -> None:
     target = two_hot(torch.tensor([[value]]), SUPPORT)
     assert target.shape == (1, 1, len(SUPPORT))
     assert float(target.sum()) == pytest.approx(1) and bool((target >= 0).all())
-    assert float((target * SUPPORT).sum()) == pytest.approx(value, abs=1e-5)
+    clamped = min(max(value, -100.0), 4.5)
+    assert float((target * SUPPORT).sum()) == pytest.approx(clamped, abs=1e-5)
     hot = target[0, 0].nonzero()[:, 0]
     assert len(hot) <= 2 and hot.max() - hot.min() <= 1
-
-
-@pytest.mark.parametrize(("value", "clamped"), [(-1e6, -100.0), (7.0, 4.5)])
-def test_two_hot_clamps_to_its_support(value: float, clamped: float) -> None:
-    assert float((two_hot(torch.tensor([value]), SUPPORT) * SUPPORT).sum()) == clamped
 
 
 def test_every_scenario_counts_alike_in_units_of_its_own_change() -> None:

@@ -53,11 +53,6 @@ def test_all_threads_work_while_that_is_faster(clock: Clock) -> None:
     assert torch.get_num_threads() == ALL
 
 
-def test_beside_a_busy_process_one_thread_does_the_work(clock: Clock) -> None:
-    clock.cost[ALL] = 40.0
-    assert clock.work(AdaptiveThreads(), 5000) < 5000 * (1 + 2 * COST_OF_PROBES)
-
-
 def test_threads_that_often_wait_a_little_are_not_used_for_their_fast_repetitions(clock: Clock) -> None:
     class Shared(dict[int, float]):
         """Every third repetition on all threads is fast, the others wait for a core, but not long."""

@@ -80,17 +80,6 @@ def test_what_has_no_probability_is_never_drawn() -> None:
     assert draw(probabilities, noise).tolist() == [1, 1, 3, 3]
 
 
-def test_more_temperature_is_wilder(model: WorldModel) -> None:
-    state = model.observe(random_frames(1, 1))[torch.zeros(64, dtype=torch.long)]
-    action = torch.zeros(64, A)
-
-    def futures(temperature: float) -> int:
-        following, *_ = model.imagine(state, action, temperature, generator())
-        return len(following.z.unique(dim=0))
-
-    assert futures(0.02) < futures(1.0) < futures(50.0)
-
-
 def test_a_transition_told_what_happened_is_the_one_in_which_it_happened(model: WorldModel) -> None:
     """Training (`observed`) and dreams (`sampled`, `most_likely`) share one computation."""
     state = model.observe(random_frames(B, 1), scenario="defend_the_center")
@@ -176,16 +165,6 @@ def test_the_termination_probability_sums_over_all_changes_of_the_first_variable
         terminates += float(logits[0, 0].softmax(-1)[index] * torch.sigmoid(-continue_logit[0]))
     assert float(model.termination_probability(state, action)[0]) == pytest.approx(terminates, abs=1e-5)
     assert float(model.imagine(state, action, 0)[2][0]) == pytest.approx(1 - terminates, abs=1e-5)
-
-
-def test_who_has_health_left_goes_on_where_only_death_ends_an_episode() -> None:
-    model = make_model(survival=-60.0)
-    state = model.observe(random_frames(1, 1), scenario="take_cover")
-    step = model.dynamics.transition(state.h, torch.zeros(1, A), state.scenario, most_likely)
-    kills = state.variables[0, 0] + model.dynamics.changes[0] <= 0
-    expected = float(step.outcome_logits[0, 0].softmax(-1)[kills].sum())
-    assert 0 < expected < 1
-    assert float(model.termination_probability(state, torch.zeros(1, A))[0]) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
