@@ -19,7 +19,7 @@ from doom_dream_env.agents.choices import (
     table_logits,
 )
 from doom_dream_env.envs import DreamBatch
-from doom_dream_env.scenarios import BUTTONS, get_scenario
+from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 
 STEPS = 11  # more than the toy's context
@@ -40,19 +40,6 @@ def make_policy(model: WorldModel, seed: int = 0, **settings: Any) -> ActionPoli
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     return ActionPolicy(network, generator=torch.Generator().manual_seed(seed), **settings)
-
-
-def test_the_odds_of_all_combinations_sum_to_one() -> None:
-    logits = 2 * torch.randn(4, N_LOGITS)
-    every = torch.cartesian_prod(*(torch.arange(size) for size in (3, 3, 3, 2, 2, 2)))
-    pressed = torch.zeros(len(every), len(BUTTONS))
-    for group in range(3):
-        pressed[:, 2 * group] = (every[:, group] == 1).float()
-        pressed[:, 2 * group + 1] = (every[:, group] == 2).float()
-    pressed[:, 6:] = every[:, 3:].float()
-    odds = (log_probabilities(logits) @ choices_of(pressed).T).exp()
-    torch.testing.assert_close(odds.sum(-1), torch.ones(4))
-    torch.testing.assert_close(odds @ pressed, button_logits(logits).sigmoid(), rtol=1e-4, atol=1e-4)
 
 
 def test_a_table_keeps_the_odds_of_its_rows() -> None:

@@ -102,22 +102,6 @@ def saved(model: WorldModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_collector_plays_an_agent_by_its_seed(saved: Path) -> None:
-    scenario = get_scenario(SCENARIO)
-    game = Game(scenario, privileged=True)
-    played = []
-    for seed in (1, 1, 2):
-        game.reset(7)
-        player = make_player(str(saved), scenario, np.random.default_rng(seed))
-        actions = []
-        for _ in range(15):
-            actions.append(player(game).tolist())
-            game.step(actions[-1])
-        played.append(actions)
-    game.close()
-    assert played[0] == played[1] != played[2]
-
-
 def test_an_agent_that_takes_over_from_a_teacher_remembers_what_went_before(saved: Path, model: WorldModel) -> None:
     scenario = get_scenario(SCENARIO)
     player = make_player(f"handover:{saved}", scenario, np.random.default_rng(0))

@@ -228,16 +228,6 @@ def test_a_drawing_repeats_with_its_chance_and_depends_on_all_it_is_given(drawer
         assert not torch.equal(found, codes), f"the {what} makes no difference"
 
 
-def test_what_is_known_of_a_picture_is_heeded(drawer: WorldModel) -> None:
-    decoder = drawer.decoder
-    places = decoder.places(drawn_states(drawer))
-    nothing = torch.full((N, *CODES), UNKNOWN)
-    some = nothing.clone()
-    some[:, 10, 10] = 5
-    change = (decoder.hidden(places, some) - decoder.hidden(places, nothing)).abs().amax((0, 3))
-    assert change[10, 10] > 0 and change[9, 11] > 0 and change[0, 0] < change[10, 10]
-
-
 def test_a_series_of_drawings_remembers_and_stays_where_nothing_moves(drawer: WorldModel) -> None:
     z = drawn_states(drawer)
     drawing = Drawing(drawer)

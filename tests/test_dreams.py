@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import dream, make_model, play, random_frames, same, states_equal
+from conftest import dream, make_model, play, random_frames, same
 
 from doom_dream_env.envs import DreamBatch, DreamDoomEnv
 from doom_dream_env.envs.base import FEATURE_LIMIT
@@ -80,16 +80,6 @@ def test_a_dream_of_another_number_of_environments_is_refused(model: WorldModel)
         more.resume(one.state, 0)
 
 
-def test_time_is_up_after_exactly_the_scenarios_limit(immortal: WorldModel) -> None:
-    batch = DreamBatch(1, "defend_the_center", weights=immortal)
-    batch.reset(seed=0)
-    limit = SCENARIOS["defend_the_center"].time_limit
-    for step in range(1, limit + 1):
-        _, _, terminated, truncated = batch.step(torch.tensor([0]))
-        assert not terminated.any()
-        assert bool(truncated[0]) == (step == limit)
-
-
 def test_death_and_time_never_come_together(mortal: WorldModel) -> None:
     batch = DreamBatch(N, weights=mortal)
     batch.reset(seed=0)
@@ -111,19 +101,6 @@ def test_the_end_follows_its_probability(scenario: str) -> None:
     expected = float(1 - torch.sigmoid(torch.tensor(1.0)))
     assert float(terminated[may_end].float().mean()) == pytest.approx(expected, abs=0.03)
     assert not terminated[~may_end].any(), "somebody with health left has died"
-
-
-def test_only_the_masked_environments_begin_anew(immortal: WorldModel) -> None:
-    batch = DreamBatch(N, weights=immortal)
-    batch.reset(seed=0)
-    batch.step(torch.zeros(N, dtype=torch.long))
-    before = batch.state
-    mask = torch.tensor([False, True, False])
-    batch.reset(mask)
-    assert states_equal(batch.state[~mask], before[~mask]) and not torch.equal(batch.state.z[mask], before.z[mask])
-    assert batch.steps.tolist() == [1, 0, 1]
-    initial, _ = immortal.initial_states["take_cover"]
-    assert (batch.state.z[1] == initial).all(1).any(), "an episode did not begin at one of the first moments carried"
 
 
 def test_features_are_clipped_to_the_declared_bounds(immortal: WorldModel) -> None:
@@ -200,17 +177,6 @@ def test_a_window_opens_and_closes(weights: Path) -> None:
     assert pygame.display.get_surface() is None
 
 
-def test_free_play_takes_any_buttons_together(weights: Path) -> None:
-    batch = DreamBatch(N, "freedoom", weights=weights)
-    batch.reset(seed=0)
-    buttons = torch.zeros(N, 9)
-    buttons[:, [0, 5, 6]] = 1
-    batch.step(buttons)
-    batch.reset()
-    with pytest.raises(ValueError, match="nine 0/1 buttons"):
-        batch.step(torch.zeros(N, dtype=torch.long))
-
-
 def test_a_dream_goes_on_from_a_given_state_and_time(immortal: WorldModel) -> None:
     here = DreamBatch(N, temperature=0.0, weights=immortal)
     there = DreamBatch(N, temperature=0.0, weights=immortal, max_episode_steps=6)
@@ -264,16 +230,6 @@ def test_a_dream_goes_on_from_a_given_clip(immortal: WorldModel) -> None:
     other, _ = env.reset(seed=0, options={"frames": frames, "actions": 1 - actions, "variables": variables})
     assert not np.allclose(observation, other)
     env.step(0)
-
-
-def test_a_clip_fills_all_environments_or_the_masked_ones(immortal: WorldModel) -> None:
-    batch = DreamBatch(N, weights=immortal)
-    features = batch.reset(options={"frames": random_frames(2)})
-    assert torch.equal(features[0], features[1]) and torch.equal(features[0], features[2])
-    before = batch.state
-    mask = torch.tensor([True, False, False])
-    batch.reset(mask, options={"frames": random_frames(1, seed=4)})
-    assert not torch.allclose(batch.state.z[0], before.z[0]) and torch.equal(batch.state.z[1:], before.z[1:])
 
 
 def test_weights_without_initial_states_dream_from_clips_only() -> None:

@@ -25,7 +25,7 @@ from training.models.rollout import Windows, kl_divergence, open_loop_rollout, p
 from training.models.training_model import TrainingModel
 from training.ranks import SampleGenerator
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT
-from training.stages.dynamics import chosen_rows, losses, rollout_begin, window_rows
+from training.stages.dynamics import chosen_rows, losses
 
 CPU = Compute(torch.device("cpu"), 0, 1, False)
 DELTAS = ((-10.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # of the toy's health; nothing else ever changes
@@ -82,17 +82,6 @@ def test_scripted_players_can_be_left_out_of_a_scenario(data: Dataset, monkeypat
     rows = chosen_rows(data, config(scripted_share={"take_cover": 0.0}))
     assert set(played[rows[data.scenario[rows] == 0]]) == {"random", "handover"}
     assert np.isin(np.flatnonzero(data.scenario == 1), rows).all(), "another scenario lost its scripted players"
-
-
-def test_windows_stay_in_their_episode_and_some_begin_with_it(data: Dataset) -> None:
-    settings = config(batch=400, episode_start_share=0.5)
-    rng = np.random.default_rng(0)
-    groups = [np.flatnonzero(data.scenario == index) for index in range(2)]
-    rows = window_rows(data, groups, settings, rng)
-    assert len(rows) == 400 and (rows >= data.first[rows]).all() and (rows <= data.last[rows]).all()
-    assert 0.5 < (rows == data.first[rows]).mean() < 0.7
-    begins = [rollout_begin(3, settings, rng) for _ in range(400)]
-    assert set(begins) == set(range(WINDOW - 3)) and 0.55 < np.mean(np.equal(begins, 0)) < 0.8
 
 
 @pytest.fixture(scope="module")

@@ -152,15 +152,6 @@ def test_an_action_outside_the_space_is_refused(weights: Path, action: Any) -> N
     assert states_equal(before, env.get_state()["state"])
 
 
-def test_indices_are_the_buttons_of_the_table(immortal: WorldModel) -> None:
-    by_index, by_button = (DreamBatch(3, weights=immortal) for _ in range(2))
-    for batch in (by_index, by_button):
-        batch.reset(seed=0)
-    left, *_ = by_index.step(np.array([0, 1, 2]))
-    right, *_ = by_button.step(SCENARIOS["take_cover"].action_table())
-    assert torch.equal(left, right)
-
-
 def test_step_before_reset_and_after_the_end_is_refused(mortal: WorldModel) -> None:
     env = dream(mortal)
     for ask in (lambda: env.step(0), env.get_state, lambda: dreams(mortal).step(actions(0))):

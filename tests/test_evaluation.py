@@ -17,12 +17,11 @@ from doom_dream_env.policies import (
     AlternatingPolicy,
     HeldRandomPolicy,
     NoopPolicy,
-    PerturbedPolicy,
     RandomPolicy,
     fixed_policies,
     routine,
 )
-from doom_dream_env.scenarios import BUTTONS, get_scenario, press
+from doom_dream_env.scenarios import BUTTONS, get_scenario
 from doom_dream_env.world_model import WorldModel
 
 SCENARIO = "take_cover"
@@ -150,13 +149,3 @@ def test_a_new_episode_gets_a_new_held_action(batch: DreamBatch) -> None:
     one = DreamBatch(1, "take_cover", weights=batch.model)
     one.reset(seed=0)
     assert policy(one).shape == (1, len(BUTTONS)), "a policy is bound to the batch that it played in first"
-
-
-def test_a_share_of_actions_is_perturbed(batch: DreamBatch) -> None:
-    held = AlternatingPolicy([press("MOVE_LEFT")], [1])
-    left = press("MOVE_LEFT")
-    for share in (0.0, 0.5, 1.0):
-        policy = PerturbedPolicy(held, share, seed=1)
-        played = torch.stack([policy(batch) for _ in range(40)]).numpy()
-        changed = (played != left).any(-1).mean()
-        assert changed == pytest.approx(share * 2 / 3, abs=0.05)  # a third of uniform actions are the same one

@@ -138,19 +138,6 @@ def test_a_later_session_appends(game: Game, tmp_path: Path) -> None:
     assert sorted((tmp_path / "take_cover").iterdir()) == files, "a session without a step left something"
 
 
-def test_a_long_session_is_written_at_the_ends_of_episodes(
-    game: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recording, "STEPS_PER_SHARD", 1)
-    recorder = HumanRecorder(tmp_path, SCENARIO, game)
-    _, rewards, _ = play(recorder, 7)
-    with pytest.raises(RuntimeError, match=r"call begin\(seed\)"):
-        recorder.tic(keys(0))
-    assert len(read_shard(tmp_path / "take_cover" / "train-human-00000.parquet")) == len(rewards)
-    play(recorder, 8, steps=3)
-    assert len(list(tmp_path.rglob("*.parquet"))) == 1
-
-
 def test_a_killed_program_loses_no_more_than_a_minute(
     game: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,10 +26,9 @@ from training.__main__ import main
 from training.config import LabelConfig
 from training.data.dataset import Dataset
 from training.footage import labelling
-from training.footage.labelling import Block, LabelledBlock, episodes, label_block, read_blocks
+from training.footage.labelling import Block, LabelledBlock, episodes, label_block
 from training.footage.scenes import scene_cuts
 from training.footage.truth import TruthWriter, keys_file
-from training.footage.video import Video
 from training.stages import label as stage
 
 BLOCK = 40  # steps
@@ -171,17 +170,6 @@ def test_a_death_costs_what_the_scenario_says(tmp_path: Path) -> None:
 
 
 # ---- blocks ----------------------------------------------------------------------------------------------------------
-def test_blocks_share_out_every_step_and_can_be_begun_anywhere(tmp_path: Path) -> None:
-    path = shoot(tmp_path / "a.mp4", [100] * 95)
-    steps = list(Video(path).steps())
-    blocks = list(read_blocks(Video(path)))
-    own = np.concatenate([block.times[block.own] for block in blocks])
-    np.testing.assert_array_equal(own, [step.time for step in steps])
-    assert [block.own for block in blocks] == [slice(0, 40), slice(6, 46), slice(6, len(steps) - 74)]
-    assert [len(block.times) for block in blocks] == [46, 52, len(steps) - 74]
-    for block, again in zip(blocks[1:], read_blocks(Video(path), 1), strict=True):
-        assert block.index == again.index and block.own == again.own
-        np.testing.assert_array_equal(block.frames, again.frames)
 
 
 def test_the_model_begins_anew_in_each_scene(tmp_path: Path, small: StandIn) -> None:

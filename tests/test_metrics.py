@@ -81,25 +81,3 @@ def test_probes_find_what_is_linear_and_nothing_in_noise() -> None:
     assert r2(read, noise[800:].double()) > -0.5, "few rows ask for a strong ridge"
     label = (y[:, :1] > 3).double()
     assert auc(probes.fit_logistic(x[:800], label[:800])(x[800:])[:, 0], label[800:, 0]) > 0.97
-
-
-def test_every_map_has_its_own_coordinates() -> None:
-    """Two maps that lie 5000 units apart and mirror each other: one probe for both would read neither."""
-    rng = np.random.default_rng(0)
-    places = np.repeat(["freedoom:MAP01", "freedoom:MAP02"], 400)
-    x = torch.from_numpy(rng.normal(size=(800, 6))).float()
-    first_map = (places == "freedoom:MAP01")[:, None]
-    sign = np.where(first_map, 1, -1)
-    origin = np.where(first_map, 0, 5000)
-    targets = {
-        "position_x_r2": origin + 200 * sign * x[:, :1].numpy(),
-        "position_y_r2": rng.normal(0, 200, (800, 1)),
-    }
-    even = {name: values[::2] for name, values in targets.items()}
-    odd = {name: values[1::2] for name, values in targets.items()}
-    fitted = probes.fit_probes(x[::2], even, places[::2])
-    scores = probes.score_probes(fitted, x[1::2], odd, places[1::2])
-    assert scores["position_x_r2"] > 0.99 and scores["position_y_r2"] < 0.2
-    on_first = {name: values[:200] for name, values in odd.items()}
-    alone = probes.score_probes(fitted, x[1:400:2], on_first, places[1:400:2])
-    assert alone["position_x_r2"] > 0.99

@@ -8,8 +8,7 @@ import pytest
 from doom_dream_env.envs.game import Game
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.evaluation import evaluate_policy
-from doom_dream_env.policies import random_action
-from doom_dream_env.scenarios import SCENARIOS, get_scenario, press
+from doom_dream_env.scenarios import SCENARIOS, get_scenario
 from training.players.base import Player, PlayerPolicy, RandomPlayer
 from training.players.explorers import Explorer
 from training.players.navigation import REGION
@@ -17,17 +16,6 @@ from training.players.roster import BEHAVIOURS, TEACHERS, make_player
 from training.players.wanderers import Wanderer
 
 slow = pytest.mark.slow
-
-
-def test_press_names_buttons_and_random_play_stays_within_the_scenario() -> None:
-    assert press().tolist() == [0] * 9 and np.flatnonzero(press("ATTACK", "USE")).tolist() == [6, 7]
-    rng = np.random.default_rng(0)
-    for scenario in SCENARIOS.values():
-        drawn = {random_action(scenario, rng).tobytes() for _ in range(300)}
-        if scenario.discrete:
-            assert drawn == {row.tobytes() for row in scenario.action_table()}, scenario.name
-        else:
-            assert len(drawn) > 30, scenario.name
 
 
 def test_an_unknown_behaviour_lists_the_known() -> None:

@@ -21,13 +21,13 @@ from toy_world import HELD_OUT_EPISODES, HELD_OUT_LENGTH, HELD_OUT_SCENARIOS, wr
 
 from doom_dream_env.world_model import WorldModel
 from training.config import ScorecardConfig
-from training.data.annotations import MONSTER, OBJECT_MAP_SHAPE
+from training.data.annotations import OBJECT_MAP_SHAPE
 from training.data.dataset import Dataset
 from training.data.latents import encode_all
 from training.evaluation import controls, objects, open_loop, picture_scores, realism, scorecard
 from training.evaluation.card import card_tables
 from training.evaluation.held_out import load_split
-from training.evaluation.objects import ObjectFinders, cells_by_class, fit_reader, object_scores, recall_scores
+from training.evaluation.objects import cells_by_class, fit_reader, recall_scores
 from training.evaluation.outcomes import outcome_scores
 from training.metrics import auc
 from training.models.perceptual import perceptual_distance
@@ -227,23 +227,3 @@ def test_the_reader_finds_what_states_tell(held_out: Dataset) -> None:
         logits = reader(z)
     assert auc(logits.flatten(), z.flatten()) > 0.99
     assert sum(cells_by_class(logits)) == pytest.approx(float(z.sum()), rel=0.2)
-
-
-class Monsters(nn.Module):
-    """Sees monsters in every cell of every state."""
-
-    def forward(self, z: Tensor) -> Tensor:
-        logits = torch.full((len(z), *OBJECT_MAP_SHAPE), -1.0)
-        logits[:, MONSTER] = 1.0
-        return logits.flatten(1)
-
-
-def test_dreams_and_pictures_are_counted_where_the_game_has_objects(held_out: Dataset, model: WorldModel) -> None:
-    z = encode_all(model, held_out)
-    finders = ObjectFinders(Monsters(), Brightness())  # type: ignore[arg-type]
-    scores = object_scores(model, finders, held_out, z, 0, np.random.default_rng(0))
-    steps = (8, 16, 26)
-    counted = {f"{kind}_{step}" for kind in ("cells", "drawn") for step in steps}
-    found = {"recall", "recall_drawn", "recall_8", "recall_8_drawn"}
-    assert set(scores) == {f"monster_{key}" for key in counted | found} | {"flicker", "drawn_truth"}
-    assert scores["monster_cells_26"] == 1

@@ -234,16 +234,6 @@ def test_a_saved_dream_goes_on_exactly(make: Callable[..., Session]) -> None:
     assert not same(runs[0][0], runs[2][0])
 
 
-def test_only_dreams_are_saved_and_only_in_their_scenario(make: Callable[..., Session]) -> None:
-    session = make()
-    session.restore()
-    assert "no saved dream" in session.status().notice
-    session.save()
-    session.next_scenario(1)
-    session.restore()
-    assert session.scenario.name == "basic" and "no saved dream" in session.status().notice
-
-
 def test_the_agent_plays_where_one_ships(make: Callable[..., Session], shipped: Agent) -> None:
     session = make(agent="agent")
     expected = ticks(make(), RIGHT, 2 * STEP)

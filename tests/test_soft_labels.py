@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_world import LENGTH, WINDOW, row, toy_config, write_shard, write_toy
+from toy_world import LENGTH, WINDOW, row, toy_config, write_shard
 
 from doom_dream_env.recording import FREEDOOM, Origin, ShardWriter
 from doom_dream_env.world_model import WorldModel
@@ -89,13 +89,6 @@ def test_dreams_begin_where_episodes_do_or_else_where_uncut_play_does(tmp_path: 
     write_footage(tmp_path / "take_cover" / "train-b-00002.parquet", 3, place="take_cover:MAP02")
     data = Dataset(tmp_path, ["take_cover"])
     assert np.flatnonzero(data.beginnings()).tolist() == [0, 3, 7]
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("toy")
-    write_toy(root, "train", 0)
-    return root
 
 
 def terms_of(toy: Path, *changes: dict[str, torch.Tensor], press: bool = False) -> list[dict[str, torch.Tensor]]:

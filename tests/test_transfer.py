@@ -225,11 +225,6 @@ def test_what_cannot_be_ranked_is_refused(weights: Path) -> None:
 
 
 # ---- efficiency ----------------------------------------------------------------------------------------------------
-def test_the_ratio_is_that_above_chance() -> None:
-    dream = [np.array([400.0, 600.0]), np.array([500.0, 500.0])]
-    game = [np.array([900.0, 700.0])]
-    assert efficiency.ratio(dream, game, 300.0) == pytest.approx(200 / 500)
-    assert np.isnan(efficiency.ratio(dream, game, 800.0))
 
 
 def test_agents_of_dream_and_game_are_trained_alike_and_once(
@@ -249,10 +244,6 @@ def test_agents_of_dream_and_game_are_trained_alike_and_once(
     assert trained == [(DreamBatch, 2, 9, 0), (RealBatch, 2, 9, 0)]
     assert found["efficiency"] == pytest.approx((found["dream"] + 500) / (found["game"] + 500))
     assert efficiency.dream_efficiency(model, "basic", config, -500.0, tmp_path) == found and len(trained) == 2
-    about = {"scenario": "basic", "scores": {}, "agent_minus_blind": {"mean": 0.0, "margin_95": 0.0}}
-    assert transfer.efficiency_cell(about | {"efficiency": found}) in transfer.overview_table(
-        [about | {"efficiency": found}]
-    )
     played: list[int] = []
 
     def evaluate(batch: Any, policy: Policy, episodes: int, first_seed: int) -> EpisodeStatistics:

@@ -10,12 +10,11 @@ import pytest
 import torch
 from conftest import make_model, random_frames, states_equal
 from torch import Tensor
-from torch.nn import functional as F
 
 from doom_dream_env.scenarios import BUTTONS, VARIABLE_SCALES
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.codes import draw
-from doom_dream_env.world_model.outcomes import most_likely, observed, sampled
+from doom_dream_env.world_model.outcomes import most_likely
 
 B, T, A = 3, 5, len(BUTTONS)
 
@@ -80,17 +79,6 @@ def test_what_has_no_probability_is_never_drawn() -> None:
     assert draw(probabilities, noise).tolist() == [1, 1, 3, 3]
 
 
-def test_a_transition_told_what_happened_is_the_one_in_which_it_happened(model: WorldModel) -> None:
-    """Training (`observed`) and dreams (`sampled`, `most_likely`) share one computation."""
-    state = model.observe(random_frames(B, 1), scenario="defend_the_center")
-    action = torch.eye(A)[:B]
-    for choose in (most_likely, sampled(torch.rand(B, len(VARIABLE_SCALES), generator=generator()), torch.zeros(1))):
-        dreamed = model.dynamics.transition(state.h, action, state.scenario, choose)
-        taught = model.dynamics.transition(state.h, action, state.scenario, observed(dreamed.outcome))
-        assert torch.equal(taught.condition, dreamed.condition)
-        assert taught.outcome is dreamed.outcome
-
-
 def test_a_window_is_its_steps(model: WorldModel) -> None:
     """Whole windows (B, T, …) give what their steps give one by one; the scenario broadcasts over time."""
     h = torch.randn(B, T, model.config.trunk_width, generator=generator())
@@ -112,20 +100,6 @@ def test_a_window_is_its_steps(model: WorldModel) -> None:
         torch.testing.assert_close((continues[:, t], reward[:, t]), expected, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(risk[:, t], risky, atol=1e-5, rtol=1e-5)
         assert torch.equal(after[:, t], moved)
-
-
-def test_what_a_scenario_cannot_do_teaches_nothing() -> None:
-    """take_cover has no ammunition: training may use the masked logits, which give neither a loss nor a gradient."""
-    model = make_model().requires_grad_(True)
-    state = model.observe(random_frames(B, 1), scenario="take_cover")
-    step = model.dynamics.transition(state.h, torch.zeros(B, A), state.scenario, most_likely)
-    ammunition = model.config.variables.index("AMMO2")
-    unchanged = torch.tensor(model.config.deltas[ammunition]).abs().argmin().expand(B)
-    loss = F.cross_entropy(step.outcome_logits[:, ammunition], unchanged)
-    loss.backward()
-    gradient = model.dynamics.outcome.bias.grad
-    assert float(loss.detach()) == 0
-    assert gradient is not None and torch.all(gradient == 0)
 
 
 def test_a_variable_that_a_scenario_lacks_neither_changes_nor_steers_the_dream() -> None:
