@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from doom_dream_env.agents.action_policy import SIZES, ActionPolicy, ActionPolicyConfig, PolicyNetwork
-from doom_dream_env.agents.choices import N_LOGITS
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from training.config import CloneConfig
@@ -89,15 +88,6 @@ def test_windows_end_with_their_episode_and_know_no_future() -> None:
     in_tables = windows.scenario[:, None].expand(-1, 6)[valid[:, :, 0]] == 0
     assert torch.equal(own[in_tables & sign], torch.from_numpy(first).float().expand_as(own[in_tables & sign]))
     assert torch.equal(own[in_tables & ~sign], torch.from_numpy(second).float().expand_as(own[in_tables & ~sign]))
-
-
-def test_odds_are_those_among_the_rows_of_a_table() -> None:
-    rows = Rows([get_scenario(name) for name in WORLDS])
-    logits = torch.randn(2, 1, 1, N_LOGITS)
-    table = torch.from_numpy(get_scenario("take_cover").action_table()).float()
-    odds = [rows.log_probability(logits, row.expand(2, 1, 1, 9), torch.tensor([0, 1])).exp() for row in table]
-    among_rows, among_all = torch.stack(odds).sum(0)[:, 0, 0]
-    assert among_rows == pytest.approx(1.0) and among_all < 0.9
 
 
 def test_the_policy_learns_what_it_is_advised_not_what_was_pressed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -342,13 +342,6 @@ def test_a_cluster_makes_the_same_shards_though_a_node_is_lost(
     assert collect.collect(on_ray) == 0, "finished shards were made again"
 
 
-@pytest.mark.slow
-def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    with pytest.raises(ConnectionError, match="there is no Ray cluster at '127.0.0.1:9'.*ray start --head"):
-        collect.collect(ray_config(tmp_path, ray="127.0.0.1:9"))
-
-
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

@@ -42,16 +42,12 @@ def play(env: Any, steps: int = STEPS) -> Any:
 
 # ---- Gymnasium -------------------------------------------------------------------------------------------------------
 @pytest.mark.slow
-def test_gymnasium_frame_stack(weights: str) -> None:
-    pytest.importorskip("cv2")
-    env = gym.make(DREAM, weights=weights, observation="pixels")
-    env = gym.wrappers.ResizeObservation(gym.wrappers.GrayscaleObservation(env), (84, 84))
-    assert play(gym.wrappers.FrameStackObservation(env, 4))[0].shape == (4, 84, 84)
-
-
-@pytest.mark.slow
 def test_gymnasium_transforms(weights: str) -> None:
+    pytest.importorskip("cv2")
     pytest.importorskip("array_api_compat")
+    pixels: Any = gym.make(DREAM, weights=weights, observation="pixels")
+    pixels = gym.wrappers.ResizeObservation(gym.wrappers.GrayscaleObservation(pixels), (84, 84))
+    assert play(gym.wrappers.FrameStackObservation(pixels, 4))[0].shape == (4, 84, 84)
     env: Any = gym.wrappers.NormalizeObservation(gym.make(DREAM, weights=weights))
     env = gym.wrappers.NumpyToTorch(gym.wrappers.FrameStackObservation(gym.wrappers.NormalizeReward(env), 3))
     env.reset(seed=0)

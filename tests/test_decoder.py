@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,10 @@ from toy_world import LENGTH, TOY_SCENARIOS, killed_after, run, toy_config
 from doom_dream_env.envs.drawing import Drawing
 from doom_dream_env.origins import FREEDOOM
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.decoder import CODES, UNKNOWN, VALUES, digits_of, drawn, join_digits
+from doom_dream_env.world_model.decoder import CODES, UNKNOWN, VALUES
 from training.data.dataset import Dataset
 from training.data.latents import cached_states
-from training.data.pictures import PictureSampler, dreams_beside, shot_rows
+from training.data.pictures import PictureSampler, dreams_beside
 from training.models.picture_model import AVERAGE
 from training.models.tokenizer import Tokenizer, cached_codes, load_tokenizer
 from training.models.training_model import load_training_model
@@ -58,7 +57,6 @@ def learn(toy: Path, out: Path, steps: int, **settings: Any) -> None:
     run("decoder", toy, out, steps, **(SMALL | settings))
 
 
-# ---- codes -----------------------------------------------------------------------------------------------------------
 def test_codes_of_a_frame_are_painted_as_the_frame(toy: Path, dynamics_run: Path) -> None:
     data = Dataset(toy, TOY_SCENARIOS)
     frames = torch.from_numpy(data.frames(np.arange(0, len(data), 5)))
@@ -84,7 +82,6 @@ def test_codes_are_cached_and_made_anew_for_another_palette(toy: Path, dynamics_
     assert not torch.equal(cached_codes(other, data, path), codes)
 
 
-# ---- the stage -------------------------------------------------------------------------------------------------------
 def test_pictures_show_the_state_they_were_made_of(toy: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some steps the picture of a state is nearer to its frame than to another; what ships is the average."""
     for name, value in (("VIEW_STEPS", 1), ("VIEW_BATCH", 64), ("VIEW_CODES", 8)):
@@ -139,7 +136,6 @@ def test_finished_weights_get_another_decoder_and_stay_the_same_world(toy: Path,
         learn(toy, again, 2, weights=str(out / "weights"), scenarios=TOY_SCENARIOS[:1])
 
 
-# ---- what it learns from ---------------------------------------------------------------------------------------------
 def test_dreams_for_the_decoder_are_dreams_of_the_rows_they_name(toy: Path, dynamics_run: Path) -> None:
     data = Dataset(toy, TOY_SCENARIOS)
     model = load_training_model(dynamics_run / DYNAMICS_CHECKPOINT).world_model
@@ -175,17 +171,6 @@ def test_a_batch_has_each_state_with_its_codes_and_those_before(toy: Path) -> No
     assert torch.equal(batch.object_maps, torch.from_numpy(data.object_maps[row.numpy()]).float())
 
 
-def test_shots_are_found_before_they_fall() -> None:
-    pool = np.arange(11)
-    last = np.r_[np.full(6, 5), np.full(6, 11)]
-    ammunition = np.zeros((12, 4))
-    # An episode's end is no shot, nor is what belongs to the one before.
-    ammunition[:, 1] = [9, 9, 9, 9, 8, 8, 9, 8, 8, 8, 8, 7]
-    data = SimpleNamespace(variables=ammunition, last=last, windows=lambda length: pool[pool < last[pool]])
-    assert shot_rows(data).tolist() == [2, 3, 4, 6, 7, 9, 10, 11]  # type: ignore[arg-type]
-
-
-# ---- drawings --------------------------------------------------------------------------------------------------------
 N = 3
 
 
@@ -196,15 +181,6 @@ def drawer() -> WorldModel:
 
 def drawn_states(drawer: WorldModel, seed: int = 0) -> torch.Tensor:
     return torch.randn(N, drawer.config.state_width, generator=torch.Generator().manual_seed(seed))
-
-
-def test_digits_are_drawn_as_often_as_they_are_likely() -> None:
-    chances = torch.tensor([0.3, 0.6, 0.1, 0.0])
-    luck = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
-    counts = torch.bincount(drawn(chances.expand(20_000, 4), luck), minlength=4) / 20_000
-    torch.testing.assert_close(counts, chances, atol=0.01, rtol=0)
-    codes = torch.arange(VALUES**2)
-    assert torch.equal(join_digits(*digits_of(codes)), codes)
 
 
 def test_a_drawing_repeats_with_its_chance_and_depends_on_all_it_is_given(drawer: WorldModel) -> None:

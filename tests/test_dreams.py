@@ -205,7 +205,6 @@ def test_what_has_ended_may_be_stepped_along_and_stays_to_be_reset(mortal: World
     assert batch.done.all() and not torch.equal(batch.state.z[1:], before.z[1:])
 
 
-# ---- where a dream begins --------------------------------------------------------------------------------------------
 def test_a_dream_can_begin_at_any_real_moment(immortal: WorldModel) -> None:
     batch = DreamBatch(N, weights=immortal, initial_states="anywhere")
     batch.reset(seed=0)

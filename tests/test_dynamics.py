@@ -21,7 +21,7 @@ from training.data.dataset import Dataset
 from training.engine.compute import Compute, seeded
 from training.engine.optim import Optimiser
 from training.models.losses import outcome_targets
-from training.models.rollout import Windows, kl_divergence, open_loop_rollout, posterior_sample
+from training.models.rollout import Windows, kl_divergence, open_loop_rollout
 from training.models.training_model import TrainingModel
 from training.ranks import SampleGenerator
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT
@@ -201,18 +201,6 @@ def test_a_rollout_that_follows_the_mean_is_a_dream_at_temperature_0(data: Datas
             state, *_ = world_model.imagine(state, batch.actions[:, 1 + step], 0)
             torch.testing.assert_close(dream.states[:, step], state.z, atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(dream.features[:, step], state.h, atol=1e-5, rtol=1e-5)
-
-
-def test_gradients_pass_straight_through_the_posteriors_draw() -> None:
-    model = toy_model()
-    sizes = model.world_model.config
-    condition = torch.randn(8, sizes.trunk_width)
-    z, mean, following = torch.randn(3, 8, sizes.state_width)
-    sample = posterior_sample(model, condition, z, mean, following, SampleGenerator.alone(8, 0))
-    torch.testing.assert_close(sample.probabilities.sum(-1), torch.ones(8, sizes.code_groups))
-    sample.shift.square().sum().backward()
-    gradient = next(model.posterior.parameters()).grad
-    assert gradient is not None and bool((gradient != 0).any())
 
 
 def test_the_kl_divergence_is_the_textbooks_and_its_gradient_balanced() -> None:

@@ -68,7 +68,6 @@ def fit_toy(path: Path | None, kind: str = "muon", steps: int = STEPS, **options
     return module
 
 
-# ---- the loop --------------------------------------------------------------------------------------------------------
 def test_a_finished_run_given_again_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "toy.safetensors"
     fit_toy(path)
@@ -125,7 +124,6 @@ def test_prefetching_keeps_the_order_and_passes_errors_on() -> None:
         list(results)
 
 
-# ---- checkpoints -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("keep", [0, 50, -100])
 def test_a_cut_checkpoint_is_named(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "toy.safetensors"
@@ -141,28 +139,6 @@ def test_a_checkpoint_of_another_configuration_is_named(tmp_path: Path) -> None:
     fit_toy(path)
     with pytest.raises(ValueError, match=f"checkpoint {path} is damaged or of another configuration"):
         load_checkpoint(path, nn.Linear(4, 8))
-
-
-# ---- optimisers ------------------------------------------------------------------------------------------------------
-def test_moments_go_on_where_they_were_whatever_the_order_in_memory() -> None:
-    def convolution() -> nn.Conv2d:
-        torch.manual_seed(0)
-        return nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def steps(layer: nn.Conv2d, optimiser: Optimiser, first: int, end: int) -> None:
-        for step in range(first, end):
-            layer(torch.randn(2, 3, 5, 5, generator=seeded(step))).square().sum().backward()
-            optimiser.step(step, CPU)
-
-    whole = convolution()
-    steps(whole, Optimiser(whole, "adamw", 0.01, 10), 0, 6)
-    broken = convolution()
-    before = Optimiser(broken, "adamw", 0.01, 10)
-    steps(broken, before, 0, 3)
-    after = Optimiser(broken, "adamw", 0.01, 10)
-    after.load({name: tensor.contiguous() for name, tensor in before.tensors().items()})  # as a file has them
-    steps(broken, after, 3, 6)
-    torch.testing.assert_close(broken.weight, whole.weight, atol=0, rtol=0)
 
 
 def test_the_learning_rate_warms_up_and_falls_to_a_tenth() -> None:
@@ -192,7 +168,6 @@ def test_muon_updates_as_torch_does(shape: tuple[int, int]) -> None:
     torch.testing.assert_close(mine, theirs, atol=2e-3, rtol=0)  # torch's is computed in bfloat16
 
 
-# ---- resume --------------------------------------------------------------------------------------------------------
 CHECKPOINTS = {"representation": REPRESENTATION_CHECKPOINT, "dynamics": DYNAMICS_CHECKPOINT}
 STAGES = list(CHECKPOINTS)
 
@@ -205,7 +180,6 @@ def prepared(stage: str, representation_run: Path, out: Path) -> Path:
     return out / CHECKPOINTS[stage]
 
 
-# ---- going on --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_stage_resumes_along_the_same_curve(
@@ -241,7 +215,6 @@ def test_the_seed_decides_the_run(toy: Path, representation_run: Path, tmp_path:
     assert not torch.allclose(other[name], first[name])
 
 
-# ---- stopping before damage ------------------------------------------------------------------------------------------
 def test_the_second_stage_asks_for_the_first(toy: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=f"{REPRESENTATION_CHECKPOINT} is missing: run the stage that writes"):
         run("dynamics", toy, tmp_path, 2)

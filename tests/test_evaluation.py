@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.envs import DreamBatch, GameBatch
-from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game, evaluate_policy, relative_gap
+from doom_dream_env.evaluation import EpisodeStatistics, evaluate_policy, relative_gap
 from doom_dream_env.policies import (
     AlternatingPolicy,
     HeldRandomPolicy,
@@ -69,12 +69,6 @@ def test_real_episodes_are_those_of_the_seeds() -> None:
     assert (first.returns <= 4 * first.lengths).all() and (first.returns > 3 * first.lengths).all()
 
 
-def test_dream_and_game_are_compared(model: WorldModel) -> None:
-    both = compare_dream_and_game(model, SCENARIO, {"noop": NoopPolicy(), "random": RandomPolicy()}, 2, 60_000)
-    assert list(both) == ["noop", "random"]
-    assert all(list(score) == ["dream", "real"] and len(score["real"].returns) == 2 for score in both.values())
-
-
 def test_statistics_are_the_textbooks() -> None:
     score = EpisodeStatistics(np.array([1.0, 2.0, 3.0, 6.0]), np.array([1, 2, 3, 6]))
     assert score.mean == 3 and score.sd == pytest.approx(np.std([1, 2, 3, 6], ddof=1))
@@ -126,15 +120,6 @@ def test_a_routine_goes_by_each_episodes_own_time(batch: DreamBatch) -> None:
     batch.step(mixed)
     mixed = policy(batch).float()
     assert torch.equal(mixed[0], table[1]) and torch.equal(mixed[1], table[2])
-
-
-def test_random_actions_are_held_as_long_as_they_should(batch: DreamBatch) -> None:
-    policy = HeldRandomPolicy(batch.scenario, np.random.default_rng(0), 3, 3, num_envs=N)
-    seen = np.stack([policy.next_buttons() for _ in range(60)])
-    blocks = seen.reshape(20, 3, N, len(BUTTONS))
-    assert (blocks == blocks[:, :1]).all(), "an action was not held for three steps"
-    table = batch.scenario.action_table()
-    assert {tuple(row) for row in blocks[:, 0].reshape(-1, len(BUTTONS))} == {tuple(row) for row in table}
 
 
 def test_a_new_episode_gets_a_new_held_action(batch: DreamBatch) -> None:

@@ -15,7 +15,7 @@ from doom_dream_env.play.film import STEPS_PER_SECOND
 from training.config import FilmConfig
 from training.config.film import HELD_OUT_MAPS, LOOKS
 from training.footage.filming import FilmJob, shoot_film
-from training.footage.truth import Truth, keys_file, read_truth
+from training.footage.truth import keys_file, read_truth
 from training.footage.video import Video
 from training.stages.film import film, plan_films
 
@@ -87,17 +87,6 @@ def test_mistakes_are_named_before_anything_is_filmed(tmp_path: Path, changes: d
     with pytest.raises(ValueError, match=message):
         film(FilmConfig(out=tmp_path, **changes))
     assert not list(tmp_path.iterdir())
-
-
-def test_a_step_holds_what_was_pressed_in_half_of_its_tics_or_more() -> None:
-    pressed = np.zeros((10, 9), np.uint8)
-    pressed[2:5, 0] = 1  # two tics of the first step, one of the second
-    tics = np.arange(10)
-    truth = Truth(pressed, tics < 6, tics.astype(np.float32), tics == 5, np.zeros(10, np.int32), tics.astype(str))
-    steps = truth.by_steps()
-    assert len(steps) == 2 and steps.actions[:, 0].tolist() == [1, 0]
-    assert steps.play.tolist() == [True, True] and steps.health.tolist() == [0, 4]
-    assert steps.died.tolist() == [False, True] and steps.scene.tolist() == ["0", "4"]
 
 
 def test_a_damaged_file_of_keys_is_named(tmp_path: Path) -> None:

@@ -96,15 +96,6 @@ def test_what_is_no_wad_is_refused_by_name(tmp_path: Path, content: bytes, messa
     assert "broken.wad" in str(error.value)
 
 
-def test_maps_that_do_not_exist_are_refused_with_those_that_do() -> None:
-    with pytest.raises(ValueError, match="no map 'MAP99'; it has MAP01, MAP02"):
-        get_scenario("freedoom", map="MAP99")
-    with pytest.raises(ValueError, match="map of its own"):
-        get_scenario("take_cover", map="MAP01")
-    with pytest.raises(ValueError, match="cannot read the WAD"):
-        get_scenario("freedoom", wad="/nowhere/doom2.wad")
-
-
 def test_the_real_game_repeats_with_its_seed_and_shows_real_frames(weights: Path) -> None:
     env = gym.make("RealDoom-v0", observation="pixels", weights=weights, render_mode="rgb_array").unwrapped
     first, again, other = play(env, 7, 20), play(env, 7, 20), play(env, 8, 20)

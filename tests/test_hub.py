@@ -15,7 +15,7 @@ import pytest
 import torch
 from huggingface_hub import constants, errors
 from test_action_policy import make_policy
-from test_soft_labels import write_footage
+from test_batch import write_footage
 from toy_world import TOY_SCENARIOS, write_shard
 
 from doom_dream_env.agents import Agent

@@ -71,13 +71,6 @@ def test_a_step_depends_on_the_frames_before_and_after_it_and_on_none_far_away(m
         assert (difference > 1e-6) == changed, near
 
 
-def test_no_frames_have_no_labels_and_one_frame_has_one(model) -> None:
-    assert len(model.label(random_frames(1)[:0])) == 0
-    labels = model.label(random_frames(1))
-    assert labels.actions.shape == labels.confidence.shape == (1, len(BUTTONS))
-    assert labels.actions.dtype == np.uint8
-
-
 @pytest.mark.parametrize("frames", [np.zeros((3, 60, 80, 3), np.uint8), np.zeros((3, 120, 160, 3), np.float32), None])
 def test_frames_of_another_shape_or_type_are_refused_with_what_was_expected(model, frames) -> None:
     with pytest.raises(ValueError, match=r"must be uint8 \(T, 120, 160, 3\)"):

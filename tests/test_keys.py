@@ -90,15 +90,6 @@ def test_the_hand_lies_where_it_does_on_every_keyboard(layout: str, letters: str
         assert not keys.names
 
 
-def test_a_letter_in_another_place_is_another_key() -> None:
-    """The W of a French keyboard is where the Z is; its J and its arrows are what they say."""
-    keys = Keyboard()
-    assert keys.handle(key(pygame.KEYDOWN, pygame.K_w, pygame.KSCAN_Z)) is None and not keys.names
-    assert keys.handle(key(pygame.KEYDOWN, pygame.K_j, pygame.KSCAN_C)) == "J"
-    assert keys.handle(key(pygame.KEYDOWN, pygame.K_UP, pygame.KSCAN_UP)) == "UP"
-    assert keys.handle(key(pygame.KEYDOWN, pygame.K_w, 0)) == "W", "a remote keyboard has no scan codes"
-
-
 def test_a_game_pad_presses_buttons_and_may_be_missing() -> None:
     axes = {
         pygame.CONTROLLER_AXIS_LEFTY: -30_000,

@@ -170,8 +170,6 @@ def test_a_death_costs_what_the_scenario_says(tmp_path: Path) -> None:
 
 
 # ---- blocks ----------------------------------------------------------------------------------------------------------
-
-
 def test_the_model_begins_anew_in_each_scene(tmp_path: Path, small: StandIn) -> None:
     room = textured()
     frames = np.stack([room] * 20 + [title()] * 15)

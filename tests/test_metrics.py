@@ -1,4 +1,4 @@
-"""Promises of metrics, tables and measures: what they say of samples whose answer is known."""
+"""Promises of metrics and measures: what they say of samples whose answer is known; left is told from right."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import make_model, random_frames
+from torch import Tensor, nn
 
-from training.evaluation import probes
+from doom_dream_env.envs.game import Game
+from doom_dream_env.scenarios import get_scenario
+from training.evaluation import controls, probes
 from training.evaluation.terminations import risk_calibration
-from training.metrics import auc, correlation, event_f1, ks, r2, skill, spearman
+from training.metrics import auc, correlation, frechet, ks, r2, spearman
 
 D = 16
 
@@ -34,28 +38,12 @@ def test_ks_of_known_samples() -> None:
     assert ks(one, two) == pytest.approx(0.25, abs=0.02)  # max √x − x
 
 
-def test_skill_is_one_when_right_and_zero_when_nothing_changes() -> None:
-    last_real = torch.zeros(3, D)
-    real = torch.ones(3, D)
-    assert skill(real, real, last_real) == 1
-    assert skill(last_real, real, last_real) == 0
-    assert skill(real / 2, real, last_real) == pytest.approx(0.75)
-
-
 def test_correlations_of_known_samples() -> None:
     x = np.arange(10.0)
     assert correlation(x, 3 - 2 * x) == pytest.approx(-1)
     assert math.isnan(correlation(x, np.ones(10)))
     assert spearman(x, np.exp(x)) == pytest.approx(1) and correlation(x, np.exp(x)) < 0.9
     assert spearman([5.0, 1.0, 5.0, 9.0], [1.5, 0.0, 1.5, 3.0]) == pytest.approx(1), "equal values share a rank"
-
-
-def test_events_are_hit_once_and_near() -> None:
-    happened = {10: 1, 20: 2, 30: 1}
-    assert event_f1({9: 1, 20: 2, 31: 1}, happened) == 1.0
-    assert event_f1({9: 1, 10: 1, 11: 1}, happened) == pytest.approx(2 * 1 / 6)  # one hit, however often it is said
-    assert event_f1({10: 2, 22: 2}, happened) == 0.0  # the wrong one, and one too late
-    assert math.isnan(event_f1({}, {})) and event_f1({}, happened) == 0.0
 
 
 def test_a_calibrated_risk_has_ratios_near_one_in_every_tenth() -> None:
@@ -81,3 +69,62 @@ def test_probes_find_what_is_linear_and_nothing_in_noise() -> None:
     assert r2(read, noise[800:].double()) > -0.5, "few rows ask for a strong ridge"
     label = (y[:, :1] > 3).double()
     assert auc(probes.fit_logistic(x[:800], label[:800])(x[800:])[:, 0], label[800:, 0]) > 0.97
+
+
+N = 4
+
+
+def scene(shift: int, seed: int = 0) -> Tensor:
+    """N pictures of a rough wall that moved to the right by `shift` pixels, uint8 (N, 120, 160, 3)."""
+    wide = torch.from_numpy(random_frames(N, seed=seed))[:, :, :, :1].float()
+    wide = nn.functional.avg_pool2d(wide.permute(0, 3, 1, 2), 5, 1, 2)[:, 0]
+    return wide.roll(shift, -1)[..., None].expand(-1, -1, -1, 3).round().byte()
+
+
+@pytest.mark.parametrize("shift", [-20, -3, 0, 1, 14])
+def test_the_shift_of_a_picture_is_found(shift: int) -> None:
+    """To half a pixel, and exactly if nothing moved; grain that stands still on the moving picture hides nothing."""
+    found = controls.sideways(scene(0), scene(shift))
+    torch.testing.assert_close(found, torch.full((N,), float(shift)), atol=0.5 if shift else 0.0, rtol=0)
+    grain = torch.from_numpy(random_frames(1, seed=7)).float() / 4
+    grainy = [(0.7 * picture.float() + grain).round().byte() for picture in (scene(0), scene(shift))]
+    assert (controls.sideways(*grainy) - shift).abs().max() < 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected", "seen"),
+    [((4, -4), 1.0, 0.0), ((-4, 4), 0.0, 1.0), ((0, 0), 0.0, 0.0), ((4, 4), 0.5, 0.5)],
+)
+def test_a_picture_that_does_not_follow_the_keys_scores_nothing(
+    steps: tuple[int, int], expected: float, seen: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = steps
+    film = [[scene(one * step) for step in range(4)], [scene(3 * one + other * step) for step in range(4)]]
+    monkeypatch.setattr(controls, "dreamed_keys", lambda *_: film)
+    monkeypatch.setattr(controls, "real_keys", lambda *_: film)
+    model = make_model()
+    monkeypatch.setattr(model, "encode", lambda frames: frames.flip(3))
+    monkeypatch.setattr(controls, "drawn_film", lambda model, states, buttons: list(states))
+    scores = controls.key_scores(model, get_scenario("take_cover"), None)  # type: ignore[arg-type]
+    assert scores == {"move": expected, "move_seen": seen, "move_game": expected}
+
+
+@pytest.mark.parametrize(("name", "keys"), [("defend_the_line", "turn_game"), ("basic", "move_game")])
+def test_the_real_gun_flashes_and_the_real_picture_turns(name: str, keys: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measure itself, on the game: what it says of a dream is worth no more than this."""
+    monkeypatch.setattr(controls, "GAMES", 4)
+    monkeypatch.setattr(controls, "DREAMS", N)
+    game = Game(get_scenario(name))
+    scores = controls.key_scores(make_model(), game.scenario, game)
+    scores |= controls.flash_scores(make_model(), game.scenario, game)
+    game.close()
+    assert scores[keys] == scores["flash_game"] == 1.0, scores
+
+
+def test_the_frechet_distance_is_that_of_gaussians() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=(4000, 3)) * (1.0, 2.0, 3.0)
+    assert frechet(one, one) == pytest.approx(0, abs=1e-6)
+    assert frechet(one, one + (2.0, 0.0, 1.0)) == pytest.approx(5.0, rel=1e-6)
+    wider = 2 * (one - one.mean(0)) + one.mean(0)
+    assert frechet(one, wider) == pytest.approx(one.var(0, ddof=1).sum(), rel=1e-6)

@@ -1,9 +1,14 @@
-"""Promises of planners as policies: they find what leads to the goal, keep their budget, say what they cannot do."""
+"""Promises of planners: they find what leads to the goal, keep their budget, and are reported on real games.
+
+Legend: N environments, P plans, K dreams of each, H steps.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -12,8 +17,14 @@ import pytest
 import torch
 from conftest import random_frames
 
+from doom_dream_env.agents.choices import ActionGroups
 from doom_dream_env.agents.planning import KINDS, Planner, make_planner, planner
-from doom_dream_env.agents.planning.objectives import GoalObjective
+from doom_dream_env.agents.planning.config import CEMConfig, GradientConfig, PlannerConfig
+from doom_dream_env.agents.planning.objectives import (
+    GoalObjective,
+    ReturnObjective,
+    expected_health_change,
+)
 from doom_dream_env.agents.planning.plan import Plan
 from doom_dream_env.agents.planning.rollout import score_plans
 from doom_dream_env.envs import DreamBatch
@@ -21,7 +32,10 @@ from doom_dream_env.envs.base import EnvBatch
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.envs.observed import ObservedBatch
 from doom_dream_env.evaluation import evaluate_policy
+from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import DreamState, WorldModel
+from training.config import PlanningConfig
+from training.evaluation import planning
 
 QUICK: dict[str, Any] = {"horizon": 4, "dreams": 2}
 RIGHT = 1  # of take_cover's action table
@@ -224,3 +238,130 @@ def test_what_is_shown_is_what_a_policy_sees(model: WorldModel) -> None:
         observed.reset()
     with pytest.raises(RuntimeError, match="played elsewhere"):
         observed.step(torch.zeros(3, dtype=torch.long))
+
+
+# ---- plans -----------------------------------------------------------------------------------------------------------
+N, P, K, H = 2, 7, 3, 5
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def begun(model: WorldModel, scenario: str = "take_cover", count: int = N) -> DreamState:
+    """The first moments of dreams."""
+    z, variables = model.initial_states[get_scenario(scenario).place]
+    return model.begin(z[:count], variables[:count], model.scenario_index(scenario, count))
+
+
+def draw_luck(model: WorldModel, count: int, dreams: int, seed: int) -> torch.Tensor:
+    return model.dynamics.draw_noise(H * count * dreams, generator(seed)).reshape(H, count, dreams, -1)
+
+
+def objective(model: WorldModel, scenario: str = "take_cover", **settings: float) -> ReturnObjective:
+    return ReturnObjective.of(model, get_scenario(scenario), PlannerConfig(**settings), None)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PlannerConfig(horizon=0), "horizon must be a whole number"),
+        (lambda: PlannerConfig(dreams=1.5), "dreams must be a whole number"),  # type: ignore[arg-type]
+        (lambda: PlannerConfig(discount=1.1), "discount must be from 0 to 1"),
+        (lambda: PlannerConfig(temperature=float("nan")), "temperature must be a finite number"),
+        (lambda: PlannerConfig(horizon=3, replan_every=4), "lower replan_every"),
+        (lambda: PlannerConfig(proposals=-1), "proposals must be a whole number, 0 or more"),
+        (lambda: CEMConfig(plans=4, elites=5), "kept ≤ elites ≤ plans"),
+        (lambda: GradientConfig(restarts=0), "restarts must be"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_by_name(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("scenario", ["take_cover", "freedoom"])
+def test_shared_beginnings_change_no_score(model: WorldModel, scenario: str) -> None:
+    """Every plan dreamed on its own, step by step, has the score that the tree of all plans gives it."""
+    groups = ActionGroups.of(get_scenario(scenario))
+    state = begun(model, scenario)
+    plans = groups.sample(groups.uniform(N, H), P, hold=0.6, generator=generator())
+    luck = draw_luck(model, N, K, seed=1)
+    aim = objective(model, scenario, discount=0.9, survival_weight=0.5, health_weight=3.0)
+    found = score_plans(model, state, plans, groups, luck, aim, temperature=1.0)
+    assert found.shape == (N, P, K)
+    for plan in range(P):
+        dream = state.map(lambda x: x.repeat_interleave(K, 0))
+        total = torch.zeros(N * K)
+        alive = torch.ones(N * K)
+        for step in range(H):
+            buttons = groups.buttons(plans[:, plan, step]).repeat_interleave(K, 0)
+            health = alive * expected_health_change(model, dream, buttons) * aim.health_weight / 100
+            dream, reward, continues = model.imagine(dream, buttons, noise=luck[step].flatten(0, 1))
+            total += 0.9**step * (alive * reward + aim.survival_weight * alive * continues + health)
+            alive = alive * continues
+        torch.testing.assert_close(found[:, plan].flatten(), total, rtol=1e-4, atol=1e-4)
+
+
+REPORT: dict[str, Any] = {"horizon": 2, "dreams": 1, "rounds": 1}
+
+
+def test_a_report_is_finished_where_it_was_killed(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real games; they last 19 steps each, for predict_position is over soon after its only rocket."""
+    seeds: list[int] = []
+    evaluate = planning.evaluate_policy
+
+    def counted(batch: Any, policy: Any, episodes: int, first_seed: int, label: str) -> Any:
+        seeds.extend(range(first_seed, first_seed + episodes))
+        return evaluate(batch, policy, episodes, first_seed, label)
+
+    monkeypatch.setattr(planning, "evaluate_policy", counted)
+
+    def report(episodes: int) -> dict[str, Any]:
+        config = PlanningConfig(
+            weights=str(weights),
+            scenarios=("predict_position",),
+            minds=("noop", "agent", "planner"),
+            episodes=episodes,
+            first_seed=90_000,
+            games=2,
+            out=tmp_path,
+            settings=REPORT,
+        )
+        return planning.run(config)["predict_position"]
+
+    first = report(2)
+    assert list(first) == ["noop", "planner"], "no agent ships for these weights"
+    again = report(3)
+    assert sorted(seeds) == sorted(2 * [90_000, 90_001, 90_002])
+    assert again["planner"]["episodes"] == 3 and again["planner"]["rounds"] == 1
+    assert again["planner"]["milliseconds"] > again["noop"]["milliseconds"]
+    assert json.loads((tmp_path / "planning.json").read_text())["predict_position"] == again
+    assert "| predict_position | planner |" in (tmp_path / "planning.md").read_text()
+
+
+def test_free_play_counts_kills_and_squares_on_every_map(weights: Path, tmp_path: Path) -> None:
+    def report(scenario: str, *maps: str) -> dict[str, Any]:
+        return planning.run(
+            PlanningConfig(
+                weights=str(weights),
+                scenarios=(scenario,),
+                maps=maps,
+                minds=("noop", "random"),
+                episodes=2,
+                games=2,
+                out=tmp_path,
+            )
+        )
+
+    # On both of these a player who does nothing is dead within seconds.
+    found = report("freedoom", "E1M5", "MAP11")
+    assert list(found) == ["freedoom E1M5", "freedoom MAP11"]
+    for minds in found.values():
+        assert minds["noop"]["squares"] == 1 < minds["random"]["squares"] and minds["noop"]["kills"] == 0
+    assert report("freedoom", "E1M5", "MAP11") == found, "finished games are not played again"
+    assert "squares walked over" in (tmp_path / "planning.md").read_text()
+    with pytest.raises(ValueError, match="maps are for free play"):
+        report("take_cover", "MAP07")

@@ -171,7 +171,6 @@ def test_the_scores_that_ship_have_the_form_that_transfer_writes() -> None:
     assert all(values.keys() == written["worlds"]["basic"].keys() for values in shipped["worlds"].values())
 
 
-# ---- ranking -------------------------------------------------------------------------------------------------------
 def test_violations_are_weighed_by_what_they_cost() -> None:
     real = [0.0, 10.0, 20.0, 100.0]
     assert mmrv([1, 2, 3, 4], real) == 0
@@ -217,14 +216,6 @@ def test_all_kinds_are_ranked(
     assert -1 <= about["spearman"] <= 1 and "MMRV" in capsys.readouterr().out
     assert Image.open(tmp_path / "ranking.png").width > 300
     assert Agent.load(tmp_path / "ppo-2048").card.hyper_parameters["steps"] == 2048
-
-
-def test_what_cannot_be_ranked_is_refused(weights: Path) -> None:
-    with pytest.raises(ValueError, match="ranking needs a scenario with an action table"):
-        ranking.run(RankingConfig(scenario="freedoom", weights=str(weights)))
-
-
-# ---- efficiency ----------------------------------------------------------------------------------------------------
 
 
 def test_agents_of_dream_and_game_are_trained_alike_and_once(

@@ -60,17 +60,6 @@ def test_a_tap_between_two_frames_is_not_lost(open_window: Callable[..., Window]
     assert [tick for tick, down in enumerate(pressed) if down] == list(held)
 
 
-def test_a_tap_while_time_stands_still_is_not_for_later(open_window: Callable[..., Window]) -> None:
-    window = open_window()
-    window.frame()
-    press_key(window, pygame.K_p)
-    press_key(window, pygame.K_a)
-    press_key(window, pygame.K_a, down=False)
-    window.frame()
-    press_key(window, pygame.K_p)
-    assert window.session.pressed.tolist() == NOTHING.tolist()
-
-
 def test_the_loop_keeps_time(open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch) -> None:
     window = open_window()
     frames = []

@@ -1,6 +1,6 @@
 """Promises of the world model's verbs: shapes, one computation in training and stepping, a state that is a value.
 
-Legend: B batch, T time, A buttons.
+Legend: B batch, T time, A buttons; of the trunk: E width, W context, L layers.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, random_frames, states_equal
+from conftest import make_model, random_frames
+from torch import Tensor
 from toy_world import plain_batch
 
 from doom_dream_env.scenarios import BUTTONS, VARIABLE_SCALES
-from doom_dream_env.world_model import DreamState, WorldModel
-from doom_dream_env.world_model.flops import parameters_and_flops
+from doom_dream_env.world_model import PRESETS, DreamState, WorldModel
+from doom_dream_env.world_model.trunk import Trunk, step_flags
 
 B, T, A = 3, 5, len(BUTTONS)
 TOLERANCE = 1e-4
@@ -76,6 +77,9 @@ FRAMES, ACTIONS, VARIABLES = np.zeros((B, T, 120, 160, 3), np.uint8), np.zeros((
         (lambda model: model.observe(FRAMES, ACTIONS, None, VARIABLES[..., :1]), ValueError, "variables must"),
         (lambda model: model.observe(FRAMES, ACTIONS, model.observe(FRAMES[:, :1])), ValueError, "one frame and one"),
         (lambda model: model.observe(FRAMES, ACTIONS, scenario="take_covr"), ValueError, "these weights know"),
+        (lambda model: model.imagine(model.observe(FRAMES, ACTIONS), torch.zeros(B, A - 1)), ValueError, "action must"),
+        (lambda model: model.imagine(model.observe(FRAMES, ACTIONS), torch.zeros(A)), ValueError, "action must"),
+        (lambda model: model.imagine(model.observe(FRAMES, ACTIONS), torch.full((B, A), 2)), ValueError, "action must"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(
@@ -143,24 +147,97 @@ def test_time_is_told_apart_and_may_be_unknown(model: WorldModel) -> None:
     assert (int(state.elapsed), int(after.elapsed), int(unknown.elapsed)) == (43, 44, -1)
 
 
-def test_state_indexing_and_putting_are_inverse(model: WorldModel) -> None:
-    left = model.observe(random_frames(B, 1))
-    right = model.observe(random_frames(B, 1, seed=1))
-    mask = torch.tensor([False, True, False])
-    mixed = left.clone()
-    mixed.put_(mask.nonzero()[:, 0], right[mask])
-    assert states_equal(mixed[mask], right[mask]) and states_equal(mixed[~mask], left[~mask])
-    assert not states_equal(mixed, left)
-
-
 def test_a_model_that_is_moved_takes_along_what_dreams_begin_with() -> None:
     for moved in (make_model().to("meta"), make_model().double()):
         parts = [part for places in (moved.initial_states, moved.context_clips) for p in places.values() for part in p]
         assert {(part.device.type, part.dtype) for part in parts} == {(moved.device.type, moved.scales.dtype)}
 
 
-def test_every_parameter_is_counted_with_one_of_the_parts() -> None:
-    model = make_model()
-    counted = parameters_and_flops(model)
-    assert sum(parameters for parameters, _, _ in counted.values()) == sum(p.numel() for p in model.parameters())
-    assert all(flops > 0 for _, flops, _ in counted.values())
+E, W, L = 24, 5, 2
+LONG = 4 * W  # windows longer than the context
+CONFIG = dataclasses.replace(
+    PRESETS["tiny"],
+    state_width=16,
+    trunk_width=E,
+    trunk_depth=L,
+    trunk_heads=2,
+    context=W,
+    variables=("HEALTH", "AMMO2"),
+)
+
+
+@pytest.fixture(scope="module")
+def trunk() -> Trunk:
+    torch.manual_seed(0)
+    trunk = Trunk(CONFIG).eval().requires_grad_(False)
+    for block in trunk.blocks:
+        block.attention.distance_bias.normal_()
+    return trunk
+
+
+def tokens(steps: int, seed: int = 0) -> Tensor:
+    return torch.randn(B, steps, E, generator=torch.Generator().manual_seed(seed))
+
+
+def stepped(trunk: Trunk, window: Tensor, cache: Tensor | None = None, length: Tensor | None = None) -> Tensor:
+    """Features (B, T, E) of a window, one step at a time."""
+    cache = torch.zeros(len(window), L, 2, W, E) if cache is None else cache
+    length = torch.zeros(len(window), dtype=torch.long) if length is None else length
+    out = []
+    for token in window.unbind(1):
+        h, cache = trunk.step(token, cache, length)
+        length = (length + 1).clamp(max=W - 1)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+@pytest.mark.parametrize("steps", [1, W - 1, W, W + 1, LONG])
+def test_stepping_with_a_cache_is_the_full_pass(trunk: Trunk, steps: int) -> None:
+    window = tokens(steps)
+    torch.testing.assert_close(stepped(trunk, window), trunk(window), atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("prefix", [1, W - 1, W, W + 3])
+def test_prefill_then_stepping_is_the_full_pass(trunk: Trunk, prefix: int) -> None:
+    window = tokens(LONG)
+    h, cache, length = trunk.prefill(window[:, :prefix])
+    whole = trunk(window)
+    rest = stepped(trunk, window[:, prefix:], cache, length)
+    torch.testing.assert_close(h, whole[:, :prefix], atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(rest, whole[:, prefix:], atol=TOLERANCE, rtol=0)
+
+
+def test_dreams_that_began_at_different_times_step_together(trunk: Trunk) -> None:
+    old = tokens(W + 2, seed=1)
+    young = tokens(2, seed=2)
+    _, old_cache, old_length = trunk.prefill(old[:, :-1])
+    _, young_cache, young_length = trunk.prefill(young[:, :-1])
+    newest = torch.cat([old[:, -1], young[:, -1]])
+    h, _ = trunk.step(newest, torch.cat([old_cache, young_cache]), torch.cat([old_length, young_length]))
+    expected = torch.cat([trunk(old)[:, -1], trunk(young)[:, -1]])
+    torch.testing.assert_close(h, expected, atol=TOLERANCE, rtol=0)
+
+
+def test_the_trunk_sees_its_context_and_nothing_older_or_newer(trunk: Trunk) -> None:
+    reach = L * (W - 1)  # a token reaches W − 1 steps further in each layer
+    window = tokens(LONG)
+    changed = tokens(LONG)
+    changed[:, 2] += 1.0
+    difference = (trunk(window) - trunk(changed)).abs().amax((0, 2))
+    assert torch.all(difference[:2] == 0), "a feature knew the future"
+    assert torch.all(difference[2 : 2 + reach + 1] > 1e-7)
+    assert torch.all(difference[2 + reach + 1 :] < 1e-6), "an older step than the context had influence"
+
+
+def test_an_unknown_action_has_no_influence(trunk: Trunk) -> None:
+    z = torch.randn(B, CONFIG.state_width)
+    variables = torch.zeros(B, 2)
+    scenario = torch.zeros(B, dtype=torch.long)
+    pressed, nothing = torch.ones(B, 9), torch.zeros(B, 9)
+
+    def token(action: Tensor, action_known: bool) -> Tensor:
+        flags = step_flags(B, action_known=action_known, episode_start=False, device=z.device)
+        return trunk.embed(z, action, variables, variables, scenario, flags, scenario)
+
+    assert torch.equal(token(pressed, False), token(nothing, False))
+    assert not torch.allclose(token(pressed, True), token(nothing, True))
