@@ -16,8 +16,6 @@ from training.evaluation import controls, probes
 from training.evaluation.terminations import risk_calibration
 from training.metrics import auc, correlation, frechet, ks, r2, spearman
 
-D = 16
-
 
 def test_auc_by_counting_pairs() -> None:
     scores = torch.tensor([0.1, 0.4, 0.4, 0.8])
