@@ -1,4 +1,4 @@
-"""Tiny random-weight models and helpers that every test file shares."""
+"""Tiny random-weight models, what is exported of them, dreams of them, and helpers that every test file shares."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ import shutil
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import gymnasium as gym  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from doom_dream_env.agents import Agent  # noqa: E402
+from doom_dream_env.agents import agent as agents  # noqa: E402
+from doom_dream_env.agents.agent import AgentCard, make_network  # noqa: E402
+from doom_dream_env.envs import DreamDoomEnv, DreamDoomVectorEnv  # noqa: E402
 from doom_dream_env.origins import FREEDOOM  # noqa: E402
-from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLE_SCALES  # noqa: E402
+from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLE_SCALES, get_scenario  # noqa: E402
 from doom_dream_env.world_model import PRESETS, DreamState, WorldModel  # noqa: E402
 
 TENSORS = ("world_model.safetensors", "decoder.safetensors", "starts.safetensors")  # files of weights
-pytest_plugins = ("playroom", "toy_world", "held_out_world", "exported_world")  # their fixtures are everybody's
+pytest_plugins = ("playroom", "toy_world")  # their fixtures are everybody's
 
+EXPORTED = ("take_cover", "defend_the_center")
+NUM_ENVS = 4  # of a vector environment
 INITIAL_STATES = 12  # of each scenario
 CLIP_STEPS = 4
 torch.set_num_threads(1)
@@ -79,6 +87,59 @@ def process_exists(pid: int) -> bool:
         return False
 
 
+def make_agent(
+    model: WorldModel, scenario: str = "take_cover", widths: tuple[int, ...] = (32,), bias: list[float] | None = None
+) -> Agent:
+    """A random agent of a model; with a bias it looks at nothing, and its actions have these logits."""
+    torch.manual_seed(0)
+    actions = len(get_scenario(scenario).action_table())
+    network = make_network([model.config.feature_width, *widths, actions], "Tanh")
+    if bias is not None:
+        torch.nn.init.zeros_(network[-1].weight)
+        network[-1].bias.data = torch.tensor(bias)
+    return Agent(AgentCard(scenario, model.fingerprint, model.source, "Tanh"), network)
+
+
+def dream(weights: Path | WorldModel, **kwargs: Any) -> DreamDoomEnv:
+    """`DreamDoom-v0` without wrappers."""
+    return gym.make("DreamDoom-v0", weights=weights, **kwargs).unwrapped  # type: ignore[return-value]
+
+
+def play(env: gym.Env, seed: int | None, steps: int = 12) -> list[tuple[np.ndarray, float, bool, bool]]:
+    """What a fixed sequence of actions brings; begins anew when an episode ends."""
+    observation, _ = env.reset(seed=seed)
+    seen: list[tuple[np.ndarray, float, bool, bool]] = [(observation, 0.0, False, False)]
+    for t in range(steps):
+        observation, reward, terminated, truncated, _ = env.step(t % env.action_space.n)
+        seen.append((observation, reward, terminated, truncated))
+        if terminated or truncated:
+            env.reset()
+    return seen
+
+
+def same(left: list[tuple[Any, ...]], right: list[tuple[Any, ...]]) -> bool:
+    """Do two sequences of steps agree exactly?"""
+    return all(np.array_equal(a, b) for x, y in zip(left, right, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def dreams(weights: Path | WorldModel, num_envs: int = NUM_ENVS, **kwargs: Any) -> DreamDoomVectorEnv:
+    """The vector environment through Gymnasium's door."""
+    env = gym.make_vec("DreamDoom-v0", num_envs=num_envs, weights=weights, **kwargs)
+    assert isinstance(env, DreamDoomVectorEnv)
+    return env
+
+
+def actions(t: int) -> np.ndarray:
+    """A fixed sequence of actions that differ between environments."""
+    return (np.arange(NUM_ENVS) + t) % 3
+
+
+def is_start(model: WorldModel, observation: np.ndarray) -> bool:
+    """Is this the sight of an episode's first moment?"""
+    z = torch.from_numpy(observation[: model.config.state_width])
+    return bool((z == model.initial_states["take_cover"][0]).all(1).any())
+
+
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run every test in a folder of its own: what it writes there is in nobody's way."""
@@ -122,3 +183,19 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> WorldModel:
     model.dynamics.outcome.bias[0] = 60.0
     model.save_pretrained(folder)
     return WorldModel.from_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def exported(weights: Path, model: WorldModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder and its manifest. Not to be changed by a test."""
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    from doom_dream_env.export.bundle import ExportConfig, write_export
+
+    shipped = tmp_path_factory.mktemp("agents")
+    make_agent(model).save(shipped / "take_cover")
+    folder = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agents, "SHIPPED", shipped)
+        manifest = write_export(ExportConfig(folder, weights, EXPORTED))
+    return folder, manifest

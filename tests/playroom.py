@@ -10,11 +10,10 @@ import av
 import numpy as np
 import pygame
 import pytest
-import torch
-from torch import nn
+from conftest import make_agent
 
 import doom_dream_env  # noqa: F401
-from doom_dream_env.agents import Agent, AgentCard, agent
+from doom_dream_env.agents import Agent, agent
 from doom_dream_env.envs import DreamBatch
 from doom_dream_env.play.film import STEPS_PER_SECOND, Film
 from doom_dream_env.play.session import PlayScenario, Session
@@ -69,11 +68,7 @@ def open_window(make: Callable[..., Session], tmp_path: Path) -> Iterator[Callab
 @pytest.fixture
 def shipped(immortal: WorldModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Agent:
     """The agent of take_cover for the weights `immortal`: it always steps right."""
-    layer = nn.Linear(immortal.config.feature_width, 3)
-    with torch.no_grad():
-        layer.weight.zero_()
-        layer.bias.copy_(torch.tensor([0.0, 60.0, 0.0]))
-    right_only = Agent(AgentCard("take_cover", immortal.fingerprint, "", "Tanh"), nn.Sequential(layer))
+    right_only = make_agent(immortal, widths=(), bias=[0.0, 60.0, 0.0])
     right_only.save(tmp_path / "agents" / "take_cover")
     monkeypatch.setattr(agent, "SHIPPED", tmp_path / "agents")
     assert SCENARIOS["take_cover"].action_table()[1].tolist() == RIGHT.tolist()
@@ -111,9 +106,6 @@ def video(path: Path) -> list[np.ndarray]:
     """The frames of a film."""
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-
-
-# ---- films -----------------------------------------------------------------------------------------------------------
 
 
 def grey(t: int, height: int = 120, width: int = 160) -> np.ndarray:

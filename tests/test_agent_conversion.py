@@ -64,15 +64,13 @@ def test_normalised_observations_are_part_of_the_agent(model: WorldModel, tmp_pa
     assert torch.equal(again.logits(features), agent.logits(features)), "the limits are not saved"
 
 
+@pytest.mark.parametrize(("algorithm", "layers"), [(PPO, [16, 8]), (A2C, [])], ids=["PPO", "A2C, one layer"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_any_plain_activation_is_saved_and_loaded(model: WorldModel, tmp_path: Path, activation: str) -> None:
-    learner = ppo(DreamDoomVecEnv(ENVS, weights=model), activation_fn=ACTIVATIONS[activation], net_arch=[16, 8])
-    Agent.from_sb3(learner, "take_cover", model, algorithm="PPO").save(tmp_path)
-    assert agreement(Agent.load(tmp_path), learner, model) > 0.995
-
-
-def test_a_policy_of_one_layer_is_an_agent(model: WorldModel, tmp_path: Path) -> None:
-    learner = ppo(DreamDoomVecEnv(ENVS, weights=model), A2C, net_arch=[])
+def test_any_plain_network_is_saved_and_loaded(
+    model: WorldModel, tmp_path: Path, activation: str, algorithm: Any, layers: list[int]
+) -> None:
+    env = DreamDoomVecEnv(ENVS, weights=model)
+    learner = ppo(env, algorithm, activation_fn=ACTIVATIONS[activation], net_arch=layers)
     Agent.from_sb3(learner, "take_cover", model).save(tmp_path)
     assert agreement(Agent.load(tmp_path), learner, model) > 0.995
 
@@ -93,15 +91,6 @@ def test_an_agent_of_free_play_presses_buttons(model: WorldModel, tmp_path: Path
     assert agent.buttons(batch.features, batch.scenario).shape == (ENVS, 9)
 
 
-def test_what_an_agent_presses_is_the_row_of_its_action(model: WorldModel) -> None:
-    agent = Agent.from_sb3(ppo(normalised(model, "take_cover")), "take_cover", model)
-    batch = DreamBatch(ENVS, "take_cover", weights=model)
-    features = batch.reset(seed=0)
-    chosen = agent.act(features, generator=torch.Generator().manual_seed(1))
-    pressed = agent.buttons(features, batch.scenario, torch.Generator().manual_seed(1))
-    assert torch.equal(pressed, torch.from_numpy(batch.scenario.action_table())[chosen])
-
-
 class Looks(FlattenExtractor):
     """A feature extractor of the user's own."""
 
@@ -111,48 +100,39 @@ class Leaky(nn.LeakyReLU):
         super().__init__(0.3)
 
 
-REFUSED = {
-    "algorithm": (
-        lambda model: DQN("MlpPolicy", DreamDoomVecEnv(1, weights=model), buffer_size=10, device="cpu"),
-        "is made of a PPO or A2C with an MlpPolicy on features, not of a DQN with a DQNPolicy",
-    ),
-    "stacked": (
-        lambda model: ppo(VecFrameStack(DreamDoomVecEnv(1, weights=model), 3)),
-        "looks at observations of shape .204,., features of these weights have shape .68,.",
-    ),
-    "pictures": (
-        lambda model: ppo(DreamDoomVecEnv(1, weights=model, observation="pixels"), policy="CnnPolicy"),
-        "looks at them through a NatureCNN",
-    ),
-    "extractor": (
-        lambda model: ppo(DreamDoomVecEnv(1, weights=model), features_extractor_class=Looks),
-        "looks at them through a Looks",
-    ),
-    "activation": (
-        lambda model: ppo(DreamDoomVecEnv(1, weights=model), activation_fn=Leaky),
-        "one activation between its layers, as torch makes it .Tanh, ReLU",
-    ),
-    "scenario": (
-        lambda model: ppo(DreamDoomVecEnv(1, "basic", weights=model)),
-        r"take_cover takes actions of Discrete\(3\), this policy chooses from Discrete\(4\)",
-    ),
-    "buttons": (
-        lambda model: ppo(DreamDoomVecEnv(1, "freedoom", weights=model)),
-        r"take_cover takes actions of Discrete\(3\), this policy chooses from MultiBinary\(9\)",
-    ),
-    "twice": (
-        lambda model: ppo(VecNormalize(VecNormalize(DreamDoomVecEnv(1, weights=model)))),
-        "normalised 2 times",
-    ),
-    "nothing": (lambda model: None, "not of a NoneType"),
-}
+def refused_learner(what: str, model: WorldModel) -> Any:
+    """A model of Stable-Baselines3 that is no agent of take_cover."""
+    if what == "nothing":
+        return None
+    scenario = {"scenario": "basic", "buttons": "freedoom"}.get(what, "take_cover")
+    env: Any = DreamDoomVecEnv(1, scenario, weights=model, observation="pixels" if what == "pictures" else "features")
+    if what == "algorithm":
+        return DQN("MlpPolicy", env, buffer_size=10, device="cpu")
+    if what == "stacked":
+        env = VecFrameStack(env, 3)
+    if what == "twice":
+        env = VecNormalize(VecNormalize(env))
+    own = {"extractor": {"features_extractor_class": Looks}, "activation": {"activation_fn": Leaky}}.get(what, {})
+    return ppo(env, policy="CnnPolicy" if what == "pictures" else "MlpPolicy", **own)
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_is_no_agent_is_refused_at_once(model: WorldModel, what: str) -> None:
-    make, message = REFUSED[what]
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("algorithm", "not of a DQN with a DQNPolicy"),
+        ("stacked", "shape .204,., features of these weights have shape .68,."),
+        ("pictures", "through a NatureCNN"),
+        ("extractor", "through a Looks"),
+        ("activation", "as torch makes it .Tanh, ReLU"),
+        ("scenario", r"this policy chooses from Discrete\(4\)"),
+        ("buttons", r"this policy chooses from MultiBinary\(9\)"),
+        ("twice", "normalised 2 times"),
+        ("nothing", "not of a NoneType"),
+    ],
+)
+def test_what_is_no_agent_is_refused_at_once(model: WorldModel, what: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Agent.from_sb3(make(model), "take_cover", model)
+        Agent.from_sb3(refused_learner(what, model), "take_cover", model)
 
 
 def test_a_model_without_its_environment_is_asked_for_it(model: WorldModel, tmp_path: Path) -> None:

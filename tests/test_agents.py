@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import make_agent
 from playroom import RIGHT
 from test_action_policy import make_policy
 
-from doom_dream_env.agents import Agent, AgentCard, agent, shipped_agents
-from doom_dream_env.agents.agent import make_network
+from doom_dream_env.agents import Agent, agent, shipped_agents
 from doom_dream_env.agents.minds import load_mind
 from doom_dream_env.agents.planning import RECIPES
 from doom_dream_env.agents.ppo import train_in_dream
@@ -28,9 +27,6 @@ from training.config import AgentsConfig
 from training.players.handover import HandoverPlayer
 from training.players.roster import make_player
 from training.stages import agents
-
-# ---- agents --------------------------------------------------------------------------------------------------------
-
 
 SCENARIO = "take_cover"
 STEPS = 2048
@@ -98,33 +94,12 @@ def test_one_seed_one_agent(trained: tuple[Agent, Path, WorldModel]) -> None:
     assert all(0 < mean < 4 * 525 for _, mean in curve), "mean returns are not those of episodes"
 
 
-# ---- agents in training --------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def saved(model: WorldModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an agent with random weights."""
-    torch.manual_seed(0)
-    network = make_network([model.config.feature_width, 16, len(get_scenario(SCENARIO).action_table())], "Tanh")
     folder = tmp_path_factory.mktemp("agent")
-    Agent(AgentCard(SCENARIO, model.fingerprint, model.source, "Tanh"), network).save(folder)
+    make_agent(model, widths=(16,)).save(folder)
     return folder
-
-
-def test_the_collector_plays_an_agent_by_its_seed(saved: Path) -> None:
-    scenario = get_scenario(SCENARIO)
-    game = Game(scenario, privileged=True)
-    played = []
-    for seed in (1, 1, 2):
-        game.reset(7)
-        player = make_player(str(saved), scenario, np.random.default_rng(seed))
-        actions = []
-        for _ in range(15):
-            actions.append(player(game).tolist())
-            game.step(actions[-1])
-        played.append(actions)
-    game.close()
-    assert played[0] == played[1] != played[2]
 
 
 def test_an_agent_that_takes_over_from_a_teacher_remembers_what_went_before(saved: Path, model: WorldModel) -> None:
@@ -151,11 +126,6 @@ def test_an_agent_that_takes_over_from_a_teacher_remembers_what_went_before(save
     known = np.stack(variables[: last + 1 - first])[None]
     expected = model.observe(clip, np.stack(pressed[first:last])[None], None, known, SCENARIO, start=False)
     torch.testing.assert_close(model.features(seen), model.features(expected))
-
-
-def test_an_agent_of_another_scenario_is_refused(saved: Path) -> None:
-    with pytest.raises(ValueError, match="was trained for take_cover"):
-        make_player(str(saved), get_scenario("health_gathering"), np.random.default_rng(0))
 
 
 def test_the_best_of_several_seeds_is_kept(
@@ -213,9 +183,6 @@ def test_agents_learn_in_imagination_when_asked(weights: Path, tmp_path: Path) -
         agents.train(AgentsConfig(weights=str(weights), prior=tmp_path))
 
 
-# ---- minds ---------------------------------------------------------------------------------------------------------
-
-
 def dreams(model: WorldModel) -> DreamBatch:
     batch = DreamBatch(2, weights=model)
     batch.reset(seed=0)
@@ -234,22 +201,13 @@ def test_every_name_plays(name: str, immortal: WorldModel, shipped: Agent, monke
 
 
 def test_equal_seeds_play_equally(immortal: WorldModel, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    undecided = make_network((immortal.config.feature_width, 3), "Tanh")
-    Agent(AgentCard("take_cover", immortal.fingerprint, "", "Tanh"), undecided).save(tmp_path)
+    make_agent(immortal, widths=()).save(tmp_path)
     batch = DreamBatch(64, weights=immortal)
     batch.reset(seed=0)
     make_policy(immortal).save(tmp_path / "policy")
     for name in (tmp_path, tmp_path / "policy", "random"):
         first, again, other = (load_mind(name, "take_cover", immortal, seed=seed)(batch) for seed in (1, 1, 2))
         assert torch.equal(first, again) and not torch.equal(first, other)
-
-
-def test_of_a_folder_of_agents_the_scenarios_own_plays(immortal: WorldModel, shipped: Agent, tmp_path: Path) -> None:
-    shipped.save(tmp_path / "best" / "take_cover")
-    batch = dreams(immortal)
-    pressed = batch.buttons(load_mind(tmp_path / "best", "take_cover", immortal, seed=0)(batch))
-    assert (pressed == torch.from_numpy(RIGHT)).all()
 
 
 @pytest.mark.parametrize(
@@ -265,12 +223,3 @@ def test_of_a_folder_of_agents_the_scenarios_own_plays(immortal: WorldModel, shi
 def test_who_cannot_play_says_why(name: str, scenario: str, message: str, immortal: WorldModel, shipped: Agent) -> None:
     with pytest.raises(ValueError, match=message):
         load_mind(name, scenario, immortal)
-
-
-def test_a_window_takes_a_planner(make, shipped: Agent) -> None:
-    session = make(agent="planner:cem")
-    assert session.status().player == "agent"
-    quick = SimpleNamespace(**vars(session.agent.config)) if session.agent else None
-    assert quick is not None and quick.seed == session._agent_seed
-    session.next_scenario(1)
-    assert session.agent is not None and session.agent.scenario.name == session.scenario.name

@@ -6,15 +6,28 @@ import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_model
-from shard_tools import BALL, IMP, KIT, label, table_of
-from toy_world import EPISODES, LENGTH, TOY_SCENARIOS, WINDOW
+from toy_world import (
+    BALL,
+    EPISODES,
+    IMP,
+    KIT,
+    LENGTH,
+    TOY_SCENARIOS,
+    WINDOW,
+    label,
+    row,
+    table_of,
+    toy_config,
+    write_shard,
+)
 
-from doom_dream_env.origins import FREEDOOM, Origin
+from doom_dream_env.recording import FREEDOOM, Origin, ShardWriter
 from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.world_model import PRESETS, WorldModel
 from doom_dream_env.world_model.config import ScenarioLimits
@@ -32,13 +45,12 @@ from training.data.annotations import (
     object_maps,
     under_crosshair,
 )
-from training.data.batch import make_batch, rows_by_scenario, sample_rows
-from training.data.dataset import Dataset
+from training.data.batch import Batch, make_batch, rows_by_scenario, sample_rows
+from training.data.dataset import Dataset, read_shard
 from training.data.latents import cached_states
+from training.evaluation.held_out import load_split
 from training.models.packing import (
     CLIP_STEPS,
-    LEAD,
-    last_rows_of_clips,
     new_training_model,
     scenario_limits,
     store_initial_states,
@@ -47,10 +59,9 @@ from training.models.packing import (
     with_limits,
 )
 from training.models.training_model import TrainingModel, load_training_model
+from training.ranks import SampleGenerator
 from training.stages import REPRESENTATION_CHECKPOINT
-
-# ---- batch ---------------------------------------------------------------------------------------------------------
-
+from training.stages.representation import losses
 
 CPU = torch.device("cpu")
 
@@ -115,23 +126,12 @@ def test_cached_states_are_reused_only_for_the_same_encoder_and_shards(
 
 
 # ---- annotations ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        (BALL, PROJECTILE),
-        (("Rocket", ""), PROJECTILE),
-        (IMP, MONSTER),
-        (KIT, ITEM),
-        (("Clip", "Ammo"), ITEM),
-        (("DoomPlayer", "Self"), NEITHER),
-        (("BulletPuff", ""), NEITHER),
-        (("TallTorch", "Decoration"), NEITHER),
-    ],
-)
-def test_objects_are_sorted_into_classes(kind: tuple[str, str], expected: int) -> None:
-    assert object_class(*kind) == expected
+def test_objects_are_sorted_into_classes() -> None:
+    assert {object_class(*kind) for kind in (BALL, ("Rocket", ""))} == {PROJECTILE}
+    assert object_class(*IMP) == MONSTER
+    assert {object_class(*kind) for kind in (KIT, ("Clip", "Ammo"))} == {ITEM}
+    others = (("DoomPlayer", "Self"), ("BulletPuff", ""), ("TallTorch", "Decoration"))
+    assert {object_class(*kind) for kind in others} == {NEITHER}
 
 
 @pytest.mark.parametrize(
@@ -180,38 +180,17 @@ def test_the_nearest_object_is_the_tallest_of_its_class() -> None:
     np.testing.assert_allclose(nearest_object(objects, MONSTER)[:2], [[-75 / 80, 90], [-75 / 80, 10]])
 
 
-def test_the_crosshair_is_the_middle_column() -> None:
-    table = table_of(
-        [label(IMP, 60, 0, 19, 5)],
-        [label(IMP, 60, 0, 20, 5)],
-        [label(IMP, 80, 0, 5, 5)],
-        [label(IMP, 81, 0, 5, 5)],
-        [label(KIT, 70, 0, 20, 5)],
-        [],
-    )
+def test_the_crosshair_is_the_middle_column_and_items_are_ahead_in_the_middle_quarter() -> None:
+    monsters = [[label(IMP, x, 0, width, 5)] for x, width in ((60, 19), (60, 20), (80, 5), (81, 5))]
+    table = table_of(*monsters, [label(KIT, 70, 0, 20, 5)], [])
     assert under_crosshair(Objects.of(table)).tolist() == [False, True, True, False, False, False]
-
-
-def test_an_item_is_ahead_in_the_middle_quarter_alone() -> None:
-    table = table_of(
-        [label(KIT, 50, 60, 10, 10)],
-        [label(KIT, 60, 60, 10, 10)],
-        [label(KIT, 90, 0, 10, 10)],
-        [label(KIT, 100, 60, 10, 10)],
-        [label(IMP, 70, 60, 10, 10)],
-    )
+    items = [[label(KIT, x, y, 10, 10)] for x, y in ((50, 60), (60, 60), (90, 0), (100, 60))]
+    table = table_of(*items, [label(IMP, 70, 60, 10, 10)])
     assert item_ahead(object_maps(Objects.of(table))).tolist() == [False, True, True, False, False]
 
 
-# ---- packing -------------------------------------------------------------------------------------------------------
-
-
+# ---- packing ---------------------------------------------------------------------------------------------------------
 DELTAS = ((-10.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # of the toy's health; nothing else ever changes
-
-
-def test_supports_hold_every_change_and_reward_of_the_data(data: Dataset) -> None:
-    deltas, rewards = supports(data)
-    assert deltas == DELTAS and rewards == (4.0, 5.0)
 
 
 def test_initial_states_are_the_first_frames_of_episodes(data: Dataset) -> None:
@@ -272,28 +251,6 @@ def test_weights_say_whose_pictures_all_stages_and_what_they_began_from_have_see
     assert WorldModel.from_pretrained(tmp_path).origins == limited.origins
 
 
-def test_half_of_the_clips_end_shortly_before_a_hit_or_an_end() -> None:
-    """Two episodes of 400 steps: one hit in the first, and the second ends."""
-    rows, count, hit = 800, 20, 200
-    data = SimpleNamespace(
-        first=np.repeat([0, 400], 400),
-        last=np.repeat([399, 799], 400),
-        terminated=np.arange(rows) == rows - 1,
-        variables=np.full((rows, 1), 100.0),
-        next_variables=np.where(np.arange(rows) == hit, 80.0, 100.0)[:, None],
-    )
-    here = np.ones(rows, bool)
-    drawn = [last_rows_of_clips(data, here, count, np.random.default_rng(seed)) for seed in range(40)]  # type: ignore[arg-type]
-    for last in drawn:
-        assert len(set(last.tolist())) == count
-        assert bool((last - data.first[last] >= CLIP_STEPS - 1).all())
-    shortest, longest = LEAD
-    lead = np.array([hit, rows - 1])[:, None] - np.concatenate(drawn)
-    urgent = ((lead >= shortest) & (lead <= longest)).any(0)
-    assert 2 / rows * count < urgent.sum() / len(drawn) < count / 2  # two moments alone cannot fill half of the clips
-    assert urgent.sum() >= 2 * len(drawn)
-
-
 def test_a_scenario_can_do_what_its_play_shows_and_no_more(data: Dataset) -> None:
     support = (-27.0, 0.0, *sorted(set(data.rewards.tolist())), 100.0)
     limits = scenario_limits(data, 0, support, DELTAS)
@@ -320,3 +277,126 @@ def test_limits_follow_the_data_that_are_trained_on(data: Dataset) -> None:
     assert bool(limited.world_model.dynamics.possible_changes[0, 0, :size].all())
     assert not bool(model.world_model.dynamics.possible_changes[0, 0, :size].all())
     assert all(torch.equal(value, limited.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+# ---- what was read off videos ----------------------------------------------------------------------------------------
+def soft(**changes: Any) -> dict[str, Any]:
+    columns = {
+        "confidence": np.float32(0.5),
+        "variables_confidence": np.array([0.25, 0, 0, 0], np.float32),
+        "outcome_confidence": np.float32(0.75),
+        "annotated": False,
+        "elapsed": -1,
+    }
+    return columns | changes
+
+
+def write_footage(
+    path: Path, steps: int = 6, place: str = "take_cover:MAP01", origin: Origin | None = None, **changes: Any
+) -> Path:
+    writer = ShardWriter()
+    for _ in range(steps):
+        writer.add([], **row(np.zeros((120, 160, 3), np.uint8), 0, **soft(**changes)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer.write(path, "take_cover", place, origin or Origin())
+    return path
+
+
+def test_collected_play_is_in_no_doubt_and_videos_say_how_sure_they_are(tmp_path: Path) -> None:
+    write_shard(tmp_path / "take_cover" / "train-00000.parquet", [4])
+    write_footage(tmp_path / "take_cover" / "train-a-00001.parquet")
+    data = Dataset(tmp_path, ["take_cover"])
+    assert data.confidence.tolist() == [1] * 4 + [0.5] * 6 and data.annotated.tolist() == [True] * 4 + [False] * 6
+    assert data.variables_confidence[[0, 4]].tolist() == [[1] * 4, [0.25, 0, 0, 0]]
+    assert data.outcome_confidence.tolist() == [1] * 4 + [0.75] * 6
+    batch = make_batch(data, np.array([0, 4]), 4, CPU)
+    assert batch.known_transitions.tolist() == [[1] * 3, [0.5] * 3] and batch.annotated[:, 0].tolist() == [1, 0]
+    assert batch.elapsed.tolist() == [0, -1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"annotated": True}, "elapsed is negative"),
+        ({"elapsed": -2}, "elapsed is negative"),
+        ({"confidence": np.float32(1.5)}, "confidence is not from 0 to 1"),
+        ({"outcome_confidence": np.float32(np.nan)}, "outcome_confidence is not from 0 to 1"),
+        ({"variables_confidence": np.array([0, 0, -1, 0], np.float32)}, "variables_confidence is not from 0 to 1"),
+    ],
+)
+def test_a_shard_that_cannot_be_right_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    path = write_footage(tmp_path / "x" / "train-00000.parquet", **changes)
+    with pytest.raises(ValueError, match=f"{path} is damaged .*{message}"):
+        read_shard(path)
+
+
+def test_scores_refuse_what_was_labelled_from_videos(tmp_path: Path, model: WorldModel) -> None:
+    write_footage(tmp_path / "take_cover" / "val-a-00000.parquet")
+    with pytest.raises(ValueError, match="a score needs what only the game knows, and take_cover/val-a-00000 was lab"):
+        load_split(model, tmp_path, ["take_cover"], "val")
+
+
+def terms_of(toy: Path, *changes: dict[str, torch.Tensor], press: bool = False) -> list[dict[str, torch.Tensor]]:
+    """The terms of the representation loss on the same two windows with some columns changed.
+
+    With `press`, the other buttons are pressed in the second window.
+    """
+    config = toy_config("representation", toy, Path("unused"), 1)
+    data = Dataset(toy, config.scenarios, "train")
+    model = new_training_model("tiny", data, 0, None).eval()
+    batch = make_batch(data, np.array([0, LENGTH]), WINDOW, CPU)
+    if press:
+        batch.actions[1] = 1 - batch.actions[1]
+    with torch.no_grad():
+        return [
+            losses(model, dataclasses.replace(batch, **change), config, SampleGenerator.alone(2, 0))[0]
+            for change in changes
+        ]
+
+
+def test_what_only_the_game_knows_is_not_asked_of_videos(toy: Path) -> None:
+    unknown = {
+        "annotated": torch.zeros(2, WINDOW),
+        "variables_confidence": torch.zeros(2, WINDOW, 4),
+        "outcome_confidence": torch.zeros(2, WINDOW),
+    }
+    noise = torch.rand(2, WINDOW, 3, 12, 16).round()
+    some, others = terms_of(toy, unknown, unknown | {"object_maps": noise, "pose": torch.rand(2, WINDOW, 4)})
+    for name in ("objects", "objects_predicted", "objects_trunk", "readouts", "readouts_predicted", "outcome"):
+        assert some[name] == 0 and others[name] == 0, name
+    assert some["prediction"] > 0 and some["inverse"] > 0
+
+
+def test_a_step_counts_as_much_as_its_action_is_sure(toy: Path) -> None:
+    """Of two windows only the first is sure: the loss is that of the first, and the second's buttons do not matter."""
+    sure = torch.tensor([[1.0] * WINDOW, [0.0] * WINDOW])
+    whole, half = terms_of(toy, {}, {"confidence": sure})
+    other = terms_of(toy, {"confidence": sure}, press=True)[0]
+    assert half["inverse"] != whole["inverse"] and half["prediction"] != whole["prediction"]
+    first = terms_of(toy, {"follows": sure[:, 1:]})[0]
+    torch.testing.assert_close(half["inverse"], first["inverse"])
+    torch.testing.assert_close(other["inverse"], half["inverse"])
+
+
+def test_a_rollout_counts_as_much_as_the_least_sure_action_that_led_there(tmp_path: Path) -> None:
+    write_shard(tmp_path / "take_cover" / "train-00000.parquet", [6])
+    batch: Batch = make_batch(Dataset(tmp_path, ["take_cover"]), np.array([0]), 8, CPU)
+    confidence = torch.tensor([[0.1, 0.9, 0.5, 0.8, 1.0, 1.0, 1.0, 1.0]])
+    batch = dataclasses.replace(batch, confidence=confidence)
+    np.testing.assert_allclose(batch.known_rollout(1, 4), [[0.9, 0.5, 0.5, 0.5]])
+    np.testing.assert_allclose(batch.known_rollout(3, 4), [[0.8, 0.8, 0, 0]], err_msg="the episode has six steps")
+
+
+def test_dreams_of_footage_begin_where_the_scenario_does_unless_it_was_recorded_there(tmp_path: Path) -> None:
+    write_footage(tmp_path / "take_cover" / "train-a.parquet", 6, place="take_cover:footage")
+
+    def starts() -> dict[str, int]:
+        data = Dataset(tmp_path, ["take_cover"])
+        model: Any = SimpleNamespace(initial_states={}, context_clips={})
+        store_initial_states(model, data, torch.zeros(len(data), 3))
+        return {place: len(z) for place, (z, _) in model.initial_states.items()}
+
+    assert starts() == {"take_cover": 1}
+    _, writer = write_shard(tmp_path / "take_cover" / "train-b.parquet", [2, 3, 4])
+    writer.write(tmp_path / "take_cover" / "train-b.parquet", "take_cover", "take_cover", FREEDOOM)
+    assert starts() == {"take_cover": 3}

@@ -26,8 +26,6 @@ from doom_dream_env.scenarios import SCENARIOS, get_scenario
 from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import files
 
-# ---- options ---------------------------------------------------------------------------------------------------------
-
 WRONG = [
     *(
         (command, "--seed", value)
@@ -48,6 +46,10 @@ WRONG = [
     *((command, "--scenario", "nowhere.cfg") for command in ("play", "autoplay", "record")),
     *((command, "--wad", "nowhere.wad") for command in ("play", "autoplay", "record")),
     *((command, "--start", "nowhere.png") for command in ("play", "record")),
+    *(
+        ("web", *wrong)
+        for wrong in (("--port", "70000"), ("--port", "x"), ("--scenario", "take_covr"), ("--out", "file"))
+    ),
     ("demo", "--out", "file/below"),
     ("demo", "--out", "file"),
     *((command, "--nonsense", "1") for command in ("demo", "bench", "doctor", "play", "autoplay", "record")),
@@ -73,6 +75,7 @@ def test_a_wrong_option_is_named_in_one_line(
         "info --weights nowhere",
         "record --seed -1",
         "--help",
+        "info",
     ],
 )
 def test_what_is_wrong_is_said_before_torch_is_loaded(line: str) -> None:
@@ -81,11 +84,8 @@ def test_what_is_wrong_is_said_before_torch_is_loaded(line: str) -> None:
         "assert 'torch' not in sys.modules; sys.exit(status)"
     )
     done = subprocess.run([sys.executable, "-c", code, *line.split()], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == (0 if line == "--help" else 2), done.stderr
+    assert done.returncode == (0 if line in ("--help", "info") else 2), done.stderr
     assert "Traceback" not in done.stderr
-
-
-# ---- mistakes and bugs -----------------------------------------------------------------------------------------------
 
 
 def on_purpose() -> None:
@@ -115,11 +115,6 @@ def test_a_mistake_is_one_line_and_a_bug_keeps_its_traceback(where: str, capsys:
             status_of("program", lambda bug=bug: run(bug))
 
 
-def test_nobody_raises_a_value_error_that_would_pass_for_a_bug() -> None:
-    modules = (path for folder in ("doom_dream_env", "training") for path in (ROOT / folder).rglob("*.py"))
-    assert not [str(path) for path in modules if "raise ValueError(" in path.read_text("utf-8")], "raise UserError"
-
-
 def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m doom_dream_env.cli info basic | head -1"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
@@ -139,9 +134,6 @@ def test_a_home_folder_is_found_where_the_shell_leaves_it_alone(
     monkeypatch.setenv("HOME", str(weights.parent))
     assert files.find_weights(f"~/{weights.name}") == weights
     assert main(["info", "basic", f"--weights=~/{weights.name}"]) == 0
-
-
-# ---- the first look --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -220,12 +212,3 @@ def test_every_option_has_a_meaning_and_a_default() -> None:
             value = f"{action.default:g}" if isinstance(action.default, float) else str(action.default)
             assert f"(default: {value}" in action.help, name
     assert said > 30
-
-
-def test_info_is_there_at_once() -> None:
-    code = (
-        "import sys, time; from doom_dream_env.cli import main; main(['info']); "
-        "assert 'torch' not in sys.modules; print(time.process_time(), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert float(done.stderr) < 1 and "encoder" in done.stdout

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from doom_dream_env.agents.action_policy import SIZES, ActionPolicy, ActionPolicyConfig, PolicyNetwork
-from doom_dream_env.agents.choices import N_LOGITS
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from training.config import CloneConfig
@@ -22,7 +21,7 @@ from training.data.dataset import Dataset
 from training.data.latents import agent_features, encode_all, trunk_features
 from training.evaluation import cloning as scores
 from training.models import cloning
-from training.models.cloning import Rows, cloning_loss, disturbed, draw_windows
+from training.models.cloning import Rows, cloning_loss, draw_windows
 from training.players.roster import ADVISERS
 from training.stages import clone
 
@@ -42,9 +41,6 @@ def made_up_advice(scenario: str, rows: int = 120, length: int = 12) -> Advice:
     advised = table[torch.where(features[:, 0] > 0, 1, 2)].to(torch.uint8)
     pressed = table[torch.randint(3, (rows,))].to(torch.uint8)
     return Advice(features.half(), pressed, advised, *edges(torch.full((rows // length,), length)))
-
-
-# ---- advice ----------------------------------------------------------------------------------------------------------
 
 
 def test_advice_is_the_teachers_whoever_plays(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,9 +74,6 @@ def test_recorded_episodes_are_seen_as_an_agent_sees_them(toy: Path, model: Worl
         recorded_advice(model, data, ("scripted",))
 
 
-# ---- learning --------------------------------------------------------------------------------------------------------
-
-
 def test_windows_end_with_their_episode_and_know_no_future() -> None:
     advice = [made_up_advice(name) for name in WORLDS]
     windows = draw_windows(advice, 20, 6, 3, np.random.default_rng(0))
@@ -95,24 +88,6 @@ def test_windows_end_with_their_episode_and_know_no_future() -> None:
     in_tables = windows.scenario[:, None].expand(-1, 6)[valid[:, :, 0]] == 0
     assert torch.equal(own[in_tables & sign], torch.from_numpy(first).float().expand_as(own[in_tables & sign]))
     assert torch.equal(own[in_tables & ~sign], torch.from_numpy(second).float().expand_as(own[in_tables & ~sign]))
-
-
-def test_past_actions_are_hidden_and_features_noisy(monkeypatch: pytest.MonkeyPatch) -> None:
-    windows = draw_windows([made_up_advice("take_cover")], 400, 6, 2, np.random.default_rng(0))
-    monkeypatch.setattr(cloning, "NOISE_SHARE", 0.25)
-    features, known = disturbed(windows, torch.Generator().manual_seed(0))
-    assert not known[:, 0].any() and known[:, 1:].mean() == pytest.approx(0.4, abs=0.06)
-    noise = (features - windows.features).std((1, 2))
-    assert (noise > 0).float().mean() == pytest.approx(0.25, abs=0.07) and noise.max() < 0.45
-
-
-def test_odds_are_those_among_the_rows_of_a_table() -> None:
-    rows = Rows([get_scenario(name) for name in WORLDS])
-    logits = torch.randn(2, 1, 1, N_LOGITS)
-    table = torch.from_numpy(get_scenario("take_cover").action_table()).float()
-    odds = [rows.log_probability(logits, row.expand(2, 1, 1, 9), torch.tensor([0, 1])).exp() for row in table]
-    among_rows, among_all = torch.stack(odds).sum(0)[:, 0, 0]
-    assert among_rows == pytest.approx(1.0) and among_all < 0.9
 
 
 def test_the_policy_learns_what_it_is_advised_not_what_was_pressed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,9 +134,6 @@ def test_the_stage_goes_on_where_it_was_and_keeps_its_policy(
     model = WorldModel.from_pretrained(weights)
     policy = ActionPolicy.load(tmp_path / "policy", model.fingerprint)
     assert policy.config.scenarios == ("take_cover",) and policy.config.training["rounds"] == 1
-
-
-# ---- scores ----------------------------------------------------------------------------------------------------------
 
 
 class Script:

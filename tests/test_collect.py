@@ -1,6 +1,6 @@
 """Promises of the collector: same seed, same data; a killed run goes on; nothing zeroed is stored.
 
-Real ViZDoom at toy size.
+Real ViZDoom at toy size; on a Ray cluster, the same bytes as here, also when a node is lost.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from doom_dream_env.seeds import SPLITS
 from training.config import CollectConfig, Split
 from training.data import collect
 from training.data.batch import make_batch
-from training.data.collect import EPISODES_PER_SHARD, Job, collect_shard
+from training.data.collect import EPISODES_PER_SHARD, Job, collect_shard, plan_jobs
 from training.data.dataset import Dataset, read_shard
 from training.players.handover import HandoverPlayer
 from training.players.roster import make_player
@@ -74,8 +74,6 @@ def matrix(table: pa.Table, column: str, width: int) -> np.ndarray:
 
 
 # ---- shards ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_shard_holds_whole_episodes_as_the_game_played_them(small: None, tmp_path: Path, scenario: str) -> None:
     work = job(tmp_path, scenario, index=1)
@@ -185,8 +183,6 @@ def test_a_handover_is_recorded_from_shortly_before_it_stops_looking(
 
 
 # ---- who plays -------------------------------------------------------------------------------------------------------
-
-
 def test_the_mix_is_kept_in_steps(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect, "STEPS_PER_SHARD", 1500)
     steps: dict[str, int] = {}
@@ -199,14 +195,7 @@ def test_the_mix_is_kept_in_steps(small: None, tmp_path: Path, monkeypatch: pyte
     assert steps["random"] / sum(steps.values()) == pytest.approx(0.75, abs=0.2)
 
 
-def test_a_behaviour_that_is_unknown_is_named(small: None, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'brave' is unknown; choose from random, alternating"):
-        collect.collect(config(tmp_path, 1, mix={"brave": 1.0}))
-
-
 # ---- going on --------------------------------------------------------------------------------------------------------
-
-
 def test_collecting_again_keeps_what_is_there_and_makes_what_is_not(small: None, tmp_path: Path) -> None:
     settings = config(tmp_path, 3 * STEPS)
     folder = tmp_path / "take_cover"
@@ -267,8 +256,6 @@ def test_a_collector_leaves_no_game_running(tmp_path: Path) -> None:
 
 
 # ---- free play, and scenarios of the user's own ----------------------------------------------------------------------
-
-
 def test_free_play_goes_where_it_is_told(small: None, tmp_path: Path) -> None:
     collect.collect(config(tmp_path, 1, scenarios=("freedoom",), maps=("MAP02", "E1M1")))
     shards = [read_shard(path) for path in (tmp_path / "freedoom").iterdir()]
@@ -302,3 +289,62 @@ def test_a_configuration_of_ones_own_is_a_scenario(small: None, tmp_path: Path) 
         get_scenario(own)
     with pytest.raises(ValueError, match="no configuration"):
         get_scenario(tmp_path / "missing.cfg")
+
+
+# ---- Ray -------------------------------------------------------------------------------------------------------------
+NODES = 3
+SHARDS = 6
+
+
+def ray_config(out: Path, **settings: Any) -> CollectConfig:
+    steps = SHARDS * collect.STEPS_PER_SHARD
+    return CollectConfig(out=out, scenarios=("basic",), mix={"random": 1.0}, steps=steps, **settings)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head that computes nothing, and some nodes of one core."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "600")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(NODES):
+        made.add_node(num_cpus=1, wait=True)
+    yield made
+    made.shutdown()
+
+
+@pytest.mark.slow
+def test_a_cluster_makes_the_same_shards_though_a_node_is_lost(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished: list[int] = []
+    made = collect.finished_shards
+
+    def losing_a_node(*arguments: Any) -> Iterator[int]:
+        for steps in made(*arguments):
+            finished.append(steps)
+            if len(finished) == 1:
+                cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+            yield steps
+
+    monkeypatch.setattr(collect, "finished_shards", losing_a_node)
+    on_ray = ray_config(tmp_path / "ray", ray=cluster.address)
+    steps = collect.collect(on_ray)
+    assert len(finished) == SHARDS and steps == sum(finished) >= SHARDS * collect.STEPS_PER_SHARD
+    monkeypatch.setattr(collect, "finished_shards", made)
+    collect.collect(ray_config(tmp_path / "here"))
+    for here, there in zip(plan_jobs(ray_config(tmp_path / "here"), "basic"), plan_jobs(on_ray, "basic"), strict=True):
+        assert here.path.read_bytes() == there.path.read_bytes(), here.path.name
+    left = {path.name for path in (tmp_path / "ray" / "basic").iterdir()}
+    assert left == {job.path.name for job in plan_jobs(on_ray, "basic")}
+    assert collect.collect(on_ray) == 0, "finished shards were made again"
+
+
+def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"--ray needs the extra 'ray': pip install .*\[ray\]"):
+        collect.collect(ray_config(tmp_path, ray="auto"))

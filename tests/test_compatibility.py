@@ -40,28 +40,14 @@ def play(env: Any, steps: int = STEPS) -> Any:
     return result
 
 
-def frame_rate_of_film(folder: str) -> float:
-    """Of the first film in a folder, which is not empty."""
-    film = min(Path(folder).glob("*.mp4"))
-    assert film.stat().st_size > 1000
-    with av.open(str(film)) as container:
-        return float(container.streams.video[0].average_rate)
-
-
 # ---- Gymnasium -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_gymnasium_frame_stack(weights: str) -> None:
-    pytest.importorskip("cv2")
-    env = gym.make(DREAM, weights=weights, observation="pixels")
-    env = gym.wrappers.ResizeObservation(gym.wrappers.GrayscaleObservation(env), (84, 84))
-    assert play(gym.wrappers.FrameStackObservation(env, 4))[0].shape == (4, 84, 84)
-
-
 @pytest.mark.slow
 def test_gymnasium_transforms(weights: str) -> None:
+    pytest.importorskip("cv2")
     pytest.importorskip("array_api_compat")
+    pixels: Any = gym.make(DREAM, weights=weights, observation="pixels")
+    pixels = gym.wrappers.ResizeObservation(gym.wrappers.GrayscaleObservation(pixels), (84, 84))
+    assert play(gym.wrappers.FrameStackObservation(pixels, 4))[0].shape == (4, 84, 84)
     env: Any = gym.wrappers.NormalizeObservation(gym.make(DREAM, weights=weights))
     env = gym.wrappers.NumpyToTorch(gym.wrappers.FrameStackObservation(gym.wrappers.NormalizeReward(env), 3))
     env.reset(seed=0)
@@ -82,19 +68,12 @@ def test_gymnasium_rendering(weights: str) -> None:
 
 
 @pytest.mark.slow
-def test_gymnasium_sync_and_async(weights: str) -> None:
-    for mode in ("sync", "async"):
-        env = gym.make_vec(DREAM, 2, mode, weights=weights)
-        play(env)
-        env.close()
-
-
-@pytest.mark.slow
-def test_gymnasium_real_vectors(weights: str) -> None:
-    for mode in ("sync", "async"):
-        env = gym.make_vec(REAL, 2, mode, scenario="basic", weights=weights)
-        play(env, 5)
-        env.close()
+@pytest.mark.parametrize(("kind", "steps"), [(DREAM, STEPS), (REAL, 5)])
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_gymnasium_vectors_of_processes(weights: str, kind: str, steps: int, mode: str) -> None:
+    env = gym.make_vec(kind, 2, mode, scenario="basic", weights=weights)
+    play(env, steps)
+    env.close()
 
 
 @pytest.mark.slow
@@ -106,17 +85,26 @@ def test_gymnasium_vector_wrappers(weights: str) -> None:
 
 
 @pytest.mark.slow
-def test_gymnasium_vector_video(weights: str) -> None:
-    env = gym.make_vec(DREAM, 3, weights=weights, render_mode="rgb_array", max_episode_steps=10)
-    env = gym.wrappers.vector.RecordVideo(env, "films")
-    play(env)
+@pytest.mark.parametrize("library", ["gymnasium", "sb3"])
+def test_films_of_many_dreams_run_at_the_games_speed(weights: str, library: str) -> None:
+    from stable_baselines3.common.vec_env import VecVideoRecorder
+
+    if library == "gymnasium":
+        env: Any = gym.make_vec(DREAM, 3, weights=weights, render_mode="rgb_array", max_episode_steps=10)
+        env = gym.wrappers.vector.RecordVideo(env, "films")
+        play(env)
+    else:
+        env = VecVideoRecorder(dreams(weights, 2), "films", lambda step: step == 0, video_length=20)
+        env.reset()
+        for _ in range(25):
+            env.step(np.zeros(2, np.int64))
     env.close()
-    assert frame_rate_of_film("films") == 8.75
+    film = min(Path("films").glob("*.mp4"))
+    with av.open(str(film)) as container:
+        assert float(container.streams.video[0].average_rate) == 8.75 and film.stat().st_size > 1000
 
 
 # ---- Stable-Baselines3 -----------------------------------------------------------------------------------------------
-
-
 def dreams(weights: str, num_envs: int = 4, **settings: Any) -> Any:
     """Stable-Baselines3's view of some dreams."""
     from doom_dream_env.envs import DreamDoomVecEnv
@@ -158,18 +146,6 @@ def test_sb3_pixels(weights: str) -> None:
 
 
 @pytest.mark.slow
-def test_sb3_video(weights: str) -> None:
-    from stable_baselines3.common.vec_env import VecVideoRecorder
-
-    env = VecVideoRecorder(dreams(weights, 2), "films", lambda step: step == 0, video_length=20)
-    env.reset()
-    for _ in range(25):
-        env.step(np.zeros(2, np.int64))
-    env.close()
-    assert frame_rate_of_film("films") == 8.75
-
-
-@pytest.mark.slow
 def test_sb3_processes(weights: str) -> None:
     from stable_baselines3 import PPO
     from stable_baselines3.common.env_util import make_vec_env
@@ -182,8 +158,6 @@ def test_sb3_processes(weights: str) -> None:
 
 
 # ---- sb3-contrib -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.slow
 def test_contrib_learners(weights: str) -> None:
     pytest.importorskip("sb3_contrib")
@@ -215,12 +189,10 @@ def test_contrib_masks(weights: str) -> None:
 
 
 # ---- TorchRL ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.slow
 def test_torchrl_one(weights: str) -> None:
     pytest.importorskip("torchrl")
-    from torchrl.envs import GymEnv
+    from torchrl.envs import GymEnv, default_info_dict_reader
     from torchrl.envs.utils import check_env_specs
 
     env = GymEnv(DREAM, weights=weights)
@@ -228,6 +200,9 @@ def test_torchrl_one(weights: str) -> None:
     assert env.rollout(5).batch_size[0] <= 5
     GymEnv(DREAM, weights=weights, scenario="freedoom").rollout(5)
     assert GymEnv(DREAM, weights=weights, from_pixels=True).rollout(2)["next", "pixels"].shape[1:] == (120, 160, 3)
+    env.set_info_dict_reader(default_info_dict_reader(["drift", "HEALTH"]))
+    step = env.rand_step(env.reset())["next"]
+    assert step["HEALTH"].shape == step["drift"].shape == ()
 
 
 @pytest.mark.slow
@@ -239,25 +214,14 @@ def test_torchrl_vector(weights: str) -> None:
         env = GymWrapper(gym.make_vec(DREAM, 3, weights=weights, autoreset_mode=mode, max_episode_steps=4))
         steps = env.rollout(STEPS, break_when_any_done=False)
         assert steps.batch_size == (3, STEPS) and int(steps["next", "done"].sum()) >= 3 * 7
-
-
-@pytest.mark.slow
-def test_torchrl_info(weights: str) -> None:
-    pytest.importorskip("torchrl")
-    from torchrl.envs import GymEnv, GymWrapper, default_info_dict_reader
-
-    env = GymEnv(DREAM, weights=weights)
-    env.set_info_dict_reader(default_info_dict_reader(["drift", "HEALTH"]))
-    step = env.rand_step(env.reset())["next"]
-    assert step["HEALTH"].shape == step["drift"].shape == ()
     many = GymWrapper(gym.make_vec(DREAM, 3, weights=weights, autoreset_mode="Disabled")).auto_register_info_dict()
     assert many.rollout(2)["next", "HEALTH"].shape[0] == 3
 
 
 @pytest.mark.slow
-def test_torchrl_collector(weights: str) -> None:
+def test_torchrl_processes(weights: str) -> None:
     pytest.importorskip("torchrl")
-    from torchrl.envs import GymEnv
+    from torchrl.envs import GymEnv, ParallelEnv
 
     try:
         from torchrl.collectors import Collector
@@ -267,21 +231,12 @@ def test_torchrl_collector(weights: str) -> None:
     collector = Collector(lambda: GymEnv(DREAM, weights=weights), None, frames_per_batch=20, total_frames=40)
     assert sum(data.numel() for data in collector) == 40
     collector.shutdown()
-
-
-@pytest.mark.slow
-def test_torchrl_parallel(weights: str) -> None:
-    pytest.importorskip("torchrl")
-    from torchrl.envs import GymEnv, ParallelEnv
-
     env = ParallelEnv(2, lambda: GymEnv(DREAM, weights=weights), mp_start_method="fork")
     assert env.rollout(5).batch_size[0] == 2
     env.close()
 
 
 # ---- others ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.slow
 def test_skrl_wrap(weights: str) -> None:
     pytest.importorskip("skrl")

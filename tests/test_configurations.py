@@ -63,9 +63,6 @@ def change_lumps(wad: Path, content: bytes, *names: str) -> None:
     wad.write_bytes(data)
 
 
-# ---- what ships with ViZDoom -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [Path(name).stem for name in vizdoom.configs if Path(name).stem not in REFUSED])
 def test_a_configuration_of_vizdooms_is_played(name: str, tmp_path: Path) -> None:
@@ -81,9 +78,6 @@ def test_a_configuration_of_vizdooms_is_played(name: str, tmp_path: Path) -> Non
 def test_a_configuration_of_vizdooms_that_one_player_cannot_play_is_refused(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         get_scenario(SHIPPED / f"{name}.cfg")
-
-
-# ---- configurations of the user's own --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -122,9 +116,6 @@ def test_a_wad_in_the_working_folder_changes_no_scenario() -> None:
     game = Game(SCENARIOS["basic"])
     game.reset(1)
     game.close()
-
-
-# ---- damaged WADs ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

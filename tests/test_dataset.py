@@ -5,6 +5,7 @@ Legend: N rows, T steps per window.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from shard_tools import write_shard
+from toy_world import write_shard
 
-from doom_dream_env import recording
 from doom_dream_env.recording import FREEDOOM
 from training.data.annotations import OBJECT_MAP_SHAPE
 from training.data.dataset import Dataset, read_shard
-
-# ---- round trip ------------------------------------------------------------------------------------------------------
 
 
 def test_a_round_trip_loses_nothing(tmp_path: Path) -> None:
@@ -82,9 +80,6 @@ def test_a_limit_stops_after_the_shard_that_reaches_it(tmp_path: Path) -> None:
     assert [len(Dataset(tmp_path, ["take_cover"], limit=limit)) for limit in (1, 4, 5, None)] == [4, 4, 8, 12]
 
 
-# ---- damage ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("at", [0.1, 0.3, 0.5, 0.7, 0.9])
 def test_one_flipped_bit_is_found_and_the_shard_named(tmp_path: Path, at: float) -> None:
     path = tmp_path / "take_cover" / "train-00000.parquet"
@@ -96,20 +91,6 @@ def test_one_flipped_bit_is_found_and_the_shard_named(tmp_path: Path, at: float)
         Dataset(tmp_path, ["take_cover"])
 
 
-def test_somebody_elses_parquet_and_another_version_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "x.parquet"
-    pq.write_table(pa.table({"a": [1]}), path)
-    with pytest.raises(ValueError, match=f"{path} is damaged"):
-        read_shard(path)
-    monkeypatch.setattr(recording, "FORMAT_VERSION", 99)
-    write_shard(path, [2])
-    monkeypatch.undo()
-    with pytest.raises(ValueError, match="format version 99, this code reads 3"):
-        read_shard(path)
-
-
 def test_missing_data_says_which_command_makes_some(tmp_path: Path) -> None:
     write_shard(tmp_path / "take_cover" / "train-00000.parquet", [2])
     command = f"python -m training collect --out {tmp_path} --scenarios take_cover --split val"
@@ -119,12 +100,15 @@ def test_missing_data_says_which_command_makes_some(tmp_path: Path) -> None:
         Dataset(tmp_path, ["take_cover", "health_gathering"])
 
 
-# ---- wrong numbers ---------------------------------------------------------------------------------------------------
-
-
 def rewrite(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     """Write a shard anew: a well-formed file of other contents."""
     pq.write_table(change(pq.read_table(path)), path, compression="NONE", use_dictionary=False)
+
+
+def about(table: pa.Table, **changes: Any) -> pa.Table:
+    """A shard that says something else of itself."""
+    said = json.loads(table.schema.metadata[b"doom_dream_env"]) | changes
+    return table.replace_schema_metadata({"doom_dream_env": json.dumps(said)})
 
 
 def with_value(name: str, row: int, value: Any) -> Callable[[pa.Table], pa.Table]:
@@ -144,10 +128,8 @@ def with_value(name: str, row: int, value: Any) -> Callable[[pa.Table], pa.Table
     [
         ("reward", 2, 1e9),
         ("reward", 2, float("nan")),
-        ("reward", 2, float("-inf")),
         ("reward", 2, None),
         ("variables", 1, [1e9, 0, 0, 0]),
-        ("next_variables", 1, [float("nan"), 0, 0, 0]),
         ("pose", 1, [0, 0, float("inf"), 0]),
         ("action", 3, [2, 0, 0, 0, 0, 0, 0, 0, 0]),
         ("terminated", 1, True),
@@ -155,7 +137,6 @@ def with_value(name: str, row: int, value: Any) -> Callable[[pa.Table], pa.Table
         ("elapsed", 0, -1),
         ("elapsed", 3, 7),
         ("frame", 0, None),
-        ("behaviour", 4, None),
     ],
 )
 def test_what_no_game_gives_is_found_when_a_shard_is_read(tmp_path: Path, name: str, row: int, value: Any) -> None:
@@ -166,20 +147,15 @@ def test_what_no_game_gives_is_found_when_a_shard_is_read(tmp_path: Path, name: 
         Dataset(tmp_path, ["take_cover"])
 
 
-def test_a_shard_of_another_world_is_refused(tmp_path: Path) -> None:
-    write_shard(tmp_path / "basic" / "train-00000.parquet", [3])
-    (tmp_path / "take_cover").mkdir()
-    (tmp_path / "basic" / "train-00000.parquet").rename(tmp_path / "take_cover" / "train-00000.parquet")
-    with pytest.raises(ValueError, match="it holds basic, not take_cover"):
-        Dataset(tmp_path, ["take_cover"])
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda table: table.drop_columns(["reward"]), "lacks the columns reward"),
         (lambda table: table.slice(0, 0), "has no rows"),
         (lambda table: table.set_column(2, "reward", pa.array(["1"] * len(table))), "is damaged"),
+        (lambda table: about(table, scenario="basic"), "it holds basic, not take_cover"),
+        (lambda table: about(table, format_version=99), "format version 99, this code reads 3"),
+        (lambda table: pa.table({"a": [1]}), "is damaged"),
     ],
 )
 def test_a_shard_of_another_shape_is_refused(
@@ -188,7 +164,7 @@ def test_a_shard_of_another_shape_is_refused(
     path = tmp_path / "take_cover" / "train-00000.parquet"
     write_shard(path, [3])
     rewrite(path, change)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"{path} .*{message}|{message}"):
         Dataset(tmp_path, ["take_cover"])
 
 
@@ -197,11 +173,6 @@ def test_what_a_shard_says_of_itself_is_compared(tmp_path: Path, key: str) -> No
     path = tmp_path / "take_cover" / "train-00000.parquet"
     write_shard(path, [3])
     for value in (None, [], 7):
-
-        def change(table: pa.Table, value: Any = value) -> pa.Table:
-            about = json.loads(table.schema.metadata[b"doom_dream_env"]) | {key: value}
-            return table.replace_schema_metadata({"doom_dream_env": json.dumps(about)})
-
-        rewrite(path, change)
+        rewrite(path, functools.partial(about, **{key: value}))
         with pytest.raises(ValueError, match=f"{path} "):
             read_shard(path)

@@ -1,25 +1,24 @@
-"""Promises of the stages tokenizer and decoder: codes are pictures, pictures show the state, runs resume."""
+"""Promises of tokenizer and decoder: codes are pictures, pictures show the state, drawings repeat, runs resume."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import make_model
 from safetensors.torch import load_file
-from toy_world import LENGTH, TOY_SCENARIOS, run, toy_config
+from toy_world import LENGTH, TOY_SCENARIOS, killed_after, run, toy_config
 
+from doom_dream_env.envs.drawing import Drawing
 from doom_dream_env.origins import FREEDOOM
 from doom_dream_env.world_model import WorldModel
-from doom_dream_env.world_model.decoder import UNKNOWN
+from doom_dream_env.world_model.decoder import CODES, UNKNOWN, VALUES
 from training.data.dataset import Dataset
 from training.data.latents import cached_states
-from training.data.pictures import PictureSampler, dreams_beside, shot_rows
-from training.engine import fit as loop
-from training.engine.checkpoint import save_checkpoint
+from training.data.pictures import PictureSampler, dreams_beside
 from training.models.picture_model import AVERAGE
 from training.models.tokenizer import Tokenizer, cached_codes, load_tokenizer
 from training.models.training_model import load_training_model
@@ -58,9 +57,6 @@ def learn(toy: Path, out: Path, steps: int, **settings: Any) -> None:
     run("decoder", toy, out, steps, **(SMALL | settings))
 
 
-# ---- codes -----------------------------------------------------------------------------------------------------------
-
-
 def test_codes_of_a_frame_are_painted_as_the_frame(toy: Path, dynamics_run: Path) -> None:
     data = Dataset(toy, TOY_SCENARIOS)
     frames = torch.from_numpy(data.frames(np.arange(0, len(data), 5)))
@@ -84,15 +80,6 @@ def test_codes_are_cached_and_made_anew_for_another_palette(toy: Path, dynamics_
     assert torch.equal(cached_codes(tokenizer, data, path), codes) and path.stat().st_mtime_ns == written
     other = Tokenizer()
     assert not torch.equal(cached_codes(other, data, path), codes)
-
-
-def test_without_a_tokenizer_the_command_is_named(toy: Path, out: Path) -> None:
-    (out / TOKENIZER_CHECKPOINT).unlink()
-    with pytest.raises(FileNotFoundError, match="run: python -m training tokenizer"):
-        learn(toy, out, 1)
-
-
-# ---- the stage -------------------------------------------------------------------------------------------------------
 
 
 def test_pictures_show_the_state_they_were_made_of(toy: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,20 +106,13 @@ def test_pictures_show_the_state_they_were_made_of(toy: Path, out: Path, monkeyp
     assert not torch.equal(saved[f"module.{AVERAGE}finest.weight"], saved["module.decoder.finest.weight"])
 
 
-def test_a_killed_run_resumes_along_the_same_curve(toy: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_resumes_along_the_same_curve(toy: Path, out: Path) -> None:
     learn(toy, out, 6)
     expected = load_file(out / DECODER_CHECKPOINT)
     (out / DECODER_CHECKPOINT).unlink()
 
-    def killed(path: Path, *arguments: Any) -> None:
-        save_checkpoint(path, *arguments)
-        if arguments[2] == 4:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_checkpoint", killed)
-        with pytest.raises(KeyboardInterrupt):
-            learn(toy, out, 6)
+    with killed_after(4):
+        learn(toy, out, 6)
     halfway = load_file(out / DECODER_CHECKPOINT)
     learn(toy, out, 6)
     found = load_file(out / DECODER_CHECKPOINT)
@@ -154,9 +134,6 @@ def test_finished_weights_get_another_decoder_and_stay_the_same_world(toy: Path,
     assert not torch.equal(one.decoder.finest.weight, two.decoder.finest.weight)
     with pytest.raises(ValueError, match="give these as --scenarios"):
         learn(toy, again, 2, weights=str(out / "weights"), scenarios=TOY_SCENARIOS[:1])
-
-
-# ---- what it learns from ---------------------------------------------------------------------------------------------
 
 
 def test_dreams_for_the_decoder_are_dreams_of_the_rows_they_name(toy: Path, dynamics_run: Path) -> None:
@@ -194,11 +171,50 @@ def test_a_batch_has_each_state_with_its_codes_and_those_before(toy: Path) -> No
     assert torch.equal(batch.object_maps, torch.from_numpy(data.object_maps[row.numpy()]).float())
 
 
-def test_shots_are_found_before_they_fall() -> None:
-    pool = np.arange(11)
-    last = np.r_[np.full(6, 5), np.full(6, 11)]
-    ammunition = np.zeros((12, 4))
-    # An episode's end is no shot, nor is what belongs to the one before.
-    ammunition[:, 1] = [9, 9, 9, 9, 8, 8, 9, 8, 8, 8, 8, 7]
-    data = SimpleNamespace(variables=ammunition, last=last, windows=lambda length: pool[pool < last[pool]])
-    assert shot_rows(data).tolist() == [2, 3, 4, 6, 7, 9, 10, 11]  # type: ignore[arg-type]
+N = 3
+
+
+@pytest.fixture(scope="module")
+def drawer() -> WorldModel:
+    return make_model(seed=3)
+
+
+def drawn_states(drawer: WorldModel, seed: int = 0) -> torch.Tensor:
+    return torch.randn(N, drawer.config.state_width, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_drawing_repeats_with_its_chance_and_depends_on_all_it_is_given(drawer: WorldModel) -> None:
+    z = drawn_states(drawer)
+    noise = torch.rand(N, *drawer.decoder.noise_shape, generator=torch.Generator().manual_seed(0))
+    before = torch.randint(VALUES**2, (N, *CODES), generator=torch.Generator().manual_seed(1))
+    action = torch.eye(9)[:N]
+    picture, codes = drawer.draw(z, before, action, noise=noise)
+    assert picture.shape == (N, 120, 160, 3) and picture.dtype == torch.uint8
+    assert codes.shape == (N, *CODES) and 0 <= int(codes.min()) and int(codes.max()) < VALUES**2
+    assert torch.equal(drawer.paint(codes), picture)
+    assert torch.equal(drawer.draw(z, before, action, noise=noise)[1], codes)
+    assert torch.equal(drawer.draw(z[1:2], before[1:2], action[1:2], noise=noise[1:2])[1], codes[1:2])
+    other = {
+        "state": drawer.draw(z + 1, before, action, noise=noise),
+        "codes before": drawer.draw(z, None, action, noise=noise),
+        "action": drawer.draw(z, before, None, noise=noise),
+        "chance": drawer.draw(z, before, action, noise=1 - noise),
+    }
+    for what, (_, found) in other.items():
+        assert not torch.equal(found, codes), f"the {what} makes no difference"
+
+
+def test_a_series_of_drawings_remembers_and_stays_where_nothing_moves(drawer: WorldModel) -> None:
+    z = drawn_states(drawer)
+    drawing = Drawing(drawer)
+    drawing.begin(seed=4)
+    first = drawing.draw(z)
+    assert torch.equal(drawing.draw(z.clone()), first), "a picture at which nothing has moved was drawn anew"
+    second = drawing.draw(z + 0.1)
+    drawing.begin(seed=4)
+    assert torch.equal(drawing.draw(z), first) and torch.equal(drawing.draw(z + 0.1), second)
+    drawing.begin(seed=4)
+    drawing.draw(z)
+    follows = torch.tensor([True, False, True])
+    third = drawing.draw(z + 0.1, follows=follows)
+    assert torch.equal(third[0], second[0]) and not torch.equal(third[1], second[1])

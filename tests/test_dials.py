@@ -81,22 +81,6 @@ def test_dreams_that_spare_people_are_made_to_hurt(
     assert world.played == before, "what was found is measured again"
 
 
-def test_where_medkits_keep_alive_they_become_rarer(
-    tmp_path: Path, healing: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dials, "play", World(lambda _, heals: 100 * heals * 4).play)
-    dials.train(config(tmp_path, healing, "health_gathering"))
-    found = WorldModel.from_pretrained(tmp_path / "dials" / "weights").config
-    assert found.healing[found.scenarios.index("health_gathering")] == pytest.approx(0.25, rel=0.05)
-    assert set(found.harm) == {1.0}
-
-
-def test_fair_dreams_stay_as_they_are(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dials, "play", World(lambda harm, healing: 102).play)
-    dials.train(config(tmp_path, weights, "take_cover"))
-    assert set(WorldModel.from_pretrained(tmp_path / "dials" / "weights").config.harm) == {1.0}
-
-
 def test_a_scenario_without_health_has_no_dial(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(ValueError, match="basic: no dial to set; the scenarios with health are take_cover"):
         dials.train(config(tmp_path, weights, "basic"))

@@ -1,4 +1,4 @@
-"""Promises of dreams: seeds repeat, saved dreams branch, episodes end as they should, pictures are made on demand.
+"""Promises of dreams: they begin at real moments or at clips, repeat with their seed, branch, and end as they should.
 
 Legend: N environments, T steps.
 """
@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, states_equal
-from env_tools import dream, play, same
+from conftest import dream, make_model, play, random_frames, same
 
 from doom_dream_env.envs import DreamBatch, DreamDoomEnv
 from doom_dream_env.envs.base import FEATURE_LIMIT
@@ -71,16 +70,6 @@ def test_a_saved_dream_branches_exactly(weights: Path, temperature: float) -> No
     assert not np.array_equal(first[0][0], go_on(env, 2)[0][0])
 
 
-def test_a_saved_dream_is_a_copy_and_small(weights: Path) -> None:
-    env = dream(weights)
-    env.reset(seed=0)
-    saved = env.get_state()
-    before = saved["state"].clone()
-    play(env, seed=9)
-    assert states_equal(saved["state"], before)
-    assert saved["state"].nbytes < 100_000
-
-
 def test_a_dream_of_another_number_of_environments_is_refused(model: WorldModel) -> None:
     one = DreamBatch(1, weights=model)
     more = DreamBatch(N, weights=model)
@@ -91,16 +80,6 @@ def test_a_dream_of_another_number_of_environments_is_refused(model: WorldModel)
         more.resume(one.state, 0)
 
 
-def test_time_is_up_after_exactly_the_scenarios_limit(immortal: WorldModel) -> None:
-    batch = DreamBatch(1, "defend_the_center", weights=immortal)
-    batch.reset(seed=0)
-    limit = SCENARIOS["defend_the_center"].time_limit
-    for step in range(1, limit + 1):
-        _, _, terminated, truncated = batch.step(torch.tensor([0]))
-        assert not terminated.any()
-        assert bool(truncated[0]) == (step == limit)
-
-
 def test_death_and_time_never_come_together(mortal: WorldModel) -> None:
     batch = DreamBatch(N, weights=mortal)
     batch.reset(seed=0)
@@ -109,37 +88,19 @@ def test_death_and_time_never_come_together(mortal: WorldModel) -> None:
     assert terminated.all() and not truncated.any()
 
 
-def test_death_follows_its_probability() -> None:
+@pytest.mark.parametrize("scenario", ["take_cover", "basic"])
+def test_the_end_follows_its_probability(scenario: str) -> None:
+    """In take_cover, nobody with health left dies; basic ends otherwise."""
     count = 4000
-    batch = DreamBatch(count, weights=make_model(survival=1.0))
+    batch = DreamBatch(count, scenario, weights=make_model(survival=1.0))
     batch.reset(seed=0)
     *_, terminated, _ = batch.step(torch.zeros(count, dtype=torch.long))
-    expected = 1 - torch.sigmoid(torch.tensor(1.0))
-    dead = batch.variables[:, 0] <= 0
-    assert 0.2 < float(dead.float().mean()) < 0.8
-    assert float(terminated[dead].float().mean()) == pytest.approx(float(expected), abs=0.03)
-    assert not terminated[~dead].any(), "somebody with health left has died"
-
-
-def test_where_episodes_end_otherwise_they_follow_the_probability_too() -> None:
-    count = 4000
-    batch = DreamBatch(count, "basic", weights=make_model(survival=1.0))
-    batch.reset(seed=0)
-    *_, terminated, _ = batch.step(torch.zeros(count, dtype=torch.long))
-    assert float(terminated.float().mean()) == pytest.approx(float(1 - torch.sigmoid(torch.tensor(1.0))), abs=0.03)
-
-
-def test_only_the_masked_environments_begin_anew(immortal: WorldModel) -> None:
-    batch = DreamBatch(N, weights=immortal)
-    batch.reset(seed=0)
-    batch.step(torch.zeros(N, dtype=torch.long))
-    before = batch.state
-    mask = torch.tensor([False, True, False])
-    batch.reset(mask)
-    assert states_equal(batch.state[~mask], before[~mask]) and not torch.equal(batch.state.z[mask], before.z[mask])
-    assert batch.steps.tolist() == [1, 0, 1]
-    initial, _ = immortal.initial_states["take_cover"]
-    assert (batch.state.z[1] == initial).all(1).any(), "an episode did not begin at one of the first moments carried"
+    may_end = batch.variables[:, 0] <= 0
+    if scenario == "take_cover":
+        assert 0.2 < float(may_end.float().mean()) < 0.8
+    expected = float(1 - torch.sigmoid(torch.tensor(1.0)))
+    assert float(terminated[may_end].float().mean()) == pytest.approx(expected, abs=0.03)
+    assert not terminated[~may_end].any(), "somebody with health left has died"
 
 
 def test_features_are_clipped_to_the_declared_bounds(immortal: WorldModel) -> None:
@@ -216,17 +177,6 @@ def test_a_window_opens_and_closes(weights: Path) -> None:
     assert pygame.display.get_surface() is None
 
 
-def test_free_play_takes_any_buttons_together(weights: Path) -> None:
-    batch = DreamBatch(N, "freedoom", weights=weights)
-    batch.reset(seed=0)
-    buttons = torch.zeros(N, 9)
-    buttons[:, [0, 5, 6]] = 1
-    batch.step(buttons)
-    batch.reset()
-    with pytest.raises(ValueError, match="nine 0/1 buttons"):
-        batch.step(torch.zeros(N, dtype=torch.long))
-
-
 def test_a_dream_goes_on_from_a_given_state_and_time(immortal: WorldModel) -> None:
     here = DreamBatch(N, temperature=0.0, weights=immortal)
     there = DreamBatch(N, temperature=0.0, weights=immortal, max_episode_steps=6)
@@ -253,3 +203,46 @@ def test_what_has_ended_may_be_stepped_along_and_stays_to_be_reset(mortal: World
     assert terminated.tolist() == [True, False, False] and not truncated.any()
     assert not reward[1:].any(), "what had ended has earned something"
     assert batch.done.all() and not torch.equal(batch.state.z[1:], before.z[1:])
+
+
+def test_a_dream_can_begin_at_any_real_moment(immortal: WorldModel) -> None:
+    batch = DreamBatch(N, weights=immortal, initial_states="anywhere")
+    batch.reset(seed=0)
+    z, _, _, elapsed = immortal.context_clips["take_cover"]
+    assert bool((batch.state.length == z.shape[1]).all())  # it remembers the steps before
+    began = (z[:, -1] == batch.state.z[:, None]).all(-1).float().argmax(1)
+    assert torch.equal(batch.state.elapsed, elapsed[began].long() + z.shape[1] - 1)  # and how long the episode has run
+    assert all(bool((z[:, -1] == state).all(1).any()) for state in batch.state.z)
+
+
+def test_a_dream_goes_on_from_a_given_clip(immortal: WorldModel) -> None:
+    frames = random_frames(4)
+    actions = np.random.default_rng(0).integers(0, 2, (3, 9))
+    variables = np.array([[health, 0, 0, 0] for health in (100, 90, 80, 70)], np.float32)
+    env = dream(immortal)
+    observation, info = env.reset(seed=0, options={"frames": frames, "actions": actions, "variables": variables})
+    state = immortal.observe(frames[None], actions[None], None, variables[None], "take_cover", start=False)
+    np.testing.assert_allclose(
+        observation, immortal.features(state)[0].clamp(-FEATURE_LIMIT, FEATURE_LIMIT).numpy(), atol=1e-5
+    )
+    assert info["HEALTH"] == 70
+    other, _ = env.reset(seed=0, options={"frames": frames, "actions": 1 - actions, "variables": variables})
+    assert not np.allclose(observation, other)
+    env.step(0)
+
+
+def test_weights_without_initial_states_dream_from_clips_only() -> None:
+    bare = make_model()
+    bare.initial_states = {}
+    env = dream(bare)
+    with pytest.raises(ValueError, match="no initial states of 'take_cover'"):
+        env.reset()
+    env.reset(options={"frames": random_frames(1)})
+    env.step(1)
+
+
+def test_a_map_without_initial_states_is_named_with_those_there_are(weights: Path) -> None:
+    env = dream(weights, scenario="freedoom", map="MAP07")
+    with pytest.raises(ValueError, match="no initial states of 'freedoom:MAP07', only of .*freedoom:MAP01"):
+        env.reset(seed=0)
+    env.reset(seed=0, options={"frames": random_frames(2)})

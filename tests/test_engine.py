@@ -13,19 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from toy_world import run
+from toy_world import killed_after, run
 
-from training.engine import fit as loop
-from training.engine.checkpoint import finished_steps, load_checkpoint, save_checkpoint
+from training.engine.checkpoint import finished_steps, load_checkpoint
 from training.engine.compute import Compute, seeded
 from training.engine.fit import Numbers, fit, prefetched
 from training.engine.logging import LOG, RunLog
 from training.engine.optim import Muon, Optimiser
 from training.models.training_model import load_training_model
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT
-
-# ---- engine --------------------------------------------------------------------------------------------------------
-
 
 CPU = Compute(torch.device("cpu"), rank=0, ranks=1, bfloat16=False)
 STEPS = 6
@@ -72,9 +68,6 @@ def fit_toy(path: Path | None, kind: str = "muon", steps: int = STEPS, **options
     return module
 
 
-# ---- the loop --------------------------------------------------------------------------------------------------------
-
-
 def test_a_finished_run_given_again_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "toy.safetensors"
     fit_toy(path)
@@ -82,19 +75,6 @@ def test_a_finished_run_given_again_changes_nothing(tmp_path: Path) -> None:
     learned = fit_toy(path)
     assert path.read_bytes() == before
     assert torch.equal(learned.out.weight, load_file(path)["module.out.weight"]), "a finished run is not loaded"
-
-
-def test_what_happens_after_steps_and_checkpoints(tmp_path: Path) -> None:
-    steps: list[int] = []
-    checkpoints: list[int] = []
-    path = tmp_path / "toy.safetensors"
-
-    def at_checkpoint(finished: int) -> None:
-        assert finished_steps(path) == finished
-        checkpoints.append(finished)
-
-    fit_toy(path, steps=5, after_step=steps.append, on_checkpoint=at_checkpoint)
-    assert steps == [1, 2, 3, 4, 5] and checkpoints == [2, 4, 5]
 
 
 def test_numbers_are_logged_every_so_often(tmp_path: Path) -> None:
@@ -144,17 +124,6 @@ def test_prefetching_keeps_the_order_and_passes_errors_on() -> None:
         list(results)
 
 
-# ---- checkpoints -----------------------------------------------------------------------------------------------------
-
-
-def test_checkpoints_describe_themselves(tmp_path: Path) -> None:
-    path = tmp_path / "toy.safetensors"
-    fit_toy(path)
-    assert load_checkpoint(path, Toy()) == (STEPS, {"seed": 3})
-    assert finished_steps(path) == STEPS
-    assert finished_steps(tmp_path / "missing.safetensors") == 0
-
-
 @pytest.mark.parametrize("keep", [0, 50, -100])
 def test_a_cut_checkpoint_is_named(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "toy.safetensors"
@@ -170,30 +139,6 @@ def test_a_checkpoint_of_another_configuration_is_named(tmp_path: Path) -> None:
     fit_toy(path)
     with pytest.raises(ValueError, match=f"checkpoint {path} is damaged or of another configuration"):
         load_checkpoint(path, nn.Linear(4, 8))
-
-
-# ---- optimisers ------------------------------------------------------------------------------------------------------
-
-
-def test_moments_go_on_where_they_were_whatever_the_order_in_memory() -> None:
-    def convolution() -> nn.Conv2d:
-        torch.manual_seed(0)
-        return nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def steps(layer: nn.Conv2d, optimiser: Optimiser, first: int, end: int) -> None:
-        for step in range(first, end):
-            layer(torch.randn(2, 3, 5, 5, generator=seeded(step))).square().sum().backward()
-            optimiser.step(step, CPU)
-
-    whole = convolution()
-    steps(whole, Optimiser(whole, "adamw", 0.01, 10), 0, 6)
-    broken = convolution()
-    before = Optimiser(broken, "adamw", 0.01, 10)
-    steps(broken, before, 0, 3)
-    after = Optimiser(broken, "adamw", 0.01, 10)
-    after.load({name: tensor.contiguous() for name, tensor in before.tensors().items()})  # as a file has them
-    steps(broken, after, 3, 6)
-    torch.testing.assert_close(broken.weight, whole.weight, atol=0, rtol=0)
 
 
 def test_the_learning_rate_warms_up_and_falls_to_a_tenth() -> None:
@@ -223,9 +168,6 @@ def test_muon_updates_as_torch_does(shape: tuple[int, int]) -> None:
     torch.testing.assert_close(mine, theirs, atol=2e-3, rtol=0)  # torch's is computed in bfloat16
 
 
-# ---- resume --------------------------------------------------------------------------------------------------------
-
-
 CHECKPOINTS = {"representation": REPRESENTATION_CHECKPOINT, "dynamics": DYNAMICS_CHECKPOINT}
 STAGES = list(CHECKPOINTS)
 
@@ -238,27 +180,18 @@ def prepared(stage: str, representation_run: Path, out: Path) -> Path:
     return out / CHECKPOINTS[stage]
 
 
-# ---- going on --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_stage_resumes_along_the_same_curve(
-    toy: Path, representation_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, optimizer: str
+    toy: Path, representation_run: Path, tmp_path: Path, stage: str, optimizer: str
 ) -> None:
     # On one thread, because sums in another order differ, and AdamW makes whole steps of the smallest gradients.
     settings: dict[str, Any] = {"optimizer": optimizer, "threads": 1}
     whole, broken = (prepared(stage, representation_run, tmp_path / name) for name in ("whole", "broken"))
     run(stage, toy, whole.parent, 6, **settings)
 
-    def killed(path: Path, *arguments: Any) -> None:
-        save_checkpoint(path, *arguments)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_checkpoint", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(stage, toy, broken.parent, 6, **settings)
+    with killed_after(2):
+        run(stage, toy, broken.parent, 6, **settings)
     halfway = load_file(broken)
     run(stage, toy, broken.parent, 6, **settings)
 
@@ -280,9 +213,6 @@ def test_the_seed_decides_the_run(toy: Path, representation_run: Path, tmp_path:
     name = "module.world_model.dynamics.central.0.weight"
     torch.testing.assert_close(same[name], first[name], atol=1e-6, rtol=1e-5)
     assert not torch.allclose(other[name], first[name])
-
-
-# ---- stopping before damage ------------------------------------------------------------------------------------------
 
 
 def test_the_second_stage_asks_for_the_first(toy: Path, tmp_path: Path) -> None:

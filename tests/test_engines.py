@@ -69,9 +69,6 @@ def started(process: subprocess.Popen[str]) -> tuple[list[int], Path]:
     return [int(pid) for pid in pids], Path(folder)
 
 
-# ---- their end -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("how", ["TERM", "KILL", "INT", "HUP", "end", "os._exit", "TERM to all", "crash"])
 def test_no_engine_outlives_python_or_holds_its_output(how: str) -> None:
     ends = {
@@ -130,9 +127,6 @@ def test_games_of_a_batch_that_cannot_start_are_all_ended(monkeypatch: pytest.Mo
     assert wait_until_gone(pids)
 
 
-# ---- their files -----------------------------------------------------------------------------------------------------
-
-
 def test_a_game_writes_nothing_into_the_working_folder() -> None:
     here = Path.cwd()
     here.chmod(0o555)
@@ -151,9 +145,6 @@ def test_a_full_disk_is_said_instead_of_suffered(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(engine, "FILE_BYTES", 2**60)
     with pytest.raises(OSError, match="MB left and a game needs .*TMPDIR"):
         Game(GAME)
-
-
-# ---- their faults ----------------------------------------------------------------------------------------------------
 
 
 def test_an_engine_that_is_killed_is_one_error_and_reset_starts_another(game: Game) -> None:

@@ -10,6 +10,7 @@ import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -17,17 +18,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, states_equal
-from env_tools import actions, dream, dreams, play, same
+from conftest import NUM_ENVS, actions, dream, dreams, make_model, play, random_frames, same, states_equal
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
-from doom_dream_env.envs import DreamBatch, DreamDoomEnv, DreamDoomVecEnv
+from doom_dream_env.envs import DreamBatch, DreamDoomVecEnv
 from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.world_model import DreamState, WorldModel
-
-# ---- env checkers --------------------------------------------------------------------------------------------------
-
 
 OBSERVATIONS = ("features", "pixels")
 # Real games take a second each to start: two kinds of scenario in every run, the others when there is time.
@@ -78,31 +75,62 @@ def test_dream_and_real_game_have_the_same_spaces(weights: Path, scenario: str, 
 
 
 # ---- env mistakes --------------------------------------------------------------------------------------------------
-
-
 N = 3
+CALLS: dict[str, Callable[[Any, Any], Any]] = {
+    "make": lambda at, given: dream(at.model, **given),
+    "make_vec": lambda at, given: dreams(at.model, **given),
+    "batch": lambda at, given: DreamBatch(**({"num_envs": 1, "weights": at.model} | given)),
+    "step": lambda at, given: at.batch.step(np.asarray(given)),
+    "reset": lambda at, given: at.batch.reset(**given),
+    "reset of a vector": lambda at, given: at.vector.reset(**given),
+}
+NAN, INF = float("nan"), float("inf")
+SHAPES = ([0], [0, 1, 3], [-1, 0, 0], [0.0, 1.0, 1.0], np.zeros((N, 8)), np.full((N, 9), 2), np.zeros((N, 9, 1)))
+MASKS = ([0, 1, 0], np.ones(N - 1, bool), torch.tensor([0.0, 1.0, 0.0]))
+RESET_MASKS = (np.zeros(NUM_ENVS, bool), np.ones(NUM_ENVS - 1, bool), np.ones(NUM_ENVS, int))
+MISTAKES: list[tuple[str, Any, str]] = [  # who is asked, for what, and what the error names
+    ("make", {"scenario": "take_covr"}, "'take_covr' is unknown; choose from basic, deadly_corridor"),
+    ("make", {"observation": "sound"}, "choose from features, pixels"),
+    ("make", {"render_mode": "ascii"}, "'ascii' is unknown"),
+    *(("make", {"temperature": value}, "temperature must be") for value in (-0.1, NAN, INF)),
+    ("make_vec", {"render_mode": "human"}, "'human' is unknown for many dreams"),
+    ("make_vec", {"observation": "sound"}, "choose from features, pixels"),
+    *(("make_vec", {"autoreset_mode": mode}, "NEXT_STEP, SAME_STEP, DISABLED") for mode in ("sometimes", None)),
+    *(("batch", {"num_envs": count}, "num_envs must be a positive int") for count in (0, -1, 2.0, None)),
+    ("batch", {"initial_states": "nowhere"}, "choose from episode_start, anywhere"),
+    *(("batch", {"device": device}, "choose 'cpu', 'cuda' or 'auto'") for device in ("gpu0", 3.5, None)),
+    ("batch", {"device": "cuda:99"}, "no device 'cuda:99'"),
+    *(("step", actions, "action") for actions in SHAPES),
+    *(("step", np.full((N, 9), pressed), "0 .released. or 1 .pressed.") for pressed in (0.5, -1, 2, NAN)),
+    *(("reset", {"seed": seed}, "a seed must be an int") for seed in (-1, 1.5, "3", 2**64)),
+    ("reset", {"seed": [1, 2, 3]}, "one seed for all of them"),
+    *(("reset", {"envs": mask}, "envs must be a mask of 3 bools") for mask in MASKS),
+    ("reset", {"options": {"frame": random_frames(1)}}, "frame are unknown"),
+    ("reset", {"options": {"frames": random_frames(1), "speed": 2}}, "speed are unknown"),
+    ("reset", {"options": {"actions": np.zeros((1, 9))}}, "give its frames too"),
+    ("reset", {"options": {"frames": random_frames(3), "actions": np.zeros((3, 9))}}, "3 frames need actions"),
+    ("reset", {"options": {"frames": random_frames(0)}}, "T of 1 or more"),
+    ("reset", {"options": {"frames": random_frames(2)[:, :60]}}, "frames must have shape"),
+    ("reset", {"options": {"frames": random_frames(2), "variables": np.zeros((2, 3))}}, "variables must have shape"),
+    ("reset of a vector", {"options": {"speed": 1}}, "speed are unknown"),
+    ("reset of a vector", {"seed": [1, 2]}, "one for each of the 4 environments"),
+    *(("reset of a vector", {"options": {"reset_mask": mask}}, "must be 4 bools") for mask in RESET_MASKS),
+]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"scenario": "take_covr"}, "'take_covr' is unknown; choose from basic, deadly_corridor, defend_the_center"),
-        ({"observation": "sound"}, "'sound' is unknown; choose from features, pixels"),
-        ({"render_mode": "ascii"}, "'ascii' is unknown; choose from"),
-        ({"temperature": -0.1}, "temperature must be"),
-        ({"temperature": float("nan")}, "temperature must be"),
-        ({"temperature": float("inf")}, "temperature must be"),
-    ],
-)
-def test_wrong_arguments_are_named(weights: Path, arguments: dict[str, Any], message: str) -> None:
+@pytest.fixture(scope="module")
+def made(model: WorldModel) -> SimpleNamespace:
+    """A model with dreams of it that have begun."""
+    at = SimpleNamespace(model=model, batch=DreamBatch(N, weights=model), vector=dreams(model))
+    at.batch.reset(seed=0)
+    at.vector.reset(seed=0)
+    return at
+
+
+@pytest.mark.parametrize(("who", "given", "message"), MISTAKES)
+def test_mistakes_are_named(made: SimpleNamespace, who: str, given: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        DreamDoomEnv(weights=weights, **arguments)
-
-
-@pytest.mark.parametrize("num_envs", [0, -1, 2.0, None])
-def test_a_batch_needs_an_environment(model: WorldModel, num_envs: Any) -> None:
-    with pytest.raises(ValueError, match="num_envs must be a positive int"):
-        DreamBatch(num_envs, weights=model)
+        CALLS[who](made, given)
 
 
 def test_weights_refuse_a_scenario_they_do_not_know() -> None:
@@ -124,33 +152,11 @@ def test_an_action_outside_the_space_is_refused(weights: Path, action: Any) -> N
     assert states_equal(before, env.get_state()["state"])
 
 
-@pytest.mark.parametrize(
-    "actions",
-    [[0], [0, 1, 3], [-1, 0, 0], [0.0, 1.0, 1.0], np.zeros((N, 8)), np.full((N, 9), 2), np.zeros((N, 9, 1))],
-    ids=str,
-)
-def test_batch_actions_of_wrong_shape_type_or_range_are_refused(model: WorldModel, actions: Any) -> None:
-    batch = DreamBatch(N, weights=model)
-    batch.reset(seed=0)
-    with pytest.raises(ValueError, match="action"):
-        batch.step(np.asarray(actions))
-
-
-def test_indices_are_the_buttons_of_the_table(immortal: WorldModel) -> None:
-    by_index, by_button = (DreamBatch(3, weights=immortal) for _ in range(2))
-    for batch in (by_index, by_button):
-        batch.reset(seed=0)
-    left, *_ = by_index.step(np.array([0, 1, 2]))
-    right, *_ = by_button.step(SCENARIOS["take_cover"].action_table())
-    assert torch.equal(left, right)
-
-
 def test_step_before_reset_and_after_the_end_is_refused(mortal: WorldModel) -> None:
     env = dream(mortal)
-    with pytest.raises(RuntimeError, match="reset"):
-        env.step(0)
-    with pytest.raises(RuntimeError, match="reset"):
-        env.get_state()
+    for ask in (lambda: env.step(0), env.get_state, lambda: dreams(mortal).step(actions(0))):
+        with pytest.raises(RuntimeError, match="reset"):
+            ask()
     env.reset(seed=0)
     assert env.step(0)[2]
     with pytest.raises(RuntimeError, match="ended"):
@@ -159,14 +165,7 @@ def test_step_before_reset_and_after_the_end_is_refused(mortal: WorldModel) -> N
     env.step(0)
 
 
-def test_a_list_of_seeds_for_dreams_is_refused(model: WorldModel) -> None:
-    with pytest.raises(ValueError, match="one seed for all of them"):
-        DreamBatch(N, weights=model).reset(seed=[1, 2, 3])
-
-
 # ---- saved dreams --------------------------------------------------------------------------------------------------
-
-
 TWO = 2
 
 
@@ -266,8 +265,6 @@ def test_every_part_of_a_saved_dream_is_checked(batch: DreamBatch, key: str, val
 
 
 # ---- copies --------------------------------------------------------------------------------------------------------
-
-
 WAYS: dict[str, Callable[[Any], Any]] = {
     "deepcopy": copy.deepcopy,
     "pickle": lambda env: pickle.loads(pickle.dumps(env)),

@@ -35,11 +35,6 @@ def test_quickstart_saves_a_picture_of_the_dream(run, weights, tmp_path):
         assert len(picture.getcolors(maxcolors=2**19)) > 1
 
 
-def test_quickstart_repeats_a_seed(run, weights):
-    first, second = (run("quickstart.py", "--weights", weights, "--steps", 16, "--seed", 3) for _ in range(2))
-    assert first == second
-
-
 def test_train_sb3_trains_in_the_dream_and_scores_in_reality(run, weights):
     out = run("train_sb3.py", "--weights", weights, "--steps", 64, "--envs", 4, "--rollout", 16, "--episodes", 1)
     assert re.search(r"total_timesteps\s*\|\s*64", out)

@@ -19,10 +19,8 @@ from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import PRESETS, WorldModel, WorldModelConfig, files
 from doom_dream_env.world_model.config import FORMAT_VERSION
 
-# ---- files ---------------------------------------------------------------------------------------------------------
-
-
 FILES = {"config.json", "manifest.json", "README.md", *TENSORS}
+FOREIGN = [b"", b"[]", b"{}", b"\xff\xfe", b"null", b"[" * 100_000, b'{"a": ' * 50_000, b"1" * 5_000]
 HALF = 2e-3  # relative precision of a half-precision float, with room for rounding
 
 
@@ -85,27 +83,18 @@ def test_there_is_no_pickle(weights: Path) -> None:
             assert all(file.get_tensor(key).dtype == torch.float16 for key in file.keys())  # noqa: SIM118
 
 
-def test_config_survives_json() -> None:
-    for config in PRESETS.values():
-        assert WorldModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-
-
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "no-such-set", "./here/neither"])
 def test_missing_weights_are_named(name: str) -> None:
     with pytest.raises(FileNotFoundError, match=f"no weights at '{name}'"):
         WorldModel.from_pretrained(name)
 
 
-def test_nothing_shipped_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(files, "SHIPPED", tmp_path)
-    with pytest.raises(FileNotFoundError, match="python -m training pipeline"):
-        WorldModel.from_pretrained()
-
-
 def test_shipped_weights_are_found_by_name_and_the_best_comes_first(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, weights: Path
 ) -> None:
     monkeypatch.setattr(files, "SHIPPED", tmp_path)
+    with pytest.raises(FileNotFoundError, match="python -m training pipeline"):
+        WorldModel.from_pretrained()
     for name in ("nano", "mine", "base"):
         shutil.copytree(weights, tmp_path / name)
     assert files.shipped() == ["base", "nano", "mine"]
@@ -143,7 +132,7 @@ def test_one_flipped_bit_is_found_and_the_file_named(copy: Path, name: str, at: 
 
 
 @pytest.mark.parametrize("name", ["config.json", "manifest.json", *TENSORS])
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff\xfe"])
+@pytest.mark.parametrize("content", FOREIGN, ids=lambda content: repr(content[:9]))
 def test_a_file_of_something_else_is_an_error(copy: Path, name: str, content: bytes) -> None:
     (copy / name).write_bytes(content)
     expected = "format version" if (name, content) == ("config.json", b"{}") else str(copy / name)
@@ -151,15 +140,16 @@ def test_a_file_of_something_else_is_an_error(copy: Path, name: str, content: by
         WorldModel.from_pretrained(copy)
 
 
-def test_another_format_version_is_refused_with_both_numbers(copy: Path) -> None:
-    rewrite_config(copy, format_version=99)
-    with pytest.raises(ValueError, match=f"format version 99, this release reads {FORMAT_VERSION};"):
-        WorldModel.from_pretrained(copy)
-
-
-def test_a_config_of_other_sizes_than_the_weights_is_refused(copy: Path) -> None:
-    rewrite_config(copy, state_width=48)
-    with pytest.raises(ValueError, match="do not fit their config.json"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 99}, f"format version 99, this release reads {FORMAT_VERSION};"),
+        ({"state_width": 48}, "do not fit their config.json"),
+    ],
+)
+def test_a_config_of_other_weights_is_refused(copy: Path, changes: dict[str, int], message: str) -> None:
+    rewrite_config(copy, **changes)
+    with pytest.raises(ValueError, match=message):
         WorldModel.from_pretrained(copy)
 
 
@@ -202,8 +192,6 @@ def test_an_existing_file_survives_a_failed_write(monkeypatch: pytest.MonkeyPatc
 
 
 # ---- one checked file ------------------------------------------------------------------------------------------------
-
-
 def test_a_checked_file_comes_back_as_it_was(tmp_path: Path) -> None:
     tensors = {"a": torch.randn(3, 4).T, "b": torch.tensor(7), "c": torch.randn(5).bfloat16(), "d": torch.ones(2) > 0}
     files.write_checked(tmp_path / "file", tensors, {"step": "3"})
@@ -227,58 +215,34 @@ def test_every_flipped_bit_in_a_checked_file_is_found(tmp_path: Path) -> None:
 
 
 # ---- validation ----------------------------------------------------------------------------------------------------
-
-
 EDITS: dict[str, Any] = {
     "null": None,
     "negative": -1,
-    "zero": 0,
     "huge": 10**9,
     "beyond any integer": 10**400,
     "float": 2.5,
-    "infinite": math.inf,
     "nan": math.nan,
     "true": True,
     "text": "many",
-    "no text": "",
     "no list": [],
-    "list": [1, 2, 3],
     "nested list": [[1.0, "x"], [None]],
     "object": {"a": 1},
 }
-FITTING = {  # what a key may well be
-    ("name", "text"),
-    ("name", "no text"),
-    ("limits", "no list"),
-    ("harm", "no list"),
-    ("healing", "no list"),
-    ("rewards", "list"),
-}
+FITTING = {("name", "text"), ("limits", "no list"), ("harm", "no list"), ("healing", "no list")}  # what a key may be
 
 
-def nested(depth: int) -> str:
-    """A JSON text of so many lists in each other."""
-    return "[" * depth + "]" * depth
-
-
-@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("edit", [*EDITS, "missing"])
 @pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(WorldModelConfig)])
 def test_every_edit_of_a_configuration_is_refused_before_memory_is_taken(key: str, edit: str) -> None:
-    values = json.loads(json.dumps(PRESETS["tiny"].to_dict())) | {key: EDITS[edit]}
+    values = json.loads(json.dumps(PRESETS["tiny"].to_dict())) | {key: EDITS.get(edit)}
+    if edit == "missing":
+        del values[key]
     if (key, edit) in FITTING:
         WorldModelConfig.from_dict(values)
         return
     with pytest.raises(ValueError, match=key.replace("format_version", "format version")) as error:
         WorldModelConfig.from_dict(values)
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
-
-
-@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(WorldModelConfig)])
-def test_a_missing_key_of_a_configuration_is_named(key: str) -> None:
-    values = PRESETS["tiny"].to_dict()
-    del values[key]
-    with pytest.raises(ValueError, match=key.replace("format_version", "format version")):
-        WorldModelConfig.from_dict(values)
 
 
 @pytest.mark.parametrize(
@@ -304,15 +268,6 @@ def test_a_missing_key_of_a_configuration_is_named(key: str) -> None:
 def test_values_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         WorldModelConfig.from_dict(json.loads(json.dumps(PRESETS["tiny"].to_dict())) | changes)
-
-
-@pytest.mark.parametrize("name", ["config.json", "manifest.json"])
-@pytest.mark.parametrize("text", [nested(100_000), '{"a": ' * 50_000, '{"a": NaN}', "1" * 5_000, '"text"', "null"])
-def test_json_of_another_shape_is_an_error_that_names_the_file(copy: Path, name: str, text: str) -> None:
-    (copy / name).write_text(text)
-    expected = "format version" if (name, text) == ("config.json", '{"a": NaN}') else str(copy / name)
-    with pytest.raises(ValueError, match=expected):
-        WorldModel.from_pretrained(copy)
 
 
 @pytest.mark.parametrize("edit", EDITS)

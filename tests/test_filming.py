@@ -14,13 +14,10 @@ import pytest
 from doom_dream_env.play.film import STEPS_PER_SECOND
 from training.config import FilmConfig
 from training.config.film import HELD_OUT_MAPS, LOOKS
-from training.footage.filming import Canvas, FilmJob, shoot_film
-from training.footage.interludes import ENDINGS, OPENINGS, PAUSES, death
-from training.footage.truth import Truth, keys_file, read_truth
+from training.footage.filming import FilmJob, shoot_film
+from training.footage.truth import keys_file, read_truth
 from training.footage.video import Video
 from training.stages.film import film, plan_films
-
-PICTURE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
 
 
 def job(folder: Path, **changes: Any) -> FilmJob:
@@ -90,57 +87,6 @@ def test_mistakes_are_named_before_anything_is_filmed(tmp_path: Path, changes: d
     with pytest.raises(ValueError, match=message):
         film(FilmConfig(out=tmp_path, **changes))
     assert not list(tmp_path.iterdir())
-
-
-# ---- parts -----------------------------------------------------------------------------------------------------------
-
-
-class Recorder:
-    """Stands in for a film: remembers what was added, and when."""
-
-    def __init__(self) -> None:
-        self.frames: list[np.ndarray] = []
-        self.times: list[int | None] = []
-
-    def add(self, frame: np.ndarray, at: int | None = None) -> None:
-        self.frames.append(frame)
-        self.times.append(at)
-
-
-@pytest.mark.parametrize("look", LOOKS)
-def test_a_look_has_the_rate_and_the_size_that_it_says(look: str) -> None:
-    recorder = Recorder()
-    canvas = Canvas(recorder, LOOKS[look], np.random.default_rng(0))  # type: ignore[arg-type]
-    for tic in range(350):
-        canvas.add(np.full((24, 32, 3), tic % 250, np.uint8))
-    rate = LOOKS[look].rate
-    width, height = LOOKS[look].frame
-    expected = (width, height) if LOOKS[look].rotation else (height, width)
-    assert recorder.frames[0].shape[:2] == expected
-    if rate is None:
-        assert 200 < len(recorder.frames) < 300 and (np.diff(recorder.times) > 0).all()
-    else:
-        assert len(recorder.frames) == 10 * rate
-
-
-@pytest.mark.parametrize("kind", [*OPENINGS, *PAUSES[:1], *ENDINGS, death], ids=lambda kind: kind.__name__)
-def test_interludes_are_pictures_of_the_games_size_that_last_a_while(kind: Any) -> None:
-    for seed in range(3):
-        pictures = list(kind(PICTURE, np.random.default_rng(seed)))
-        assert 8 <= len(pictures) <= 350
-        assert all(picture.shape == PICTURE.shape and picture.dtype == np.uint8 for picture in pictures)
-        assert not np.array_equal(pictures[-1], PICTURE), "it would be play"
-
-
-def test_a_step_holds_what_was_pressed_in_half_of_its_tics_or_more() -> None:
-    pressed = np.zeros((10, 9), np.uint8)
-    pressed[2:5, 0] = 1  # two tics of the first step, one of the second
-    tics = np.arange(10)
-    truth = Truth(pressed, tics < 6, tics.astype(np.float32), tics == 5, np.zeros(10, np.int32), tics.astype(str))
-    steps = truth.by_steps()
-    assert len(steps) == 2 and steps.actions[:, 0].tolist() == [1, 0]
-    assert steps.play.tolist() == [True, True] and steps.health.tolist() == [0, 4]
-    assert steps.died.tolist() == [False, True] and steps.scene.tolist() == ["0", "4"]
 
 
 def test_a_damaged_file_of_keys_is_named(tmp_path: Path) -> None:

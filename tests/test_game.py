@@ -10,8 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, random_frames
-from env_tools import play, same
+from conftest import make_model, play, random_frames, same
 
 from doom_dream_env.envs import GameBatch, RealBatch
 from doom_dream_env.envs.base import FEATURE_LIMIT
@@ -20,8 +19,6 @@ from doom_dream_env.scenarios import SCENARIOS, get_scenario
 from doom_dream_env.wads import shipped_wad
 from doom_dream_env.world_model import WorldModel
 from training.players.roster import TEACHERS
-
-# ---- game ----------------------------------------------------------------------------------------------------------
 
 
 def test_frames_are_rgb_not_bgr() -> None:
@@ -43,21 +40,6 @@ def test_frames_are_rgb_not_bgr() -> None:
     assert np.array_equal(game.frame, expected) and not np.array_equal(game.frame, expected[..., ::-1])
     game.close()
     planes.close()
-
-
-def test_an_ended_game_keeps_its_last_frame_and_tells_the_final_variables() -> None:
-    game = Game(SCENARIOS["health_gathering"])
-    game.reset(0)
-    frame = game.frame
-    ended = False
-    while not ended:
-        frame = game.frame.copy()
-        reward, terminated, truncated = game.step(np.zeros(9))
-        ended = terminated or truncated
-    assert terminated and not truncated and reward < -90
-    assert np.array_equal(game.frame, frame) and game.frame.any()
-    assert game.variables[0] <= 0 and game.variables[1] == 0
-    game.close()
 
 
 @pytest.mark.slow
@@ -82,9 +64,6 @@ def test_a_players_whole_life_ends_by_time_at_the_declared_limit(name: str) -> N
             limits.add(steps)
     game.close()
     assert limits <= {scenario.time_limit}
-
-
-# ---- maps and WADs ---------------------------------------------------------------------------------------------------
 
 
 def test_a_wad_of_ones_own_is_played_as_a_whole_game_or_as_an_addition(tmp_path: Path) -> None:
@@ -115,18 +94,6 @@ def test_what_is_no_wad_is_refused_by_name(tmp_path: Path, content: bytes, messa
     with pytest.raises(ValueError, match=message) as error:
         get_scenario("freedoom", wad=path)
     assert "broken.wad" in str(error.value)
-
-
-def test_maps_that_do_not_exist_are_refused_with_those_that_do() -> None:
-    with pytest.raises(ValueError, match="no map 'MAP99'; it has MAP01, MAP02"):
-        get_scenario("freedoom", map="MAP99")
-    with pytest.raises(ValueError, match="map of its own"):
-        get_scenario("take_cover", map="MAP01")
-    with pytest.raises(ValueError, match="cannot read the WAD"):
-        get_scenario("freedoom", wad="/nowhere/doom2.wad")
-
-
-# ---- real game -----------------------------------------------------------------------------------------------------
 
 
 def test_the_real_game_repeats_with_its_seed_and_shows_real_frames(weights: Path) -> None:
@@ -167,12 +134,14 @@ def test_the_real_game_ends_by_death_or_time_never_both(weights: Path) -> None:
     rewards = []
     done = False
     while not done:  # standing still on the burning floor
+        frame = env.batch.games[0].frame.copy()
         observation, reward, terminated, truncated, info = env.step(0)
         assert env.observation_space.contains(observation)
         rewards.append(reward)
         done = terminated or truncated
     assert terminated and not truncated and info["HEALTH"] <= 0
     assert rewards[-1] < -90 and set(rewards[:-1]) == {4.0}
+    assert np.array_equal(env.batch.games[0].frame, frame), "an ended game keeps its last frame"
     with pytest.raises(RuntimeError, match="ended"):
         env.step(0)
     env.close()
@@ -186,9 +155,6 @@ def test_a_scenario_that_the_weights_do_not_know_is_played_for_real_with_neutral
     assert env.observation_space.contains(observation) and (set(info), info["AMMO2"]) == ({"drift", "AMMO2"}, 50)
     assert int(env.batch.state.scenario[0]) == 1
     env.close()
-
-
-# ---- the game alone -------------------------------------------------------------------------------------------------
 
 
 def test_bare_games_are_those_of_the_encoded_ones(weights: Path) -> None:

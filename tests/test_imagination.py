@@ -11,7 +11,6 @@ import torch
 
 from doom_dream_env.agents import Agent
 from doom_dream_env.agents.imagination import (
-    Critic,
     ImaginationConfig,
     Unroll,
     lambda_returns,
@@ -22,9 +21,6 @@ from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from training.config import DistilConfig
 from training.stages import distil
-
-# ---- imagination ---------------------------------------------------------------------------------------------------
-
 
 SCENARIO = "take_cover"
 FEATURES = 3
@@ -104,11 +100,6 @@ def test_death_ends_the_returns_and_time_does_not() -> None:
     assert maybe[:, 0].tolist() == [1 + 2 + 0.25 * 33, 2 + 0.25 * 33, 33]
 
 
-def test_values_begin_at_nothing() -> None:
-    critic = Critic(FEATURES, TOY)
-    assert critic.value(critic.network(torch.randn(4, FEATURES))).abs().max() < 0.01
-
-
 @pytest.mark.parametrize("objective", ["reinforce", "pmpo"])
 def test_what_is_rewarded_is_learned(objective: Any) -> None:
     batch: Any = Bandit(SCENARIO, lambda buttons: buttons[:, 2])  # MOVE_LEFT, action 2
@@ -154,9 +145,6 @@ def test_the_same_code_learns_in_the_game(model: WorldModel) -> None:
     assert agent.card.scenario == SCENARIO and curve[-1][1] == 4 * 6  # +1 for every tic, cut after six steps
 
 
-# ---- distil --------------------------------------------------------------------------------------------------------
-
-
 DISTIL_TOY: dict[str, Any] = {
     "rollouts": 1,
     "dreams": 2,
@@ -188,22 +176,3 @@ def test_a_killed_run_goes_on_and_its_agent_plays(
     batch = DreamBatch(2, weights=model)
     batch.reset(seed=0)
     assert agent(batch).shape == (2,)
-
-
-def test_free_play_is_learned_as_buttons(model: WorldModel, weights: Path, tmp_path: Path) -> None:
-    settings = DISTIL_TOY | {"settings": {"horizon": 2, "dreams": 1, "plans": 8, "rounds": 1}}
-    distil.train(DistilConfig(scenario="freedoom", weights=str(weights), out=tmp_path, iterations=1, **settings))
-    agent = Agent.load(tmp_path / "agent", model.fingerprint)
-    assert agent.card.buttons
-    batch = DreamBatch(2, "freedoom", weights=model)
-    batch.reset(seed=0)
-    assert agent(batch).shape == (2, 9)
-
-
-def test_a_network_learns_the_probabilities_that_it_is_shown() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2000, 4, generator=generator)
-    y = torch.where(x[:, :1] > 0, torch.tensor([0.8, 0.1, 0.1]), torch.tensor([0.1, 0.1, 0.8]))
-    network = distil.fit(x, y, (16,), epochs=12).requires_grad_(False)
-    found = network(torch.tensor([[2.0, 0, 0, 0], [-2.0, 0, 0, 0]])).softmax(-1)
-    assert found[0, 0] == pytest.approx(0.8, abs=0.1) and found[1, 2] == pytest.approx(0.8, abs=0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import gymnasium as gym
@@ -89,37 +90,21 @@ def test_the_hand_lies_where_it_does_on_every_keyboard(layout: str, letters: str
         assert not keys.names
 
 
-def test_a_letter_in_another_place_is_another_key() -> None:
-    """The W of a French keyboard is where the Z is; its J and its arrows are what they say."""
-    keys = Keyboard()
-    assert keys.handle(key(pygame.KEYDOWN, pygame.K_w, pygame.KSCAN_Z)) is None and not keys.names
-    assert keys.handle(key(pygame.KEYDOWN, pygame.K_j, pygame.KSCAN_C)) == "J"
-    assert keys.handle(key(pygame.KEYDOWN, pygame.K_UP, pygame.KSCAN_UP)) == "UP"
-    assert keys.handle(key(pygame.KEYDOWN, pygame.K_w, 0)) == "W", "a remote keyboard has no scan codes"
-
-
 def test_a_game_pad_presses_buttons_and_may_be_missing() -> None:
-    class Device:
-        axes: dict[int, int] = {
-            pygame.CONTROLLER_AXIS_LEFTY: -30_000,
-            pygame.CONTROLLER_AXIS_RIGHTX: 32_000,
-            pygame.CONTROLLER_AXIS_LEFTX: 3000,
-        }
-        here = True
-
-        def attached(self) -> bool:
-            return self.here
-
-        def get_axis(self, axis: int) -> int:
-            return self.axes.get(axis, 0)
-
-        def get_button(self, button: int) -> bool:
-            return button == pygame.CONTROLLER_BUTTON_B
-
+    axes = {
+        pygame.CONTROLLER_AXIS_LEFTY: -30_000,
+        pygame.CONTROLLER_AXIS_RIGHTX: 32_000,
+        pygame.CONTROLLER_AXIS_LEFTX: 3000,
+    }
+    device = SimpleNamespace(
+        attached=lambda: True,
+        get_axis=lambda axis: axes.get(axis, 0),
+        get_button=lambda button: button == pygame.CONTROLLER_BUTTON_B,
+    )
     pad = Pad()
-    pad._pad = device = Device()
+    pad._pad = device
     assert pad.names == {"MOVE_FORWARD", "TURN_RIGHT", "USE"}
-    device.here = False
+    device.attached = lambda: False
     assert pad.names == set()
     pad.handle(pygame.event.Event(pygame.CONTROLLERDEVICEREMOVED, instance_id=0))
     assert pad.names == set()
@@ -134,9 +119,6 @@ def test_keys_are_read_from_text() -> None:
         parse("W+X*3", free)
     with pytest.raises(ValueError, match="number of steps"):
         parse("W*few", free)
-
-
-# ---- gymnasium's own tools -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

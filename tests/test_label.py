@@ -9,8 +9,9 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,24 +26,13 @@ from training.__main__ import main
 from training.config import LabelConfig
 from training.data.dataset import Dataset
 from training.footage import labelling
-from training.footage.labelling import Block, LabelledBlock, episodes, label_block, read_blocks
-from training.footage.scenes import dead_frames, scene_cuts
+from training.footage.labelling import Block, LabelledBlock, episodes, label_block
+from training.footage.scenes import scene_cuts
 from training.footage.truth import TruthWriter, keys_file
-from training.footage.video import Video
 from training.stages import label as stage
 
 BLOCK = 40  # steps
 DARK = 20  # brightness of what is no play
-
-
-@dataclass(frozen=True)
-class StandInLabels:
-    actions: np.ndarray
-    confidence: np.ndarray
-    play: np.ndarray
-    health: np.ndarray
-    health_confidence: np.ndarray
-    died: np.ndarray
 
 
 class StandIn(torch.nn.Module):
@@ -54,7 +44,7 @@ class StandIn(torch.nn.Module):
         self.stretches: list[int] = []
         self.labelled = 0
 
-    def label_stream(self, chunks: Iterator[np.ndarray]) -> Iterator[StandInLabels]:
+    def label_stream(self, chunks: Iterator[np.ndarray]) -> Iterator[SimpleNamespace]:
         self.stretches.append(0)
         for frames in chunks:
             self.stretches[-1] += len(frames)
@@ -62,7 +52,7 @@ class StandIn(torch.nn.Module):
             level = frames.mean((1, 2, 3))
             actions = np.zeros((len(frames), len(BUTTONS)), np.uint8)
             actions[:, 0] = level.round().astype(int) % 2 == 0
-            yield StandInLabels(
+            yield SimpleNamespace(
                 actions=actions,
                 confidence=np.full((len(frames), len(BUTTONS)), 0.9, np.float32),
                 play=(level > 2 * DARK).astype(np.float32),
@@ -108,8 +98,6 @@ def read(folder: Path, split: str = "train") -> Dataset:
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
-
-
 def test_play_becomes_rows_and_the_rest_does_not(tmp_path: Path) -> None:
     path = shoot(tmp_path / "a.mp4", [120] * 25 + [DARK] * 20 + [150] * 20)
     stage.label(config(tmp_path, path))
@@ -182,21 +170,6 @@ def test_a_death_costs_what_the_scenario_says(tmp_path: Path) -> None:
 
 
 # ---- blocks ----------------------------------------------------------------------------------------------------------
-
-
-def test_blocks_share_out_every_step_and_can_be_begun_anywhere(tmp_path: Path) -> None:
-    path = shoot(tmp_path / "a.mp4", [100] * 95)
-    steps = list(Video(path).steps())
-    blocks = list(read_blocks(Video(path)))
-    own = np.concatenate([block.times[block.own] for block in blocks])
-    np.testing.assert_array_equal(own, [step.time for step in steps])
-    assert [block.own for block in blocks] == [slice(0, 40), slice(6, 46), slice(6, len(steps) - 74)]
-    assert [len(block.times) for block in blocks] == [46, 52, len(steps) - 74]
-    for block, again in zip(blocks[1:], read_blocks(Video(path), 1), strict=True):
-        assert block.index == again.index and block.own == again.own
-        np.testing.assert_array_equal(block.frames, again.frames)
-
-
 def test_the_model_begins_anew_in_each_scene(tmp_path: Path, small: StandIn) -> None:
     room = textured()
     frames = np.stack([room] * 20 + [title()] * 15)
@@ -235,14 +208,6 @@ def test_turning_tints_and_fire_are_no_cuts_and_another_view_is_one() -> None:
     assert np.flatnonzero(scene_cuts(np.stack([*uncut, *[title()] * 5, *[room] * 5]))).tolist() == [13, 18]
 
 
-def test_frames_under_the_deepest_red_are_kept_and_black_ones_are_not() -> None:
-    room = textured()
-    moving = [np.roll(room, 3 * step, 1) for step in range(12)]
-    hurt = [tinted(frame, 255, 0, 0, 8 / 9) for frame in moving[:6]]
-    assert not dead_frames(np.stack([*moving, *hurt, *moving])).any()
-    assert dead_frames(np.stack([*moving, np.zeros_like(room), *moving])).sum() == 1
-
-
 def test_whose_a_video_is_can_be_said_later_and_is_not_forgotten(
     tmp_path: Path, small: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -269,8 +234,6 @@ def test_what_stands_still_is_no_play(small: StandIn) -> None:
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted((folder / "data" / "freedoom").iterdir())}
 

@@ -1,4 +1,4 @@
-"""Promises of metrics, tables and measures: what they say of samples whose answer is known."""
+"""Promises of metrics and measures: what they say of samples whose answer is known; left is told from right."""
 
 from __future__ import annotations
 
@@ -7,27 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import make_model, random_frames
+from torch import Tensor, nn
 
-from doom_dream_env.world_model import WorldModel
-from training.data.dataset import Dataset
-from training.evaluation import probes
-from training.evaluation.survival import long_dream, survival_scores
+from doom_dream_env.envs.game import Game
+from doom_dream_env.scenarios import get_scenario
+from training.evaluation import controls, probes
 from training.evaluation.terminations import risk_calibration
-from training.metrics import auc, correlation, effective_rank, event_f1, ks, r2, skill, spearman
-
-# ---- metrics -------------------------------------------------------------------------------------------------------
-
-
-D = 16
-
-
-def test_effective_rank_counts_directions() -> None:
-    z = torch.randn(20_000, D, generator=torch.Generator().manual_seed(0))
-    assert effective_rank(z) == pytest.approx(D, rel=0.01)
-    assert effective_rank(z[:, :1] * torch.arange(1.0, D + 1)) == pytest.approx(1, abs=0.01)
-    half = z * torch.tensor([1.0] * (D // 2) + [0.0] * (D // 2))
-    assert effective_rank(half) == pytest.approx(D / 2, rel=0.01)
-    assert effective_rank(z.view(200, 100, D)) == pytest.approx(effective_rank(z))
+from training.metrics import auc, correlation, frechet, ks, r2, spearman
 
 
 def test_auc_by_counting_pairs() -> None:
@@ -49,31 +36,12 @@ def test_ks_of_known_samples() -> None:
     assert ks(one, two) == pytest.approx(0.25, abs=0.02)  # max √x − x
 
 
-def test_skill_is_one_when_right_and_zero_when_nothing_changes() -> None:
-    last_real = torch.zeros(3, D)
-    real = torch.ones(3, D)
-    assert skill(real, real, last_real) == 1
-    assert skill(last_real, real, last_real) == 0
-    assert skill(real / 2, real, last_real) == pytest.approx(0.75)
-
-
 def test_correlations_of_known_samples() -> None:
     x = np.arange(10.0)
     assert correlation(x, 3 - 2 * x) == pytest.approx(-1)
     assert math.isnan(correlation(x, np.ones(10)))
     assert spearman(x, np.exp(x)) == pytest.approx(1) and correlation(x, np.exp(x)) < 0.9
     assert spearman([5.0, 1.0, 5.0, 9.0], [1.5, 0.0, 1.5, 3.0]) == pytest.approx(1), "equal values share a rank"
-
-
-def test_events_are_hit_once_and_near() -> None:
-    happened = {10: 1, 20: 2, 30: 1}
-    assert event_f1({9: 1, 20: 2, 31: 1}, happened) == 1.0
-    assert event_f1({9: 1, 10: 1, 11: 1}, happened) == pytest.approx(2 * 1 / 6)  # one hit, however often it is said
-    assert event_f1({10: 2, 22: 2}, happened) == 0.0  # the wrong one, and one too late
-    assert math.isnan(event_f1({}, {})) and event_f1({}, happened) == 0.0
-
-
-# ---- terminations --------------------------------------------------------------------------------------------------
 
 
 def test_a_calibrated_risk_has_ratios_near_one_in_every_tenth() -> None:
@@ -86,41 +54,6 @@ def test_a_calibrated_risk_has_ratios_near_one_in_every_tenth() -> None:
     np.testing.assert_allclose(predicted / observed, 1, atol=0.15)
     doubled, same = risk_calibration(2 * risk, ended)
     np.testing.assert_allclose(doubled / same, 2, atol=0.3)
-
-
-# ---- survival ------------------------------------------------------------------------------------------------------
-
-
-SCENARIOS = ("take_cover", "health_gathering")
-
-
-def test_fixed_policies_play_as_many_episodes_in_dream_and_game(model: WorldModel) -> None:
-    scores, played = survival_scores(model, "take_cover", 3)
-    assert list(played) == ["noop", "random", "routine"] and scores["episodes"] == 3
-    for policy, both in played.items():
-        for kind in ("dream", "real"):
-            assert len(both[kind].lengths) == 3
-            assert scores[f"{policy}_length_{kind}"] == pytest.approx(both[kind].lengths.mean())
-            assert scores[f"{policy}_return_{kind}"] == pytest.approx(both[kind].returns.mean())
-        assert 0 <= scores[f"{policy}_ks"] <= 1
-    ratio = played["noop"]["dream"].lengths.mean() / played["noop"]["real"].lengths.mean()
-    assert scores["noop_length_ratio"] == pytest.approx(ratio)
-
-
-def test_a_long_dream_reports_its_worst_drift(model: WorldModel) -> None:
-    scores = long_dream(model, SCENARIOS, dreams=4, total=40)
-    for name in SCENARIOS:
-        assert scores[name]["long_steps"] == 10 and scores[name]["long_finite"] is True
-        assert -1 <= scores[name]["drift_long_mean"] <= scores[name]["drift_long_max"]
-
-
-# ---- probes --------------------------------------------------------------------------------------------------------
-
-
-def test_only_targets_that_vary_are_probed(held_out: Dataset) -> None:
-    rows = np.flatnonzero(held_out.scenario == 0)
-    chosen = {name for name, values in probes.probe_targets(held_out, rows).items() if probes.varies(name, values)}
-    assert chosen == {"position_y_r2", "crosshair_auc"}  # x, angle stand still; no projectile, no item
 
 
 def test_probes_find_what_is_linear_and_nothing_in_noise() -> None:
@@ -136,23 +69,60 @@ def test_probes_find_what_is_linear_and_nothing_in_noise() -> None:
     assert auc(probes.fit_logistic(x[:800], label[:800])(x[800:])[:, 0], label[800:, 0]) > 0.97
 
 
-def test_every_map_has_its_own_coordinates() -> None:
-    """Two maps that lie 5000 units apart and mirror each other: one probe for both would read neither."""
+N = 4
+
+
+def scene(shift: int, seed: int = 0) -> Tensor:
+    """N pictures of a rough wall that moved to the right by `shift` pixels, uint8 (N, 120, 160, 3)."""
+    wide = torch.from_numpy(random_frames(N, seed=seed))[:, :, :, :1].float()
+    wide = nn.functional.avg_pool2d(wide.permute(0, 3, 1, 2), 5, 1, 2)[:, 0]
+    return wide.roll(shift, -1)[..., None].expand(-1, -1, -1, 3).round().byte()
+
+
+@pytest.mark.parametrize("shift", [-20, -3, 0, 1, 14])
+def test_the_shift_of_a_picture_is_found(shift: int) -> None:
+    """To half a pixel, and exactly if nothing moved; grain that stands still on the moving picture hides nothing."""
+    found = controls.sideways(scene(0), scene(shift))
+    torch.testing.assert_close(found, torch.full((N,), float(shift)), atol=0.5 if shift else 0.0, rtol=0)
+    grain = torch.from_numpy(random_frames(1, seed=7)).float() / 4
+    grainy = [(0.7 * picture.float() + grain).round().byte() for picture in (scene(0), scene(shift))]
+    assert (controls.sideways(*grainy) - shift).abs().max() < 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected", "seen"),
+    [((4, -4), 1.0, 0.0), ((-4, 4), 0.0, 1.0), ((0, 0), 0.0, 0.0), ((4, 4), 0.5, 0.5)],
+)
+def test_a_picture_that_does_not_follow_the_keys_scores_nothing(
+    steps: tuple[int, int], expected: float, seen: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = steps
+    film = [[scene(one * step) for step in range(4)], [scene(3 * one + other * step) for step in range(4)]]
+    monkeypatch.setattr(controls, "dreamed_keys", lambda *_: film)
+    monkeypatch.setattr(controls, "real_keys", lambda *_: film)
+    model = make_model()
+    monkeypatch.setattr(model, "encode", lambda frames: frames.flip(3))
+    monkeypatch.setattr(controls, "drawn_film", lambda model, states, buttons: list(states))
+    scores = controls.key_scores(model, get_scenario("take_cover"), None)  # type: ignore[arg-type]
+    assert scores == {"move": expected, "move_seen": seen, "move_game": expected}
+
+
+@pytest.mark.parametrize(("name", "keys"), [("defend_the_line", "turn_game"), ("basic", "move_game")])
+def test_the_real_gun_flashes_and_the_real_picture_turns(name: str, keys: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measure itself, on the game: what it says of a dream is worth no more than this."""
+    monkeypatch.setattr(controls, "GAMES", 4)
+    monkeypatch.setattr(controls, "DREAMS", N)
+    game = Game(get_scenario(name))
+    scores = controls.key_scores(make_model(), game.scenario, game)
+    scores |= controls.flash_scores(make_model(), game.scenario, game)
+    game.close()
+    assert scores[keys] == scores["flash_game"] == 1.0, scores
+
+
+def test_the_frechet_distance_is_that_of_gaussians() -> None:
     rng = np.random.default_rng(0)
-    places = np.repeat(["freedoom:MAP01", "freedoom:MAP02"], 400)
-    x = torch.from_numpy(rng.normal(size=(800, 6))).float()
-    first_map = (places == "freedoom:MAP01")[:, None]
-    sign = np.where(first_map, 1, -1)
-    origin = np.where(first_map, 0, 5000)
-    targets = {
-        "position_x_r2": origin + 200 * sign * x[:, :1].numpy(),
-        "position_y_r2": rng.normal(0, 200, (800, 1)),
-    }
-    even = {name: values[::2] for name, values in targets.items()}
-    odd = {name: values[1::2] for name, values in targets.items()}
-    fitted = probes.fit_probes(x[::2], even, places[::2])
-    scores = probes.score_probes(fitted, x[1::2], odd, places[1::2])
-    assert scores["position_x_r2"] > 0.99 and scores["position_y_r2"] < 0.2
-    on_first = {name: values[:200] for name, values in odd.items()}
-    alone = probes.score_probes(fitted, x[1:400:2], on_first, places[1:400:2])
-    assert alone["position_x_r2"] > 0.99
+    one = rng.normal(size=(4000, 3)) * (1.0, 2.0, 3.0)
+    assert frechet(one, one) == pytest.approx(0, abs=1e-6)
+    assert frechet(one, one + (2.0, 0.0, 1.0)) == pytest.approx(5.0, rel=1e-6)
+    wider = 2 * (one - one.mean(0)) + one.mean(0)
+    assert frechet(one, wider) == pytest.approx(one.var(0, ddof=1).sum(), rel=1e-6)

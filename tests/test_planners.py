@@ -1,10 +1,14 @@
-"""Promises of planners as policies: they find what leads to the goal, keep their budget, say what they cannot do."""
+"""Promises of planners: they find what leads to the goal, keep their budget, and are reported on real games.
+
+Legend: N environments, P plans, K dreams of each, H steps.
+"""
 
 from __future__ import annotations
 
-import itertools
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -13,8 +17,14 @@ import pytest
 import torch
 from conftest import random_frames
 
+from doom_dream_env.agents.choices import ActionGroups
 from doom_dream_env.agents.planning import KINDS, Planner, make_planner, planner
-from doom_dream_env.agents.planning.objectives import GoalObjective
+from doom_dream_env.agents.planning.config import CEMConfig, GradientConfig, PlannerConfig
+from doom_dream_env.agents.planning.objectives import (
+    GoalObjective,
+    ReturnObjective,
+    expected_health_change,
+)
 from doom_dream_env.agents.planning.plan import Plan
 from doom_dream_env.agents.planning.rollout import score_plans
 from doom_dream_env.envs import DreamBatch
@@ -22,8 +32,10 @@ from doom_dream_env.envs.base import EnvBatch
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.envs.observed import ObservedBatch
 from doom_dream_env.evaluation import evaluate_policy
-from doom_dream_env.policies import AlternatingPolicy
+from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import DreamState, WorldModel
+from training.config import PlanningConfig
+from training.evaluation import planning
 
 QUICK: dict[str, Any] = {"horizon": 4, "dreams": 2}
 RIGHT = 1  # of take_cover's action table
@@ -40,8 +52,6 @@ def quick(model: WorldModel, kind: str | None = None, scenario: str = "take_cove
 
 
 # ---- they plan -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_planner_finds_what_leads_to_the_goal(immortal: WorldModel, kind: str) -> None:
     batch = dreams(immortal, count=1)
@@ -79,17 +89,6 @@ def test_equal_seeds_plan_equally(model: WorldModel) -> None:
     assert not torch.equal(answers[0][1], answers[2][1])
 
 
-def test_many_environments_are_planned_for_in_parts(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = dreams(model, count=5)
-    assert batch.state is not None
-    held = quick(model, temperature=0, hold=1.0, plans=5, rounds=1)  # chance does not matter: it draws what is known
-    together = held.plan(batch.state)
-    monkeypatch.setattr(planner, "LARGEST_BATCH", 2 * held.config.plans * held.config.dreams)
-    apart = held.plan(batch.state)
-    assert torch.equal(together.choices, apart.choices)
-    torch.testing.assert_close(together.score, apart.score, rtol=1e-4, atol=1e-4)
-
-
 def test_pessimism_prefers_what_is_sure(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def score_plans(model: WorldModel, state: DreamState, plans: torch.Tensor, *more: Any) -> torch.Tensor:
         risky = torch.tensor([0.0, 10.0])  # mean 5
@@ -102,24 +101,7 @@ def test_pessimism_prefers_what_is_sure(model: WorldModel, monkeypatch: pytest.M
     assert not bool((quick(model, pessimism=1.0)(batch) == batch.action_table[RIGHT]).all(-1).any())
 
 
-def test_a_gradient_betters_plans_that_chance_has_drawn(immortal: WorldModel) -> None:
-    batch = dreams(immortal, count=4)
-    assert batch.state is not None
-    goal = batch.state
-    for action in (1, 1, 2, 2, 1, 0):
-        goal, _, _ = immortal.imagine(goal, batch.action_table[action].expand(4, -1), temperature=0)
-    rounds = []
-    for count in range(1, 9):
-        found = quick(immortal, "gradient", horizon=6, temperature=0, plans=2, rounds=count)
-        found.objective = GoalObjective(goal.z[0], 6, decay=0.5)
-        rounds.append(found.plan(batch.state).score)
-    assert all(bool((later >= sooner - 1e-6).all()) for sooner, later in itertools.pairwise(rounds))
-    assert bool((rounds[-1] > rounds[0]).any())
-
-
 # ---- from step to step -----------------------------------------------------------------------------------------------
-
-
 class Counting:
     """Counts for how many environments a planner has planned, with a plan to begin with or without."""
 
@@ -167,20 +149,6 @@ def test_nobody_plans_for_what_has_ended(mortal: WorldModel, monkeypatch: pytest
     assert not bool(policy(batch).any()) and counting.new() == []
 
 
-def test_held_actions_the_last_plan_and_a_proposal_policys_play_are_tried(
-    immortal: WorldModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch = dreams(immortal)
-    assert batch.state is not None
-    score = Mock(side_effect=planner.score_plans)
-    monkeypatch.setattr(planner, "score_plans", score)
-    both = AlternatingPolicy.of_indices(batch.scenario, [(RIGHT, 1), (0, 1)])
-    last = Plan(torch.tensor([[[2], [0], [0], [1]]] * 3), torch.zeros(3), torch.full((3, 4, 1, 3), 1 / 3))
-    make_planner(immortal, "take_cover", "cem", proposal=both, **QUICK).plan(batch.state, last, rounds=1)
-    tried = score.call_args.args[2][0, :, :, 0].tolist()
-    assert tried[:5] == [[0] * 4, [1] * 4, [2] * 4, [2, 0, 0, 1], [RIGHT, 0, RIGHT, 0]]
-
-
 def test_a_planner_can_plan_in_inference_mode(model: WorldModel) -> None:
     """A window plays in it, and autograd refuses its tensors."""
     with torch.inference_mode():
@@ -191,8 +159,6 @@ def test_a_planner_can_plan_in_inference_mode(model: WorldModel) -> None:
 
 
 # ---- the budget ------------------------------------------------------------------------------------------------------
-
-
 class Clock:
     """Each look at it takes 10 ms."""
 
@@ -227,8 +193,6 @@ def test_a_budget_too_small_for_one_round_is_refused(model: WorldModel) -> None:
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -263,8 +227,6 @@ def test_a_planner_that_cannot_be_says_why(model: WorldModel, arguments: dict[st
 
 
 # ---- episodes that are played elsewhere ------------------------------------------------------------------------------
-
-
 def test_what_is_shown_is_what_a_policy_sees(model: WorldModel) -> None:
     batch = dreams(model)
     assert batch.state is not None
@@ -276,3 +238,130 @@ def test_what_is_shown_is_what_a_policy_sees(model: WorldModel) -> None:
         observed.reset()
     with pytest.raises(RuntimeError, match="played elsewhere"):
         observed.step(torch.zeros(3, dtype=torch.long))
+
+
+# ---- plans -----------------------------------------------------------------------------------------------------------
+N, P, K, H = 2, 7, 3, 5
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def begun(model: WorldModel, scenario: str = "take_cover", count: int = N) -> DreamState:
+    """The first moments of dreams."""
+    z, variables = model.initial_states[get_scenario(scenario).place]
+    return model.begin(z[:count], variables[:count], model.scenario_index(scenario, count))
+
+
+def draw_luck(model: WorldModel, count: int, dreams: int, seed: int) -> torch.Tensor:
+    return model.dynamics.draw_noise(H * count * dreams, generator(seed)).reshape(H, count, dreams, -1)
+
+
+def objective(model: WorldModel, scenario: str = "take_cover", **settings: float) -> ReturnObjective:
+    return ReturnObjective.of(model, get_scenario(scenario), PlannerConfig(**settings), None)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PlannerConfig(horizon=0), "horizon must be a whole number"),
+        (lambda: PlannerConfig(dreams=1.5), "dreams must be a whole number"),  # type: ignore[arg-type]
+        (lambda: PlannerConfig(discount=1.1), "discount must be from 0 to 1"),
+        (lambda: PlannerConfig(temperature=float("nan")), "temperature must be a finite number"),
+        (lambda: PlannerConfig(horizon=3, replan_every=4), "lower replan_every"),
+        (lambda: PlannerConfig(proposals=-1), "proposals must be a whole number, 0 or more"),
+        (lambda: CEMConfig(plans=4, elites=5), "kept ≤ elites ≤ plans"),
+        (lambda: GradientConfig(restarts=0), "restarts must be"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_by_name(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("scenario", ["take_cover", "freedoom"])
+def test_shared_beginnings_change_no_score(model: WorldModel, scenario: str) -> None:
+    """Every plan dreamed on its own, step by step, has the score that the tree of all plans gives it."""
+    groups = ActionGroups.of(get_scenario(scenario))
+    state = begun(model, scenario)
+    plans = groups.sample(groups.uniform(N, H), P, hold=0.6, generator=generator())
+    luck = draw_luck(model, N, K, seed=1)
+    aim = objective(model, scenario, discount=0.9, survival_weight=0.5, health_weight=3.0)
+    found = score_plans(model, state, plans, groups, luck, aim, temperature=1.0)
+    assert found.shape == (N, P, K)
+    for plan in range(P):
+        dream = state.map(lambda x: x.repeat_interleave(K, 0))
+        total = torch.zeros(N * K)
+        alive = torch.ones(N * K)
+        for step in range(H):
+            buttons = groups.buttons(plans[:, plan, step]).repeat_interleave(K, 0)
+            health = alive * expected_health_change(model, dream, buttons) * aim.health_weight / 100
+            dream, reward, continues = model.imagine(dream, buttons, noise=luck[step].flatten(0, 1))
+            total += 0.9**step * (alive * reward + aim.survival_weight * alive * continues + health)
+            alive = alive * continues
+        torch.testing.assert_close(found[:, plan].flatten(), total, rtol=1e-4, atol=1e-4)
+
+
+REPORT: dict[str, Any] = {"horizon": 2, "dreams": 1, "rounds": 1}
+
+
+def test_a_report_is_finished_where_it_was_killed(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real games; they last 19 steps each, for predict_position is over soon after its only rocket."""
+    seeds: list[int] = []
+    evaluate = planning.evaluate_policy
+
+    def counted(batch: Any, policy: Any, episodes: int, first_seed: int, label: str) -> Any:
+        seeds.extend(range(first_seed, first_seed + episodes))
+        return evaluate(batch, policy, episodes, first_seed, label)
+
+    monkeypatch.setattr(planning, "evaluate_policy", counted)
+
+    def report(episodes: int) -> dict[str, Any]:
+        config = PlanningConfig(
+            weights=str(weights),
+            scenarios=("predict_position",),
+            minds=("noop", "agent", "planner"),
+            episodes=episodes,
+            first_seed=90_000,
+            games=2,
+            out=tmp_path,
+            settings=REPORT,
+        )
+        return planning.run(config)["predict_position"]
+
+    first = report(2)
+    assert list(first) == ["noop", "planner"], "no agent ships for these weights"
+    again = report(3)
+    assert sorted(seeds) == sorted(2 * [90_000, 90_001, 90_002])
+    assert again["planner"]["episodes"] == 3 and again["planner"]["rounds"] == 1
+    assert again["planner"]["milliseconds"] > again["noop"]["milliseconds"]
+    assert json.loads((tmp_path / "planning.json").read_text())["predict_position"] == again
+    assert "| predict_position | planner |" in (tmp_path / "planning.md").read_text()
+
+
+def test_free_play_counts_kills_and_squares_on_every_map(weights: Path, tmp_path: Path) -> None:
+    def report(scenario: str, *maps: str) -> dict[str, Any]:
+        return planning.run(
+            PlanningConfig(
+                weights=str(weights),
+                scenarios=(scenario,),
+                maps=maps,
+                minds=("noop", "random"),
+                episodes=2,
+                games=2,
+                out=tmp_path,
+            )
+        )
+
+    # On both of these a player who does nothing is dead within seconds.
+    found = report("freedoom", "E1M5", "MAP11")
+    assert list(found) == ["freedoom E1M5", "freedoom MAP11"]
+    for minds in found.values():
+        assert minds["noop"]["squares"] == 1 < minds["random"]["squares"] and minds["noop"]["kills"] == 0
+    assert report("freedoom", "E1M5", "MAP11") == found, "finished games are not played again"
+    assert "squares walked over" in (tmp_path / "planning.md").read_text()
+    with pytest.raises(ValueError, match="maps are for free play"):
+        report("take_cover", "MAP07")

@@ -8,66 +8,14 @@ import pytest
 from doom_dream_env.envs.game import Game
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.evaluation import evaluate_policy
-from doom_dream_env.policies import AlternatingPolicy, random_action
-from doom_dream_env.scenarios import SCENARIOS, get_scenario, press
-from training.players.aiming import UNIT
-from training.players.base import AlternatingPlayer, Player, PlayerPolicy, RandomPlayer, random_alternation
+from doom_dream_env.scenarios import SCENARIOS, get_scenario
+from training.players.base import Player, PlayerPolicy, RandomPlayer
 from training.players.explorers import Explorer
-from training.players.maps import MapGeometry
-from training.players.marksmen import Gunner
-from training.players.navigation import CELL, REGION, Level
+from training.players.navigation import REGION
 from training.players.roster import BEHAVIOURS, TEACHERS, make_player
-from training.players.walkers import Gatherer, Homecomer
 from training.players.wanderers import Wanderer
 
-# ---- players -------------------------------------------------------------------------------------------------------
-
-
-NO_GAME: Game = None  # type: ignore[assignment]  # for players that look at nothing
-
-
-def episode_return(game: Game, behaviour: str, seed: int) -> float:
-    player = make_player(behaviour, game.scenario, np.random.default_rng(seed))
-    game.reset(seed)
-    total = 0.0
-    ended = False
-    while not ended:
-        reward, terminated, truncated = game.step(player(game))
-        total += reward
-        ended = terminated or truncated
-    return total
-
-
-def test_press_names_buttons_and_random_play_stays_within_the_scenario() -> None:
-    assert press().tolist() == [0] * 9 and np.flatnonzero(press("ATTACK", "USE")).tolist() == [6, 7]
-    rng = np.random.default_rng(0)
-    for scenario in SCENARIOS.values():
-        drawn = {random_action(scenario, rng).tobytes() for _ in range(300)}
-        if scenario.discrete:
-            assert drawn == {row.tobytes() for row in scenario.action_table()}, scenario.name
-        else:
-            assert len(drawn) > 30, scenario.name
-
-
-def test_random_players_hold_an_action_as_long_as_they_say() -> None:
-    player = RandomPlayer(SCENARIOS["take_cover"], np.random.default_rng(0), longest=4)
-    played = np.array([player(NO_GAME) @ (0, 0, 1, 2, 0, 0, 0, 0, 0) for _ in range(3000)])
-    assert np.bincount(played, minlength=3) == pytest.approx([1000] * 3, abs=200)
-    runs = np.diff(np.flatnonzero(np.r_[True, played[1:] != played[:-1], True]))
-    assert 2.5 < runs.mean() < 5  # holds of 2.5 steps on average, a third of them repeated
-
-
-def test_alternating_players_take_turns() -> None:
-    left = press("MOVE_LEFT")
-    right = press("MOVE_RIGHT")
-    player = AlternatingPlayer(AlternatingPolicy((left, right), (3, 2)))
-    played = [player(NO_GAME).tolist() for _ in range(7)]
-    assert played == [row.tolist() for row in (left, left, left, right, right, left, left)]
-    rng = np.random.default_rng(0)
-    drawn = [random_alternation(SCENARIOS["take_cover"], rng) for _ in range(200)]
-    same = np.mean([np.array_equal(*policy.actions) for policy in drawn])
-    shortest = min(min(policy.steps) for policy in drawn)
-    assert 0.2 < same < 0.5 and shortest >= 2  # a third do the same all the time
+slow = pytest.mark.slow
 
 
 def test_an_unknown_behaviour_lists_the_known() -> None:
@@ -83,123 +31,11 @@ def test_a_player_as_a_policy_plays_each_episode_as_it_would_alone() -> None:
     policy = PlayerPolicy(lambda rng: TEACHERS["basic"](scenario, rng))
     played = evaluate_policy(batch, policy, 3, 3000)
     batch.close()
-    game = Game(scenario, privileged=True)
-    alone = [episode_return(game, "scripted", seed) for seed in (3000, 3001, 3002)]
-    game.close()
-    assert played.returns.tolist() == alone
+    assert played.returns.tolist() == returns("basic", range(3000, 3003))
 
 
-# ---- teachers ------------------------------------------------------------------------------------------------------
-
-
-slow = pytest.mark.slow
-
-
-def play(name: str, seeds: range, behaviour: str = "scripted") -> list[float]:
-    """Returns of whole episodes, in each of which every action was a row of the table."""
-    scenario = SCENARIOS[name]
-    rows = {row.tobytes() for row in scenario.action_table()}
-    returns = []
-    game = Game(scenario, privileged=True)
-    for seed in seeds:
-        game.reset(seed)
-        player = make_player(behaviour, scenario, np.random.default_rng(seed))
-        total = 0.0
-        ended = False
-        while not ended:
-            action = player(game)
-            assert action.tobytes() in rows, f"{name}: {action} is no action of its table"
-            reward, terminated, truncated = game.step(action)
-            total += reward
-            ended = terminated or truncated
-        returns.append(total)
-    game.close()
-    return returns
-
-
-@pytest.mark.parametrize(
-    ("name", "episodes", "floor"),
-    [
-        ("basic", 6, 65.0),
-        ("predict_position", 4, 0.4),
-        ("deadly_corridor", 2, 1500.0),
-        pytest.param("defend_the_center", 2, 20.0, marks=slow),
-        pytest.param("defend_the_line", 3, 25.0, marks=slow),
-        pytest.param("take_cover", 2, 1500.0, marks=slow),
-    ],
-)
-def test_a_teacher_plays_legal_actions_and_well(name: str, episodes: int, floor: float) -> None:
-    returns = play(name, range(3000, 3000 + episodes))
-    assert np.mean(returns) >= floor, f"{name}: {returns}"
-
-
-@pytest.mark.parametrize(
-    "name", ["basic", "predict_position", "deadly_corridor", pytest.param("defend_the_line", marks=slow)]
-)
-def test_a_teacher_that_is_interrupted_still_plays_legal_actions_to_the_end(name: str) -> None:
-    assert np.isfinite(play(name, range(3100, 3102), "perturbed")).all()
-
-
-def test_a_turn_is_as_large_as_planned() -> None:
-    scenario = SCENARIOS["defend_the_center"]
-    game = Game(scenario, privileged=True)
-    game.reset(3000)
-    player = Gunner(scenario, np.random.default_rng(0))
-    units = 0
-    for move, expected in ((1, 4), (1, 7), (-1, -8), (0, 0), (-1, -4), (1, 7)):
-        game.step(player.turn(move))
-        units += expected
-        assert abs((float(game.pose()[3]) - units * UNIT + 180) % 360 - 180) < 0.1
-    game.close()
-
-
-# ---- explorers -----------------------------------------------------------------------------------------------------
-
-
-def room(wall: bool) -> Level:
-    """A room of 512 x 512, and across it a wall with a gap at its right end."""
-    lines = [(0, 0, 0, 512), (0, 512, 512, 512), (512, 512, 512, 0), (512, 0, 0, 0)]
-    sides = [[0, -1]] * 4
-    if wall:
-        lines.append((0, 256, 400, 256))
-        sides = [*sides, [0, 0]]
-    geometry = MapGeometry(
-        lines=np.array(lines, float),
-        sides=np.array(sides),
-        blocking=np.arange(len(lines)) >= 4,
-        specials=np.zeros(len(lines), np.int64),
-        tags=np.zeros(len(lines), np.int64),
-        heights=np.array([[0.0, 128.0]]),
-        sector_specials=np.zeros(1, np.int64),
-        sector_tags=np.zeros(1, np.int64),
-    )
-    return Level(geometry)
-
-
-@pytest.mark.parametrize("wall", [False, True])
-def test_a_way_leads_around_a_wall(wall: bool) -> None:
-    grid = room(wall)
-    start = grid.cell(100, 100)
-    goal = grid.cell(100, 400)
-    goals = np.full(grid.size, np.inf)
-    goals[goal] = 0.0
-    way, cost = grid.way(start, goals, [0.0] * grid.size)
-    assert way[0] == start and way[-1] == goal
-    assert grid.x[way].max() > 400 if wall else grid.x[way].max() < 150
-    assert cost > 600 if wall else cost < 400
-    assert np.hypot(np.diff(grid.x[way]), np.diff(grid.y[way])).max() < 1.5 * CELL
-    assert grid.straight(100, 100, goal, [0.0] * grid.size) is not wall
-
-
-def test_no_way_out_of_the_room() -> None:
-    grid = room(True)
-    goals = np.full(grid.size, np.inf)
-    assert grid.way(grid.cell(100, 100), goals, [0.0] * grid.size) == ([], np.inf)
-    assert not grid.free[grid.inside(100, 256)] and grid.free[grid.inside(480, 256)]
-
-
-def explore(game: Game, player: Player, seed: int, steps: int = 10**6) -> tuple[float, int]:
-    """Play; returns the sum of rewards and the number of regions seen."""
+def play(game: Game, player: Player, seed: int, steps: int = 10**6) -> tuple[float, int]:
+    """An episode of legal actions; returns the sum of rewards and the number of regions seen."""
     game.reset(seed)
     legal = {row.tobytes() for row in game.scenario.action_table()}
     total = 0.0
@@ -208,7 +44,7 @@ def explore(game: Game, player: Player, seed: int, steps: int = 10**6) -> tuple[
         places.append(game.pose()[:2])
         action = player(game)
         assert action.dtype == np.uint8 and action.shape == (9,) and action.max() <= 1
-        assert not game.scenario.discrete or action.tobytes() in legal
+        assert not game.scenario.discrete or action.tobytes() in legal, f"{action} is no action of the table"
         reward, terminated, truncated = game.step(action)
         total += reward
         if terminated or truncated:
@@ -216,19 +52,38 @@ def explore(game: Game, player: Player, seed: int, steps: int = 10**6) -> tuple[
     return total, len(np.unique(np.array(places) // REGION, axis=0))
 
 
+def returns(name: str, seeds: range, behaviour: str = "scripted") -> list[float]:
+    """Returns of whole episodes of a player."""
+    scenario = SCENARIOS[name]
+    game = Game(scenario, privileged=True)
+    found = [play(game, make_player(behaviour, scenario, np.random.default_rng(seed)), seed)[0] for seed in seeds]
+    game.close()
+    return found
+
+
 @pytest.mark.parametrize(
-    ("name", "teacher", "floor"),
+    ("name", "seeds", "floor"),
     [
-        ("health_gathering", Gatherer, 1900),
-        ("health_gathering_supreme", Gatherer, 1500),
-        ("my_way_home", Homecomer, 0.9),
+        ("basic", range(3000, 3006), 65.0),
+        ("predict_position", range(3000, 3004), 0.4),
+        ("deadly_corridor", range(3000, 3002), 1500.0),
+        ("health_gathering", range(1000, 1002), 1900),
+        ("health_gathering_supreme", range(1000, 1002), 1500),
+        ("my_way_home", range(1000, 1002), 0.9),
+        pytest.param("defend_the_center", range(3000, 3002), 20.0, marks=slow),
+        pytest.param("defend_the_line", range(3000, 3003), 25.0, marks=slow),
+        pytest.param("take_cover", range(3000, 3002), 1500.0, marks=slow),
     ],
 )
-def test_teachers_find_their_way(name: str, teacher: type[Gatherer], floor: float) -> None:
-    game = Game(get_scenario(name), privileged=True)
-    scores = [explore(game, teacher(game.scenario, np.random.default_rng(seed)), seed)[0] for seed in (1000, 1001)]
-    game.close()
-    assert np.mean(scores) > floor
+def test_a_teacher_plays_legal_actions_and_well(name: str, seeds: range, floor: float) -> None:
+    assert np.mean(returns(name, seeds)) >= floor
+
+
+@pytest.mark.parametrize(
+    "name", ["basic", "predict_position", "deadly_corridor", pytest.param("defend_the_line", marks=slow)]
+)
+def test_a_teacher_that_is_interrupted_still_plays_legal_actions_to_the_end(name: str) -> None:
+    assert np.isfinite(returns(name, range(3100, 3102), "perturbed")).all()
 
 
 @pytest.mark.parametrize("kind", [Explorer, Wanderer])
@@ -236,8 +91,6 @@ def test_players_of_free_play_see_more_than_random_play(kind: type[Explorer]) ->
     game = Game(get_scenario("freedoom", map="MAP01"), privileged=True)
     seen = {}
     for player in (kind, RandomPlayer):
-        seen[player] = [
-            explore(game, player(game.scenario, np.random.default_rng(seed)), seed, 500)[1] for seed in (0, 1)
-        ]
+        seen[player] = [play(game, player(game.scenario, np.random.default_rng(seed)), seed, 500)[1] for seed in (0, 1)]
     game.close()
     assert np.mean(seen[kind]) > 1.5 * np.mean(seen[RandomPlayer])

@@ -20,9 +20,6 @@ from training.data import collect
 from training.engine.launch import run_folder
 from training.processes import sole_writer
 
-# ---- processes -----------------------------------------------------------------------------------------------------
-
-
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -144,22 +141,11 @@ def test_a_stage_ends_with_the_pipeline_that_started_it(tmp_path: Path, how: sig
     assert time.monotonic() - started < 60
 
 
-# ---- progress ------------------------------------------------------------------------------------------------------
-
-
 def test_a_log_gets_one_line_of_a_bar_that_stays(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress(range(1000), desc="steps")) == list(range(1000))
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "\r" not in error
     assert "steps: 100%" in error and "1000/1000" in error
-
-
-def test_a_short_bar_that_does_not_stay_leaves_nothing_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress(desc="steps", total=10, leave=False) as bar:
-        bar.update(10)
-    for _ in progress(range(10), desc="hidden", disable=True):
-        pass
-    assert capsys.readouterr().err == ""
 
 
 def test_a_long_one_says_now_and_then_how_far_it_is(

@@ -1,26 +1,100 @@
-"""Promises of training on several ranks: the same run as on one, whoever goes on with it, and a clean end."""
+"""Promises of training on several ranks: the same run as on one, whoever goes on with it, and a clean end.
+
+As a script it is one of the ranks: `python tests/test_ranks.py '[[stage, data, out, steps, settings], ...]'`.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib
+import json
+import os
 import shutil
 import signal
+import socket
+import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
-import torch
-from rank_tools import PATIENCE, Run, losses_of, run_exactly, run_on_ranks, start_ranks
-from torch import nn
-from toy_world import TOY_SCENARIOS
+from toy_world import TOY_SCENARIOS, killed_after, run
 
-from training.engine import fit as loop
-from training.engine.checkpoint import finished_steps, save_checkpoint
-from training.models.batch_norm import BatchNormOverRanks, normalise_over_ranks
-from training.ranks import SampleGenerator, Share
+from training.engine.checkpoint import finished_steps
+from training.ranks import Share
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT, TOKENIZER_CHECKPOINT
+
+Run = tuple[str, Path, Path, int, dict[str, Any]]
+"""Stage, dataset, folder of the run, steps, and settings other than the toy's."""
+
+TESTS = Path(__file__).resolve().parent
+PATIENCE = 1200  # seconds
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return int(made.getsockname()[1])
+
+
+def start_ranks(ranks: int, command: Sequence[str]) -> list[subprocess.Popen[str]]:
+    """Start a command as each of some ranks, with the variables that torchrun sets."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(ranks)}
+    shared["PYTHONPATH"] = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+    return [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(ranks)
+    ]
+
+
+def run_on_ranks(ranks: int, runs: Sequence[Run]) -> None:
+    """Run stages one after the other on some ranks."""
+    plan = json.dumps([[stage, str(data), str(out), steps, settings] for stage, data, out, steps, settings in runs])
+    processes = start_ranks(ranks, [sys.executable, str(Path(__file__).resolve()), plan])
+    try:
+        said = [process.communicate(timeout=PATIENCE)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for rank, process in enumerate(processes):
+        assert process.returncode == 0, f"rank {rank} of {ranks}: {said[rank][-3000:]}"
+
+
+@contextmanager
+def exact_and_logged(stage: str) -> Iterator[None]:
+    """Compute in float32, and log every step."""
+    from training.engine import compute
+
+    module = importlib.import_module(f"training.stages.{stage}")
+    with (
+        mock.patch.object(compute, "bfloat16_pays", lambda: False),
+        mock.patch.object(module, "fit", functools.partial(module.fit, log_every=1)),
+    ):
+        yield
+
+
+def run_exactly(stage: str, data: Path, out: Path, steps: int, settings: dict[str, Any]) -> None:
+    """Run a stage at toy size as all ranks do, in this process."""
+    with exact_and_logged(stage):
+        run(stage, data, out, steps, **settings)
+
+
+def losses_of(out: Path, stage: str) -> list[dict[str, float]]:
+    """What each step logged."""
+    lines = (out / stage / "log.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if "loss" in line]
+
 
 STEPS = 3
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -34,9 +108,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 NOT_COMPARED = {"step", "effective_rank", "psnr"}
 
 
-# ---- whole runs ------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def alone(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of all stages on one rank; and below it one that was killed, to go on with."""
@@ -44,11 +115,7 @@ def alone(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for stage, settings in SETTINGS.items():
         run_exactly(stage, toy, out, STEPS, settings)
 
-    def killed(path: Path, *arguments: Any) -> None:
-        save_checkpoint(path, *arguments)
-        raise KeyboardInterrupt
-
-    with mock.patch.object(loop, "save_checkpoint", killed), pytest.raises(KeyboardInterrupt):
+    with killed_after(2):
         run_exactly("representation", toy, out / "killed", STEPS, {})
     assert finished_steps(out / "killed" / REPRESENTATION_CHECKPOINT) == 2
     return out
@@ -133,9 +200,6 @@ def test_a_stage_that_ranks_do_not_share_refuses_torchrun(
     assert f"{stage} has no use for torchrun" in capsys.readouterr().err
 
 
-# ---- shares ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("whole", "ranks"), [(8, 1), (8, 2), (8, 3), (5, 5)])
 def test_every_sample_of_a_step_is_computed_by_one_rank(whole: int, ranks: int) -> None:
     shares = [Share.of(whole, rank, ranks) for rank in range(ranks)]
@@ -152,41 +216,6 @@ def test_more_ranks_than_samples_are_refused() -> None:
         Share.of(3, 0, 4)
 
 
-# ---- random numbers --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_a_sample_gets_the_same_random_numbers_on_whatever_rank(ranks: int) -> None:
-    def drawn(share: Share) -> list[torch.Tensor]:
-        generator = SampleGenerator(share, 7, 1)
-        probabilities = torch.tensor([0.1, 0.6, 0.3]).expand(len(share), 4, 3)
-        return [generator.uniform(), generator.normal(3, 2), generator.uniform(5), generator.categorical(probabilities)]
-
-    whole = drawn(Share.of(7, 0, 1))
-    parts = [drawn(Share.of(7, rank, ranks)) for rank in range(ranks)]
-    for number, expected in enumerate(whole):
-        assert torch.equal(torch.cat([part[number] for part in parts]), expected)
-    assert len(torch.cat([part.flatten() for part in whole[:3]]).unique()) == 7 * (1 + 6 + 5), "numbers repeat"
-
-
-# ---- BatchNorm -------------------------------------------------------------------------------------------------------
-
-
-def test_batch_norm_over_one_rank_is_torchs_own() -> None:
-    torch.manual_seed(0)
-    theirs = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
-    theirs[1].weight.data.uniform_(0.5, 2)
-    mine = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
-    mine.load_state_dict(theirs.state_dict())
-    normalise_over_ranks(mine)
-    assert isinstance(mine[1], BatchNormOverRanks) and mine.state_dict().keys() == theirs.state_dict().keys()
-    for _ in range(3):
-        x = 3 + 2 * torch.randn(12, 5)
-        for module in (mine, theirs):
-            module.zero_grad()
-            module(x).pow(3).sum().backward()
-        for left, right in zip(mine.parameters(), theirs.parameters(), strict=True):
-            torch.testing.assert_close(left.grad, right.grad, atol=1e-3, rtol=1e-4)
-    for name, value in theirs.state_dict().items():
-        torch.testing.assert_close(mine.state_dict()[name], value)
-    torch.testing.assert_close(mine.eval()(x), theirs.eval()(x))
+if __name__ == "__main__":
+    for stage, data, out, steps, settings in json.loads(sys.argv[1]):
+        run_exactly(stage, Path(data), Path(out), steps, settings)

@@ -4,7 +4,6 @@ Legend: N samples, D width."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,22 +18,16 @@ from toy_world import LENGTH, TOY_SCENARIOS, WINDOW, toy_config
 
 from doom_dream_env.scenarios import VARIABLES
 from doom_dream_env.world_model.outcomes import two_hot
-from training.config import RepresentationLossWeights
 from training.data.batch import Batch, make_batch
 from training.data.dataset import Dataset
-from training.engine.compute import seeded
 from training.models.losses import (
     outcome_targets,
     relative_error,
     sigreg,
 )
 from training.models.packing import new_training_model
-from training.models.readouts import PrivilegedReadouts
 from training.ranks import SampleGenerator
 from training.stages.representation import losses
-
-# ---- representation ------------------------------------------------------------------------------------------------
-
 
 CPU = torch.device("cpu")
 
@@ -69,52 +62,6 @@ def test_invalid_steps_have_no_influence_on_any_loss(data: Dataset, config: Any)
         after, _ = losses(model, batch, config, SampleGenerator.alone(len(batch.rows), 0))
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, atol=1e-5, rtol=1e-5, msg=name)
-
-
-def test_every_term_of_the_loss_has_a_weight(data: Dataset, config: Any) -> None:
-    batch = cut_short(data)
-    terms, _ = losses(new_training_model("tiny", data, 0, None), batch, config, SampleGenerator.alone(len(batch.rows)))
-    assert terms.keys() == dataclasses.asdict(RepresentationLossWeights()).keys()
-
-
-# ---- privileged readouts ---------------------------------------------------------------------------------------------
-
-
-def test_readouts_are_linear_and_learn_only_what_is_known(data: Dataset) -> None:
-    """Two places with coordinates of their own: a linear head per place finds both; no offset teaches nothing."""
-    torch.manual_seed(0)
-    width = 12
-    readouts = PrivilegedReadouts(width, 2)
-    pose = np.random.default_rng(0).normal(0, 200, (100, 4))
-    two_places = SimpleNamespace(
-        places=["a", "b"], place=np.repeat([0, 1], 50), pose=pose, annotated=np.ones(100, bool)
-    )
-    readouts.calibrate(two_places)  # type: ignore[arg-type]
-    x = torch.randn(64, 2, width, generator=seeded(3))
-    place = torch.arange(64) % 2
-    position = torch.where(place[:, None, None] == 0, 150 * x[..., :2], -150 * x[..., :2])
-    angle = torch.atan2(x[..., 2], x[..., 3]).rad2deg()
-    no_offset = torch.full((64, 2), math.nan)
-    batch = dataclasses.replace(
-        make_batch(data, np.arange(64) % len(data), 2, CPU),
-        place=place,
-        pose=torch.cat([position, 0 * position[..., :1], angle[..., None]], -1),
-        sightings=torch.stack([no_offset, (x[..., 4] > 0).float(), (x[..., 5] > 0).float()], -1),
-    )
-    optimiser = torch.optim.Adam(readouts.parameters(), 0.02)
-    found = []
-    for _ in range(300):
-        loss = readouts.loss(x[..., :8], x[..., 8:], batch, torch.ones(64, 2))
-        found.append(float(loss.detach()))
-        optimiser.zero_grad()
-        loss.backward()
-        gradient = readouts.sighting.weight.grad
-        assert gradient is not None and (gradient[0] == 0).all(), "learned an offset of nothing"
-        optimiser.step()
-    assert found[-1] < 0.2 * found[0]
-
-
-# ---- losses --------------------------------------------------------------------------------------------------------
 
 
 N = 2000
@@ -176,19 +123,15 @@ def test_sigreg_asks_every_group_for_itself_to_fill_the_gaussian() -> None:
 SUPPORT = torch.tensor([-100.0, -1.0, 0.0, 4.0, 4.5])
 
 
-@pytest.mark.parametrize("value", [-100.0, -37.25, -1.0, -0.5, 0.0, 3.0, 4.0, 4.25, 4.5])
+@pytest.mark.parametrize("value", [-1e6, -100.0, -37.25, -1.0, -0.5, 0.0, 3.0, 4.0, 4.25, 4.5, 7.0])
 def test_two_hot_has_the_values_mean_on_two_neighbours(value: float) -> None:
     target = two_hot(torch.tensor([[value]]), SUPPORT)
     assert target.shape == (1, 1, len(SUPPORT))
     assert float(target.sum()) == pytest.approx(1) and bool((target >= 0).all())
-    assert float((target * SUPPORT).sum()) == pytest.approx(value, abs=1e-5)
+    clamped = min(max(value, -100.0), 4.5)
+    assert float((target * SUPPORT).sum()) == pytest.approx(clamped, abs=1e-5)
     hot = target[0, 0].nonzero()[:, 0]
     assert len(hot) <= 2 and hot.max() - hot.min() <= 1
-
-
-@pytest.mark.parametrize(("value", "clamped"), [(-1e6, -100.0), (7.0, 4.5)])
-def test_two_hot_clamps_to_its_support(value: float, clamped: float) -> None:
-    assert float((two_hot(torch.tensor([value]), SUPPORT) * SUPPORT).sum()) == clamped
 
 
 def test_every_scenario_counts_alike_in_units_of_its_own_change() -> None:

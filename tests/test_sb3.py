@@ -9,8 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import random_frames
-from env_tools import NUM_ENVS, actions, dreams, is_start
+from conftest import NUM_ENVS, actions, dreams, is_start, random_frames
 from stable_baselines3.common.vec_env import VecMonitor
 
 from doom_dream_env.envs import DreamBatch, DreamDoomVecEnv, LatentVecEnv, RealBatch
@@ -65,9 +64,6 @@ def test_vector_and_sb3_dreams_are_one_engine(immortal: WorldModel) -> None:
     left = [vector.reset(seed=11)[0]] + [vector.step(actions(t))[0] for t in range(8)]
     right = [sb3.reset()] + [sb3.step(actions(t))[0] for t in range(8)]
     assert all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
-
-
-# ---- environments one by one -----------------------------------------------------------------------------------------
 
 
 def test_attributes_are_those_of_the_environments_asked_for(immortal: WorldModel) -> None:

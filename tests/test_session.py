@@ -22,8 +22,6 @@ from doom_dream_env.play.session import LINGER, NOTICE, SHADE, PlayScenario, Ses
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS
 from doom_dream_env.world_model import WorldModel
 
-# ---- session -------------------------------------------------------------------------------------------------------
-
 
 def test_one_seed_and_the_same_keys_show_the_same_and_others_something_else(make: Callable[..., Session]) -> None:
     first = ticks(make(), LEFT, 10)
@@ -127,8 +125,6 @@ def test_a_dreamed_death_is_shown_for_a_second_and_a_new_dream_begins(
 
 
 # ---- the real game ---------------------------------------------------------------------------------------------------
-
-
 def test_beside_the_real_game_a_dream_sees_its_first_frame_and_no_other(
     make: Callable[..., Session], immortal: WorldModel
 ) -> None:
@@ -224,8 +220,6 @@ def test_recorded_play_is_whole_steps_under_their_first_keys(make: Callable[...,
 
 
 # ---- session commands ----------------------------------------------------------------------------------------------
-
-
 def test_a_saved_dream_goes_on_exactly(make: Callable[..., Session]) -> None:
     session = make()
     ticks(session, LEFT, STEP + 2)  # in the middle of a step
@@ -238,16 +232,6 @@ def test_a_saved_dream_goes_on_exactly(make: Callable[..., Session]) -> None:
         runs.append((ticks(session, buttons, 3 * STEP), session.status().views))
     assert same(runs[0][0], runs[1][0]) and runs[0][1] == runs[1][1]
     assert not same(runs[0][0], runs[2][0])
-
-
-def test_only_dreams_are_saved_and_only_in_their_scenario(make: Callable[..., Session]) -> None:
-    session = make()
-    session.restore()
-    assert "no saved dream" in session.status().notice
-    session.save()
-    session.next_scenario(1)
-    session.restore()
-    assert session.scenario.name == "basic" and "no saved dream" in session.status().notice
 
 
 def test_the_agent_plays_where_one_ships(make: Callable[..., Session], shipped: Agent) -> None:
@@ -307,15 +291,6 @@ def test_all_scenarios_of_the_weights_are_gone_through_and_back(
     assert session.status().drift == pytest.approx(float(dream_of(session).drift()[0]))
     session.next_scenario(-1)
     assert session.status().scenario == names[-2]
-
-
-def test_modes_follow_each_other(make: Callable[..., Session]) -> None:
-    session = make()
-    shown = []
-    for _ in range(3):
-        session.next_mode()
-        shown.append([view.title for view in session.status().views])
-    assert shown == [["real"], ["dream", "real"], ["dream"]]
 
 
 def test_a_dream_begins_with_a_picture_of_your_own(make: Callable[..., Session], immortal: WorldModel) -> None:

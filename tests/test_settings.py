@@ -14,8 +14,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, random_frames
-from env_tools import dream, dreams
+from conftest import dream, dreams, make_model, random_frames
 from gymnasium.envs.registration import EnvSpec
 
 from doom_dream_env.envs import (
@@ -29,9 +28,6 @@ from doom_dream_env.envs import (
 )
 from doom_dream_env.scenarios import SCENARIOS, TICS_PER_SECOND
 from doom_dream_env.world_model import WorldModel
-
-# ---- settings ------------------------------------------------------------------------------------------------------
-
 
 N = 3
 DOORS = {
@@ -76,36 +72,8 @@ def test_counts_and_seeds_may_be_integers_of_numpy_or_torch(immortal: WorldModel
     assert dreams(immortal, num_envs=count).num_envs == DreamDoomVecEnv(count, weights=immortal).num_envs == N
 
 
-@pytest.mark.parametrize("seed", [-1, 1.5, "3", 2**64, [1, -2]])
-def test_what_is_no_seed_is_refused(model: WorldModel, seed: Any) -> None:
-    with pytest.raises(ValueError, match="a seed must be an int"):
-        DreamBatch(2, weights=model).reset(seed=seed)
-
-
-@pytest.mark.parametrize("mask", [[0, 1, 0], np.ones(N - 1, bool), torch.tensor([0.0, 1.0, 0.0])], ids=str)
-def test_what_is_no_mask_is_refused(model: WorldModel, mask: Any) -> None:
-    batch = DreamBatch(N, weights=model)
-    with pytest.raises(ValueError, match=f"envs must be a mask of {N} bools"):
-        batch.reset(mask)
-
-
-@pytest.mark.parametrize("pressed", [0.5, -1, 2, float("nan")])
-def test_a_button_is_pressed_or_not(model: WorldModel, pressed: float) -> None:
-    batch = DreamBatch(N, weights=model)
-    batch.reset(seed=0)
-    buttons = np.zeros((N, 9))
-    buttons[1, 4] = pressed
-    with pytest.raises(ValueError, match="0 .released. or 1 .pressed."):
-        batch.step(buttons)
-
-
-def test_a_device_is_chosen_or_refused_by_name(weights: Path) -> None:
+def test_a_device_may_be_chosen_here(weights: Path) -> None:
     assert DreamBatch(1, weights=weights, device="auto").device.type in ("cpu", "cuda")
-    for wrong in ("gpu0", 3.5, None):
-        with pytest.raises(ValueError, match="is unknown; choose 'cpu', 'cuda' or 'auto'"):
-            DreamBatch(1, weights=weights, device=wrong)
-    with pytest.raises(ValueError, match="there is no device 'cuda:99' here"):
-        DreamBatch(1, weights=weights, device="cuda:99")
 
 
 @pytest.mark.parametrize("scenario", ["take_cover", "freedoom"])
@@ -127,9 +95,6 @@ def test_gymnasiums_description_of_an_environment_goes_into_json(weights: Path, 
             assert make(spec).unwrapped.batch.model.fingerprint == model.fingerprint
     nameless = make_model()
     assert gym.make("DreamDoom-v0", weights=nameless).spec.kwargs["weights"].source == ""
-
-
-# ---- tensors -------------------------------------------------------------------------------------------------------
 
 
 NOTHING = torch.zeros(N, dtype=torch.long)
@@ -159,27 +124,21 @@ def batch(request: pytest.FixtureRequest, immortal: WorldModel) -> Iterator[Late
     made.close()
 
 
-def test_a_network_learns_from_all_that_is_handed_out(batch: LatentBatch) -> None:
-    calls = HANDED_OUT | (OF_DREAMS if isinstance(batch, DreamBatch) else {})
-    for name, call in calls.items():
-        for tensor in call(batch):
-            assert not tensor.is_inference() and not tensor.requires_grad, name
-            network = torch.nn.Linear(tensor[0].numel(), 1)
-            network(tensor.reshape(N, -1).float()).sum().backward()
-            assert network.weight.grad is not None, name
-        tensors = [batch.steps, batch.done, *vars(batch.state).values()]
-        assert not any(tensor.is_inference() for tensor in tensors), f"attributes after {name}"
-
-
-def test_what_is_handed_out_may_be_changed_in_place(batch: LatentBatch) -> None:
+def test_what_is_handed_out_can_be_learned_from_and_changed_in_place(batch: LatentBatch) -> None:
     calls = HANDED_OUT | (OF_DREAMS if isinstance(batch, DreamBatch) else {})
     for name, call in calls.items():
         returned = call(batch)
         before = (batch.features, batch.variables, batch.state.z.clone(), batch.done.clone(), batch.steps.clone())
         for tensor in returned:
+            assert not tensor.is_inference() and not tensor.requires_grad, name
+            network = torch.nn.Linear(tensor[0].numel(), 1)
+            network(tensor.reshape(N, -1).float()).sum().backward()
+            assert network.weight.grad is not None, name
             tensor.numpy()[...] = 1  # NumPy's writes are seen by nobody
         after = (batch.features, batch.variables, batch.state.z, batch.done, batch.steps)
         assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True)), name
+        tensors = [batch.steps, batch.done, *vars(batch.state).values()]
+        assert not any(tensor.is_inference() for tensor in tensors), f"attributes after {name}"
 
 
 @contextlib.contextmanager

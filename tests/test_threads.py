@@ -9,7 +9,7 @@ import torch
 
 from doom_dream_env import threads
 from doom_dream_env.envs import DreamBatch
-from doom_dream_env.threads import COST_OF_PROBES, AdaptiveThreads, at_most
+from doom_dream_env.threads import AdaptiveThreads, at_most
 from doom_dream_env.world_model import WorldModel
 
 ALL = 2
@@ -51,25 +51,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_all_threads_work_while_that_is_faster(clock: Clock) -> None:
     assert clock.work(AdaptiveThreads(), 500) < 500 * 0.65
     assert torch.get_num_threads() == ALL
-
-
-def test_beside_a_busy_process_one_thread_does_the_work(clock: Clock) -> None:
-    clock.cost[ALL] = 40.0
-    assert clock.work(AdaptiveThreads(), 5000) < 5000 * (1 + 2 * COST_OF_PROBES)
-
-
-def test_threads_that_often_wait_a_little_are_not_used_for_their_fast_repetitions(clock: Clock) -> None:
-    class Shared(dict[int, float]):
-        """Every third repetition on all threads is fast, the others wait for a core, but not long."""
-
-        asked = 0
-
-        def __getitem__(self, used: int) -> float:
-            self.asked += used == ALL
-            return 1.0 if used == 1 else 0.7 if self.asked % 3 == 0 else 1.4
-
-    clock.cost = Shared()
-    assert clock.work(AdaptiveThreads(), 5000) < 5000 * (1 + 2 * COST_OF_PROBES)
 
 
 def test_it_follows_the_machine_in_both_directions(clock: Clock) -> None:

@@ -9,37 +9,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_model, random_frames, states_equal
-from torch import Tensor
-from torch.nn import functional as F
 
-from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLE_SCALES
+from doom_dream_env.scenarios import BUTTONS, VARIABLE_SCALES
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.codes import draw
-from doom_dream_env.world_model.outcomes import most_likely, observed, sampled
+from doom_dream_env.world_model.outcomes import most_likely
 
 B, T, A = 3, 5, len(BUTTONS)
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-# ---- actions ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "action",
-    [
-        torch.zeros(B, A - 1),
-        torch.zeros(B + 1, A),
-        torch.zeros(A),
-        torch.full((B, A), 2),
-        torch.full((B, A), -1),
-    ],
-)
-def test_imagine_refuses_what_is_not_nine_buttons(model: WorldModel, action: Tensor) -> None:
-    with pytest.raises(ValueError, match="action must"):
-        model.imagine(model.observe(random_frames(B, 1)), action)
 
 
 def test_the_action_reaches_the_context_too(model: WorldModel) -> None:
@@ -51,9 +31,6 @@ def test_the_action_reaches_the_context_too(model: WorldModel) -> None:
     after = model.observe(frames, torch.eye(A)[:2, None], start)
     torch.testing.assert_close(after.z[0], after.z[1])
     assert (after.h[0] - after.h[1]).abs().max() > 1e-3
-
-
-# ---- chance ----------------------------------------------------------------------------------------------------------
 
 
 def test_temperature_zero_leaves_nothing_to_chance_and_one_does(model: WorldModel) -> None:
@@ -86,31 +63,6 @@ def test_what_has_no_probability_is_never_drawn() -> None:
     assert draw(probabilities, noise).tolist() == [1, 1, 3, 3]
 
 
-def test_more_temperature_is_wilder(model: WorldModel) -> None:
-    state = model.observe(random_frames(1, 1))[torch.zeros(64, dtype=torch.long)]
-    action = torch.zeros(64, A)
-
-    def futures(temperature: float) -> int:
-        following, *_ = model.imagine(state, action, temperature, generator())
-        return len(following.z.unique(dim=0))
-
-    assert futures(0.02) < futures(1.0) < futures(50.0)
-
-
-# ---- the transition --------------------------------------------------------------------------------------------------
-
-
-def test_a_transition_told_what_happened_is_the_one_in_which_it_happened(model: WorldModel) -> None:
-    """Training (`observed`) and dreams (`sampled`, `most_likely`) share one computation."""
-    state = model.observe(random_frames(B, 1), scenario="defend_the_center")
-    action = torch.eye(A)[:B]
-    for choose in (most_likely, sampled(torch.rand(B, len(VARIABLE_SCALES), generator=generator()), torch.zeros(1))):
-        dreamed = model.dynamics.transition(state.h, action, state.scenario, choose)
-        taught = model.dynamics.transition(state.h, action, state.scenario, observed(dreamed.outcome))
-        assert torch.equal(taught.condition, dreamed.condition)
-        assert taught.outcome is dreamed.outcome
-
-
 def test_a_window_is_its_steps(model: WorldModel) -> None:
     """Whole windows (B, T, …) give what their steps give one by one; the scenario broadcasts over time."""
     h = torch.randn(B, T, model.config.trunk_width, generator=generator())
@@ -134,30 +86,6 @@ def test_a_window_is_its_steps(model: WorldModel) -> None:
         assert torch.equal(after[:, t], moved)
 
 
-def test_a_window_with_a_scenario_that_does_not_broadcast_over_time_is_refused(model: WorldModel) -> None:
-    """With as many steps as windows it would broadcast the wrong way, and nobody would notice."""
-    h = torch.zeros(B, B, model.config.trunk_width)
-    with pytest.raises(ValueError, match=r"give scenario\[:, None\]"):
-        model.dynamics.transition(h, torch.zeros(B, B, A), torch.zeros(B, dtype=torch.long), most_likely)
-
-
-def test_what_a_scenario_cannot_do_teaches_nothing() -> None:
-    """take_cover has no ammunition: training may use the masked logits, which give neither a loss nor a gradient."""
-    model = make_model().requires_grad_(True)
-    state = model.observe(random_frames(B, 1), scenario="take_cover")
-    step = model.dynamics.transition(state.h, torch.zeros(B, A), state.scenario, most_likely)
-    ammunition = model.config.variables.index("AMMO2")
-    unchanged = torch.tensor(model.config.deltas[ammunition]).abs().argmin().expand(B)
-    loss = F.cross_entropy(step.outcome_logits[:, ammunition], unchanged)
-    loss.backward()
-    gradient = model.dynamics.outcome.bias.grad
-    assert float(loss.detach()) == 0
-    assert gradient is not None and torch.all(gradient == 0)
-
-
-# ---- the rules of the game -------------------------------------------------------------------------------------------
-
-
 def test_a_variable_that_a_scenario_lacks_neither_changes_nor_steers_the_dream() -> None:
     """take_cover has no ammunition: what the untrained logits of its changes say must not matter.
 
@@ -175,24 +103,6 @@ def test_a_variable_that_a_scenario_lacks_neither_changes_nor_steers_the_dream()
             results.append((after.z, model.termination_probability(state, torch.zeros(B, A))))
             assert (after.variables[:, 1] < state.variables[:, 1]).any() != same or model is calm
         assert all(torch.equal(*pair) for pair in zip(*results, strict=True)) == same
-
-
-def test_hidden_variables_stay_zero_and_shown_ones_move(model: WorldModel) -> None:
-    chance = generator()
-    possible = {change for values in model.config.deltas for change in values}
-    for name, scenario in SCENARIOS.items():
-        z, variables = model.initial_states[scenario.place]
-        state = model.begin(z, variables, model.scenario_index(name, len(z)))
-        moved = torch.zeros(len(VARIABLE_SCALES), dtype=torch.bool)
-        for _ in range(12):
-            before = state.variables
-            state, *_ = model.imagine(state, torch.zeros(len(z), A), 1.0, chance)
-            change = (state.variables - before).unique()
-            assert set(change.tolist()) <= possible
-            moved |= (state.variables != before).any(0)
-        shown = torch.from_numpy(scenario.variable_mask())
-        assert torch.all(state.variables[:, ~shown] == 0)
-        assert torch.all(moved == shown)
 
 
 def test_the_termination_probability_sums_over_all_changes_of_the_first_variable() -> None:
@@ -213,16 +123,6 @@ def test_the_termination_probability_sums_over_all_changes_of_the_first_variable
         terminates += float(logits[0, 0].softmax(-1)[index] * torch.sigmoid(-continue_logit[0]))
     assert float(model.termination_probability(state, action)[0]) == pytest.approx(terminates, abs=1e-5)
     assert float(model.imagine(state, action, 0)[2][0]) == pytest.approx(1 - terminates, abs=1e-5)
-
-
-def test_who_has_health_left_goes_on_where_only_death_ends_an_episode() -> None:
-    model = make_model(survival=-60.0)
-    state = model.observe(random_frames(1, 1), scenario="take_cover")
-    step = model.dynamics.transition(state.h, torch.zeros(1, A), state.scenario, most_likely)
-    kills = state.variables[0, 0] + model.dynamics.changes[0] <= 0
-    expected = float(step.outcome_logits[0, 0].softmax(-1)[kills].sum())
-    assert 0 < expected < 1
-    assert float(model.termination_probability(state, torch.zeros(1, A))[0]) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

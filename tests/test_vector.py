@@ -12,11 +12,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import make_model
-from env_tools import NUM_ENVS, actions, dreams, is_start, same
+from conftest import NUM_ENVS, actions, dreams, is_start, make_model, same
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from doom_dream_env.envs import DreamDoomVectorEnv
 from doom_dream_env.envs.base import FEATURE_LIMIT
 from doom_dream_env.world_model import WorldModel
 
@@ -183,12 +181,6 @@ def test_without_autoreset_ended_environments_wait_to_be_reset(model: WorldModel
     assert ends >= 5
 
 
-@pytest.mark.parametrize("mode", ["sometimes", None])
-def test_other_modes_are_refused(model: WorldModel, mode: Any) -> None:
-    with pytest.raises(ValueError, match=r"is unknown; choose from NEXT_STEP, SAME_STEP, DISABLED"):
-        dreams(model, autoreset_mode=mode)
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_max_episode_steps_truncates_after_exactly_so_many_steps(immortal: WorldModel, mode: AutoresetMode) -> None:
     limit = 3
@@ -222,32 +214,6 @@ def test_reset_mask_resets_the_masked_environments_only(immortal: WorldModel) ->
     assert np.array_equal(infos["_drift"], mask)
     env.step(actions(1))
     assert env.batch.steps.tolist() == [1, 2, 2, 1]
-
-
-@pytest.mark.parametrize(
-    "mask", [np.zeros(N, bool), np.ones(N - 1, bool), np.ones(N, int)], ids=["none", "short", "ints"]
-)
-def test_a_reset_mask_of_wrong_form_is_refused(immortal: WorldModel, mask: np.ndarray) -> None:
-    env = dreams(immortal)
-    env.reset(seed=0)
-    with pytest.raises(ValueError, match="reset_mask must be 4 bools"):
-        env.reset(options={"reset_mask": mask})
-
-
-@pytest.mark.parametrize(
-    ("do", "error", "message"),
-    [
-        (lambda model: DreamDoomVectorEnv(0, weights=model), ValueError, "num_envs must be a positive int"),
-        (lambda model: dreams(model, render_mode="human"), ValueError, "'human' is unknown for many dreams"),
-        (lambda model: dreams(model, observation="sound"), ValueError, "choose from features, pixels"),
-        (lambda model: dreams(model).step(actions(0)), RuntimeError, "before reset"),
-        (lambda model: dreams(model).reset(options={"speed": 1}), ValueError, "reset options speed are unknown"),
-        (lambda model: dreams(model).reset(seed=[1, 2]), ValueError, "one for each of the 4 environments"),
-    ],
-)
-def test_mistakes_are_named(model: WorldModel, do: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        do(model)
 
 
 def test_pixels_and_pictures_come_from_all_environments(immortal: WorldModel) -> None:

@@ -14,7 +14,6 @@ import av
 import numpy as np
 import pytest
 
-from doom_dream_env.play.clip import read_start
 from doom_dream_env.play.film import STEPS_PER_SECOND, Film
 from training.footage.video import Video, VideoError, find_videos
 
@@ -43,9 +42,6 @@ def sound(path: Path, **container_options: Any) -> Path:
     return path
 
 
-# ---- time ------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("rate", [24, 30, 35, 50, 60])
 def test_a_step_shows_what_a_player_program_shows_at_that_moment(tmp_path: Path, rate: int) -> None:
     seen = levels_of(shoot(tmp_path / "a.mp4", range(20, 20 + 2 * rate), rate))
@@ -70,32 +66,9 @@ def test_a_long_halt_is_left_out(tmp_path: Path) -> None:
     assert (np.diff([step.time for step in steps]) > 0).all()
 
 
-def bare(path: Path, codec: str, kind: str) -> Path:
-    """A second of a stream without a container, 60 frames."""
-    with av.open(str(path), "w", format=kind) as container:
-        stream = container.add_stream(codec, 60)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p" if codec == "libx264" else "yuvj420p"
-        for level in range(20, 80):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8))))
-        container.mux(stream.encode())
-    return path
-
-
-def test_a_stream_without_time_stamps_goes_by_its_codec(tmp_path: Path) -> None:
-    seen = levels_of(bare(tmp_path / "a.h264", "libx264", "h264"))
-    np.testing.assert_allclose(seen, [20 + int(60 * step / STEPS_PER_SECOND + 1e-6) for step in range(9)], atol=2.5)
-    assert len(read_start(tmp_path / "a.h264")) == 9
-    bare(tmp_path / "a.mjpeg", "mjpeg", "mjpeg")
-    with pytest.raises(VideoError, match="a.mjpeg is without times: .*how many frames are a second.*ffmpeg -framerate"):
-        Video(tmp_path / "a.mjpeg")
-
-
 def test_reading_on_gives_the_same_steps(tmp_path: Path) -> None:
     path = shoot(tmp_path / "a.mp4", range(20, 90), 30)
     assert levels_of(path, skip=7) == levels_of(path)[7:]
-
-
-# ---- picture ---------------------------------------------------------------------------------------------------------
 
 
 def bright(height: int, width: int) -> np.ndarray:
@@ -135,9 +108,6 @@ def test_turned_and_anamorphic_videos_are_seen_as_they_are_meant(tmp_path: Path)
         frame = next(Video(tmp_path / f"{name}.mp4").steps()).frame
         np.testing.assert_allclose(frame[:, 10:70], upright[:, 10:70], atol=40, err_msg=name)
         np.testing.assert_allclose(frame[:, 90:150], upright[:, 90:150], atol=40, err_msg=name)
-
-
-# ---- faults ----------------------------------------------------------------------------------------------------------
 
 
 def broken(kind: str, folder: Path) -> Path:

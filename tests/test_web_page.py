@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from browser import Browser, needs_chromium, served
-from exported_world import make_agent
+from conftest import make_agent
 
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.evaluation import evaluate_policy
@@ -27,20 +27,6 @@ from doom_dream_env.world_model import DreamState, WorldModel
 pytestmark = [pytest.mark.slow, needs_chromium]
 
 EPISODES = 200  # that an agent plays in the page, and as many in Python
-
-
-class Random:
-    """The page's random numbers, made again."""
-
-    def __init__(self, seed: int) -> None:
-        self.state = seed
-
-    def uniform(self) -> float:
-        self.state = (self.state + 0x9E3779B9) % 2**32
-        bits = self.state
-        bits = (bits ^ bits >> 16) * 0x85EBCA6B % 2**32
-        bits = (bits ^ bits >> 13) * 0xC2B2AE35 % 2**32
-        return ((bits ^ bits >> 16) >> 8) / 2**24
 
 
 def begin(model: WorldModel, scenario: str, index: int) -> DreamState:
@@ -89,23 +75,6 @@ def test_the_page_dreams_what_python_dreams_with_the_same_noise(page: Browser, m
             picture, codes = model.draw(state, codes, torch.from_numpy(press(*actions[step])[None]), noise=luck)
             assert (np.abs(seen[..., :3] - picture[0].numpy().astype(int)) > 1).mean() < 0.1
         np.testing.assert_allclose(found["z"], state.z[0], atol=1e-3)
-
-
-def test_one_step_shows_the_whole_step_of_a_seed(page: Browser, model: WorldModel) -> None:
-    paused(page, "defend_the_center")
-    page.run("dreamdoom.send('world', {name: 'take_cover', seed: 11}); dreamdoom.send('set', {paused: true})")
-    page.wait("return dreamdoom.status.world === 'take_cover' && dreamdoom.status.paused")
-    page.run("dreamdoom.send('single')")
-    page.wait("return dreamdoom.status.whole && dreamdoom.status.paused && dreamdoom.status.step >= 1")
-    steps = page.run("return dreamdoom.status.step")
-    random = Random(11)
-    states = len(model.initial_states["take_cover"][0])
-    state = begin(model, "take_cover", int(random.uniform() * states))
-    for _ in range(steps):
-        noise = torch.tensor([[random.uniform() for _ in range(model.dynamics.draw_noise(1).shape[1])]])
-        random.uniform()  # decides the end
-        state, _, _ = model.imagine(state, press()[None], 1.0, noise=noise)
-    assert page.run("return dreamdoom.status.drift") == pytest.approx(float(model.drift(state)), abs=1e-3)
 
 
 def test_keys_are_seen_and_opposites_cancel(page: Browser) -> None:

@@ -1,4 +1,4 @@
-"""Promises of the window: keys are seen at once, films are whole, time is kept.
+"""Promises of the window: keys are seen at once, films are whole, time is kept, help and menu tell what there is.
 
 Legend: a step is four ticks of 1/35 s.
 """
@@ -16,11 +16,11 @@ from playroom import FREEDOOM, NOTHING, STEP, press_key, video
 import doom_dream_env  # noqa: F401
 from doom_dream_env.agents import Agent
 from doom_dream_env.play import hud
+from doom_dream_env.play.help import help_rows
 from doom_dream_env.play.overlay import Overlay
 from doom_dream_env.play.session import PlayScenario, Session
 from doom_dream_env.play.window import Window
 from doom_dream_env.scenarios import press
-from doom_dream_env.world_model import WorldModel
 
 
 def test_a_key_in_the_window_changes_the_picture_at_once(open_window: Callable[..., Window]) -> None:
@@ -58,29 +58,6 @@ def test_a_tap_between_two_frames_is_not_lost(open_window: Callable[..., Window]
         window.frame()
     held = range(STEP, 2 * STEP) if record else range(1, STEP)  # recorded keys count for whole steps
     assert [tick for tick, down in enumerate(pressed) if down] == list(held)
-
-
-def test_a_tap_while_time_stands_still_is_not_for_later(open_window: Callable[..., Window]) -> None:
-    window = open_window()
-    window.frame()
-    press_key(window, pygame.K_p)
-    press_key(window, pygame.K_a)
-    press_key(window, pygame.K_a, down=False)
-    window.frame()
-    press_key(window, pygame.K_p)
-    assert window.session.pressed.tolist() == NOTHING.tolist()
-
-
-def test_late_frames_are_dropped_but_no_steps(
-    open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    window = open_window()
-    decoded = []
-    draw = WorldModel.draw
-    monkeypatch.setattr(WorldModel, "draw", lambda self, *given: [decoded.append(1), draw(self, *given)][1])
-    for show in (False, False, False, True):
-        window.frame(show)
-    assert len(decoded) == 1 and window.session._dream.steps == 1
 
 
 def test_the_loop_keeps_time(open_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,16 +110,7 @@ def test_a_film_that_is_cut_short_by_closing_the_window_is_whole(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["take_cover-001.mp4"]
 
 
-def test_films_are_numbered_and_say_where_they_are(open_window: Callable[..., Window], tmp_path: Path) -> None:
-    window = open_window(PlayScenario("freedoom", "MAP01"))
-    for _ in range(4):
-        press_key(window, pygame.K_v)
-    films = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert films == ["freedoom-MAP01-001.mp4", "freedoom-MAP01-002.mp4"]
-    assert window.session.status().notice.endswith("freedoom-MAP01-002.mp4") and window.film is None
-
-
-def test_two_windows_film_to_files_of_their_own(open_window: Callable[..., Window], tmp_path: Path) -> None:
+def test_films_are_numbered_also_beside_another_window(open_window: Callable[..., Window], tmp_path: Path) -> None:
     one, other = open_window(), open_window()
     for window in (one, other):
         press_key(window, pygame.K_v)
@@ -152,6 +120,7 @@ def test_two_windows_film_to_files_of_their_own(open_window: Callable[..., Windo
     films = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert films == ["take_cover-001.mp4", "take_cover-002.mp4"]
     assert [len(video(tmp_path / "out" / name)) for name in films] == [2, 1]
+    assert other.session.status().notice.endswith("take_cover-002.mp4") and other.film is None
 
 
 def test_a_screenshot_is_what_the_window_shows(open_window: Callable[..., Window], tmp_path: Path) -> None:
@@ -262,3 +231,65 @@ def test_without_a_display_the_window_says_so(
     with pytest.raises(OSError, match="no display: .*dream-doom record"):
         Window(make(), Path("out"))
     assert not pygame.display.get_init()
+
+
+# ---- overlays --------------------------------------------------------------------------------------------------------
+def test_help_stops_time_covers_the_window_and_names_every_command(
+    open_window: Callable[..., Window], shipped: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = open_window()
+    window.frame()
+    shown = hud.to_frame(pygame.display.get_surface())
+    time_before = window.session._time
+    press_key(window, pygame.K_F1)
+    for _ in range(2 * STEP):
+        window.frame()
+    covered = hud.to_frame(pygame.display.get_surface())
+    assert window.session._time == time_before and not np.array_equal(covered, shown)
+    assert (covered == hud.TEXT).all(-1).sum() > 2 * (shown == hud.TEXT).all(-1).sum()
+    text = " ".join(keys for keys, _ in help_rows(window.session))
+    press_key(window, pygame.K_ESCAPE)
+    window.frame()
+    assert window.running and window.overlay is None and window.session._time > time_before
+    for sign, word in {"+": "plus", "[": "leftbracket", "]": "rightbracket"}.items():
+        text = text.replace(sign, word)
+    words = text.lower().replace("-", " - ").split()
+    spelled = {"+": "plus", "[": "leftbracket", "]": "rightbracket"}
+    keypad = {"escape": "esc", "[-]": "-", "[+]": "+", "=": "+", " ": ""}
+    for key in window.commands:
+        name = pygame.key.name(key)
+        for written, meant in keypad.items():
+            name = name.replace(written, meant)
+        assert spelled.get(name, name).lower() in words, f"help says nothing of {name}"
+
+
+def test_a_key_that_does_nothing_says_so(open_window: Callable[..., Window], shipped: Agent) -> None:
+    window = open_window()
+    press_key(window, pygame.K_w)
+    assert window.session.status().notice == "W does nothing in take_cover; F1: all keys"
+    press_key(window, pygame.K_TAB)
+    press_key(window, pygame.K_a)
+    assert window.session.status().notice == "the agent plays; Tab: you"
+
+
+def test_a_world_is_typed_or_chosen_in_the_menu(open_window: Callable[..., Window]) -> None:
+    window = open_window()
+    press_key(window, pygame.K_F2)
+    for letter in "My way_":
+        event = pygame.event.Event(pygame.KEYDOWN, key=pygame.key.key_code(letter.lower().replace(" ", "space")))
+        event = pygame.event.Event(pygame.KEYDOWN, key=event.key, unicode=letter)
+        pygame.event.post(event)
+    window.wait(0)
+    assert window.overlay and [name for name, _ in window.overlay.rows] == ["my_way_home"]
+    press_key(window, pygame.K_RETURN)
+    assert window.session.scenario.name == "my_way_home" and window.overlay is None
+    press_key(window, pygame.K_F2)
+    press_key(window, pygame.K_UP)
+    press_key(window, pygame.K_RETURN)
+    assert window.session.scenario.name == "deadly_corridor"
+    press_key(window, pygame.K_F2)
+    press_key(window, pygame.K_END)
+    press_key(window, pygame.K_ESCAPE)
+    assert window.session.scenario.name == "deadly_corridor" and window.running and window.overlay is None
+    window.frame()
+    assert window.session.pressed.tolist() == NOTHING.tolist(), "a letter that was typed is held as a key"

@@ -1,24 +1,24 @@
 """Promises of the world model's verbs: shapes, one computation in training and stepping, a state that is a value.
 
-Legend: B batch, T time, A buttons.
+Legend: B batch, T time, A buttons; of the trunk: E width, W context, L layers.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, random_frames, states_equal
+from conftest import make_model, random_frames
+from torch import Tensor
+from toy_world import plain_batch
 
 from doom_dream_env.scenarios import BUTTONS, VARIABLE_SCALES
 from doom_dream_env.world_model import PRESETS, DreamState, WorldModel
-from doom_dream_env.world_model.decoder import Decoder
-from doom_dream_env.world_model.dynamics import Dynamics
-from doom_dream_env.world_model.encoder import Encoder
-from doom_dream_env.world_model.flops import parameters_and_flops
-from doom_dream_env.world_model.trunk import Trunk
+from doom_dream_env.world_model.trunk import Trunk, step_flags
 
 B, T, A = 3, 5, len(BUTTONS)
 TOLERANCE = 1e-4
@@ -54,9 +54,6 @@ def test_verbs_return_the_documented_shapes_and_types(model: WorldModel) -> None
     assert following.nbytes < 100_000 * B
 
 
-# ---- encode and decode -----------------------------------------------------------------------------------------------
-
-
 def test_encoding_does_not_depend_on_the_rest_of_the_batch(model: WorldModel) -> None:
     frames = random_frames(B, T)
     alone = model.encode(frames[1:2, 2:3])
@@ -65,20 +62,31 @@ def test_encoding_does_not_depend_on_the_rest_of_the_batch(model: WorldModel) ->
     assert not torch.allclose(together[0, 0], together[1, 0]), "different frames, one state"
 
 
+HALF = np.zeros((B, T, 60, 160, 3), np.uint8)
+FRAMES, ACTIONS, VARIABLES = np.zeros((B, T, 120, 160, 3), np.uint8), np.zeros((B, T - 1, A)), np.zeros((B, T, 4))
+
+
 @pytest.mark.parametrize(
-    "frames",
-    [random_frames(T), random_frames(B, T)[:, :, :60], random_frames(B, T).transpose(0, 1, 4, 2, 3)],
-    ids=["4d", "half", "chw"],
+    ("do", "error", "message"),
+    [
+        (lambda model: model.encode(FRAMES[0]), ValueError, r"frames must have shape \(B, T, 120, 160, 3\)"),
+        (lambda model: model.encode(HALF), ValueError, "frames must have shape"),
+        (lambda model: model.encode(FRAMES.transpose(0, 1, 4, 2, 3)), ValueError, "frames must have shape"),
+        (lambda model: model.encode(FRAMES.astype(np.float32)), TypeError, "uint8"),
+        (lambda model: model.observe(FRAMES, ACTIONS[:, 1:]), ValueError, r"actions of shape \(3, 4, 9\)"),
+        (lambda model: model.observe(FRAMES, ACTIONS, None, VARIABLES[..., :1]), ValueError, "variables must"),
+        (lambda model: model.observe(FRAMES, ACTIONS, model.observe(FRAMES[:, :1])), ValueError, "one frame and one"),
+        (lambda model: model.observe(FRAMES, ACTIONS, scenario="take_covr"), ValueError, "these weights know"),
+        (lambda model: model.imagine(model.observe(FRAMES, ACTIONS), torch.zeros(B, A - 1)), ValueError, "action must"),
+        (lambda model: model.imagine(model.observe(FRAMES, ACTIONS), torch.zeros(A)), ValueError, "action must"),
+        (lambda model: model.imagine(model.observe(FRAMES, ACTIONS), torch.full((B, A), 2)), ValueError, "action must"),
+    ],
 )
-def test_encode_refuses_other_shapes(model: WorldModel, frames: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"frames must have shape \(B, T, 120, 160, 3\)"):
-        model.encode(frames)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.int64])
-def test_encode_refuses_other_types(model: WorldModel, dtype: type) -> None:
-    with pytest.raises(TypeError, match="uint8"):
-        model.encode(random_frames(1, 1).astype(dtype))
+def test_what_does_not_fit_together_is_refused(
+    model: WorldModel, do: Callable[[WorldModel], Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        do(model)
 
 
 def test_decoding_needs_the_state_alone(model: WorldModel) -> None:
@@ -91,9 +99,6 @@ def test_decoding_needs_the_state_alone(model: WorldModel) -> None:
     assert torch.equal(picture[0], picture[1])
     assert torch.equal(model.decode(state.z), picture)
     assert not torch.equal(model.decode(state.z + 1.0), picture)
-
-
-# ---- observe ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scenario", [None, "take_cover", "defend_the_center"])
@@ -111,65 +116,17 @@ def test_observing_is_the_full_pass_of_training(model: WorldModel) -> None:
 
     Free play has no ammunition of that kind.
     """
-    from training.data.batch import Batch
     from training.data.latents import embed_window
 
     frames, actions, variables = history()
     variables[..., 1] = 0
     values = torch.from_numpy(variables)
     index = model.scenario_index("freedoom", B)
-    nothing = torch.zeros(B, T)
-    zero = torch.zeros(B, dtype=torch.long)
-    batch = Batch(
-        frames=None,
-        actions=torch.cat([torch.from_numpy(actions).float(), torch.ones(B, 1, A)], 1),  # the last one is not seen
-        rewards=nothing,
-        terminated=nothing,
-        variables=values,
-        next_variables=values,
-        scenario=index,
-        elapsed=zero,
-        object_maps=nothing,
-        valid=nothing,
-        follows=nothing[:, 1:],
-        rows=nothing,
-        place=zero,
-        pose=nothing,
-        sightings=nothing,
-        confidence=nothing,
-        variables_confidence=nothing,
-        outcome_confidence=nothing,
-        annotated=nothing,
-    )
+    pressed = torch.cat([torch.from_numpy(actions).float(), torch.ones(B, 1, A)], 1)  # the last one is not seen
+    batch = plain_batch(B, T, index, actions=pressed, variables=values)
     h = model.trunk(embed_window(model, model.encode(frames), batch, index))
     state = model.observe(frames, actions, None, variables, "freedoom")
     torch.testing.assert_close(state.h, h[:, -1], atol=TOLERANCE, rtol=0)
-
-
-def test_old_frames_fall_out_of_the_context(model: WorldModel) -> None:
-    reach = model.config.trunk_depth * (model.config.context - 1)
-    frames = np.repeat(random_frames(1, 1), reach + 2, 1)
-    actions = np.zeros((1, reach + 1, A))
-    state = model.observe(frames, actions)
-    oldest_changed = frames.copy()
-    oldest_changed[:, 0] = 255 - oldest_changed[:, 0]
-    second_changed = frames.copy()
-    second_changed[:, 1] = 255 - second_changed[:, 1]
-    torch.testing.assert_close(model.observe(oldest_changed, actions).h, state.h, atol=1e-6, rtol=0)
-    assert (model.observe(second_changed, actions).h - state.h).abs().max() > 1e-6
-
-
-def test_observe_refuses_histories_that_do_not_fit_together(model: WorldModel) -> None:
-    frames, actions, variables = history()
-    with pytest.raises(ValueError, match=r"5 frames need actions of shape \(3, 4, 9\)"):
-        model.observe(frames, actions[:, 1:])
-    with pytest.raises(ValueError, match="variables must have shape"):
-        model.observe(frames, actions, None, variables[..., :1])
-    state = model.observe(frames, actions)
-    with pytest.raises(ValueError, match="one frame and one action"):
-        model.observe(frames, actions, state)
-    with pytest.raises(ValueError, match="these weights know take_cover"):
-        model.observe(frames, actions, scenario="take_covr")
 
 
 def test_time_is_told_apart_and_may_be_unknown(model: WorldModel) -> None:
@@ -190,59 +147,97 @@ def test_time_is_told_apart_and_may_be_unknown(model: WorldModel) -> None:
     assert (int(state.elapsed), int(after.elapsed), int(unknown.elapsed)) == (43, 44, -1)
 
 
-# ---- the state is a value --------------------------------------------------------------------------------------------
-
-
-def test_imagine_and_observe_leave_the_given_state_alone(model: WorldModel) -> None:
-    state = model.observe(random_frames(B, 1))
-    copy = state.clone()
-    model.imagine(state, torch.ones(B, A))
-    model.observe(random_frames(B, 1, seed=3), torch.ones(B, 1, A), state)
-    assert states_equal(state, copy)
-
-
-def test_state_indexing_and_putting_are_inverse(model: WorldModel) -> None:
-    left = model.observe(random_frames(B, 1))
-    right = model.observe(random_frames(B, 1, seed=1))
-    mask = torch.tensor([False, True, False])
-    mixed = left.clone()
-    mixed.put_(mask.nonzero()[:, 0], right[mask])
-    assert states_equal(mixed[mask], right[mask]) and states_equal(mixed[~mask], left[~mask])
-    assert not states_equal(mixed, left)
-
-
-def test_joining_the_parts_of_a_state_gives_the_state(model: WorldModel) -> None:
-    state = model.observe(random_frames(B, 1))
-    assert states_equal(DreamState.cat([state[:1], state[1:]]), state)
-
-
-# ---- sizes -----------------------------------------------------------------------------------------------------------
-
-
-def parameters(name: str) -> int:
-    """Number of learned parameters of a preset, counted without memory for them."""
-    config = PRESETS[name]
-    with torch.device("meta"):
-        parts = (Encoder(config), Trunk(config), Dynamics(config), Decoder(config))
-    return sum(p.numel() for part in parts for p in part.parameters())
-
-
-def test_the_tiny_preset_is_tiny() -> None:
-    assert parameters("tiny") < 500_000
-
-
-def test_shipped_presets_fit_into_80_megabytes_of_half_precision() -> None:
-    assert 2 * (parameters("nano") + parameters("base")) < 80e6
-
-
 def test_a_model_that_is_moved_takes_along_what_dreams_begin_with() -> None:
     for moved in (make_model().to("meta"), make_model().double()):
         parts = [part for places in (moved.initial_states, moved.context_clips) for p in places.values() for part in p]
         assert {(part.device.type, part.dtype) for part in parts} == {(moved.device.type, moved.scales.dtype)}
 
 
-def test_every_parameter_is_counted_with_one_of_the_parts() -> None:
-    model = make_model()
-    counted = parameters_and_flops(model)
-    assert sum(parameters for parameters, _, _ in counted.values()) == sum(p.numel() for p in model.parameters())
-    assert all(flops > 0 for _, flops, _ in counted.values())
+E, W, L = 24, 5, 2
+LONG = 4 * W  # windows longer than the context
+CONFIG = dataclasses.replace(
+    PRESETS["tiny"],
+    state_width=16,
+    trunk_width=E,
+    trunk_depth=L,
+    trunk_heads=2,
+    context=W,
+    variables=("HEALTH", "AMMO2"),
+)
+
+
+@pytest.fixture(scope="module")
+def trunk() -> Trunk:
+    torch.manual_seed(0)
+    trunk = Trunk(CONFIG).eval().requires_grad_(False)
+    for block in trunk.blocks:
+        block.attention.distance_bias.normal_()
+    return trunk
+
+
+def tokens(steps: int, seed: int = 0) -> Tensor:
+    return torch.randn(B, steps, E, generator=torch.Generator().manual_seed(seed))
+
+
+def stepped(trunk: Trunk, window: Tensor, cache: Tensor | None = None, length: Tensor | None = None) -> Tensor:
+    """Features (B, T, E) of a window, one step at a time."""
+    cache = torch.zeros(len(window), L, 2, W, E) if cache is None else cache
+    length = torch.zeros(len(window), dtype=torch.long) if length is None else length
+    out = []
+    for token in window.unbind(1):
+        h, cache = trunk.step(token, cache, length)
+        length = (length + 1).clamp(max=W - 1)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+@pytest.mark.parametrize("steps", [1, W - 1, W, W + 1, LONG])
+def test_stepping_with_a_cache_is_the_full_pass(trunk: Trunk, steps: int) -> None:
+    window = tokens(steps)
+    torch.testing.assert_close(stepped(trunk, window), trunk(window), atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("prefix", [1, W - 1, W, W + 3])
+def test_prefill_then_stepping_is_the_full_pass(trunk: Trunk, prefix: int) -> None:
+    window = tokens(LONG)
+    h, cache, length = trunk.prefill(window[:, :prefix])
+    whole = trunk(window)
+    rest = stepped(trunk, window[:, prefix:], cache, length)
+    torch.testing.assert_close(h, whole[:, :prefix], atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(rest, whole[:, prefix:], atol=TOLERANCE, rtol=0)
+
+
+def test_dreams_that_began_at_different_times_step_together(trunk: Trunk) -> None:
+    old = tokens(W + 2, seed=1)
+    young = tokens(2, seed=2)
+    _, old_cache, old_length = trunk.prefill(old[:, :-1])
+    _, young_cache, young_length = trunk.prefill(young[:, :-1])
+    newest = torch.cat([old[:, -1], young[:, -1]])
+    h, _ = trunk.step(newest, torch.cat([old_cache, young_cache]), torch.cat([old_length, young_length]))
+    expected = torch.cat([trunk(old)[:, -1], trunk(young)[:, -1]])
+    torch.testing.assert_close(h, expected, atol=TOLERANCE, rtol=0)
+
+
+def test_the_trunk_sees_its_context_and_nothing_older_or_newer(trunk: Trunk) -> None:
+    reach = L * (W - 1)  # a token reaches W − 1 steps further in each layer
+    window = tokens(LONG)
+    changed = tokens(LONG)
+    changed[:, 2] += 1.0
+    difference = (trunk(window) - trunk(changed)).abs().amax((0, 2))
+    assert torch.all(difference[:2] == 0), "a feature knew the future"
+    assert torch.all(difference[2 : 2 + reach + 1] > 1e-7)
+    assert torch.all(difference[2 + reach + 1 :] < 1e-6), "an older step than the context had influence"
+
+
+def test_an_unknown_action_has_no_influence(trunk: Trunk) -> None:
+    z = torch.randn(B, CONFIG.state_width)
+    variables = torch.zeros(B, 2)
+    scenario = torch.zeros(B, dtype=torch.long)
+    pressed, nothing = torch.ones(B, 9), torch.zeros(B, 9)
+
+    def token(action: Tensor, action_known: bool) -> Tensor:
+        flags = step_flags(B, action_known=action_known, episode_start=False, device=z.device)
+        return trunk.embed(z, action, variables, variables, scenario, flags, scenario)
+
+    assert torch.equal(token(pressed, False), token(nothing, False))
+    assert not torch.allclose(token(pressed, True), token(nothing, True))
