@@ -16,7 +16,7 @@ import torch
 from doom_dream_env.envs.base import EnvBatch
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.real import RealBatch
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.policies import Policy
 from doom_dream_env.progress import progress
 from doom_dream_env.world_model import WorldModel

@@ -22,9 +22,9 @@ from doom_dream_env.agents import Agent  # noqa: E402
 from doom_dream_env.agents import agent as agents  # noqa: E402
 from doom_dream_env.agents.agent import AgentCard, make_network  # noqa: E402
 from doom_dream_env.envs import DreamDoomEnv, DreamDoomVectorEnv  # noqa: E402
-from doom_dream_env.origins import FREEDOOM  # noqa: E402
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLE_SCALES, get_scenario  # noqa: E402
 from doom_dream_env.world_model import PRESETS, DreamState, WorldModel  # noqa: E402
+from doom_dream_env.world_model.origins import FREEDOOM  # noqa: E402
 
 TENSORS = ("world_model.safetensors", "decoder.safetensors", "starts.safetensors")  # files of weights
 pytest_plugins = ("playroom", "toy_world")  # their fixtures are everybody's

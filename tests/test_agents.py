@@ -17,9 +17,9 @@ from doom_dream_env.agents import Agent, agent, shipped_agents
 from doom_dream_env.agents.minds import load_mind
 from doom_dream_env.agents.planning import RECIPES
 from doom_dream_env.agents.ppo import train_in_dream
-from doom_dream_env.demo import rivals
+from doom_dream_env.commands.demo import rivals
 from doom_dream_env.envs import DreamBatch
-from doom_dream_env.envs.game import Game
+from doom_dream_env.game.game import Game
 from doom_dream_env.options import MINDS
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel

@@ -27,7 +27,7 @@ from toy_world import (
     write_shard,
 )
 
-from doom_dream_env.recording import FREEDOOM, Origin, ShardWriter
+from doom_dream_env.game.recording import FREEDOOM, Origin, ShardWriter
 from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.world_model import PRESETS, WorldModel
 from doom_dream_env.world_model.config import ScenarioLimits

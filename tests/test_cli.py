@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from doom_dream_env import demo
 from doom_dream_env.agents import Agent
-from doom_dream_env.cli import main, make_parser
+from doom_dream_env.agents.quality import Quality, TransferScores, qualities
+from doom_dream_env.commands import demo
+from doom_dream_env.commands.cli import main, make_parser
+from doom_dream_env.errors import UserError, status_of
 from doom_dream_env.evaluation import EpisodeStatistics
-from doom_dream_env.mistakes import UserError, status_of
-from doom_dream_env.quality import Quality, TransferScores, qualities
 from doom_dream_env.scenarios import SCENARIOS, get_scenario
 from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import files
@@ -80,7 +80,7 @@ def test_a_wrong_option_is_named_in_one_line(
 )
 def test_what_is_wrong_is_said_before_torch_is_loaded(line: str) -> None:
     code = (
-        "import sys; from doom_dream_env.cli import main; status = main(sys.argv[1:]); "
+        "import sys; from doom_dream_env.commands.cli import main; status = main(sys.argv[1:]); "
         "assert 'torch' not in sys.modules; sys.exit(status)"
     )
     done = subprocess.run([sys.executable, "-c", code, *line.split()], cwd=ROOT, capture_output=True, text=True)
@@ -116,13 +116,13 @@ def test_a_mistake_is_one_line_and_a_bug_keeps_its_traceback(where: str, capsys:
 
 
 def test_a_closed_pipe_is_no_error() -> None:
-    command = f"{sys.executable} -m doom_dream_env.cli info basic | head -1"
+    command = f"{sys.executable} -m doom_dream_env.commands.cli info basic | head -1"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ""
 
 
 def test_a_terminal_without_the_characters_gets_others() -> None:
-    command = [sys.executable, "-m", "doom_dream_env.cli", "info", "basic"]
+    command = [sys.executable, "-m", "doom_dream_env.commands.cli", "info", "basic"]
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "" and "75.9 ? 2.0" in done.stdout
@@ -162,7 +162,18 @@ def test_the_demo_plays_the_games_that_were_asked_for(weights: Path, monkeypatch
 
 @pytest.mark.slow
 def test_a_demo_into_a_file_writes_few_whole_lines(weights: Path, tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "doom_dream_env.cli", "demo", "--steps", "5000", "--episodes", "2", "--out", "demo"]
+    line = [
+        sys.executable,
+        "-m",
+        "doom_dream_env.commands.cli",
+        "demo",
+        "--steps",
+        "5000",
+        "--episodes",
+        "2",
+        "--out",
+        "demo",
+    ]
     done = subprocess.run(
         [*line, "--weights", str(weights)],
         cwd=tmp_path,

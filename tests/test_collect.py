@@ -22,8 +22,8 @@ import pytest
 import torch
 from conftest import ROOT
 
-from doom_dream_env.envs.game import Game
-from doom_dream_env.recording import FREEDOOM, decompress_frame
+from doom_dream_env.game.game import Game
+from doom_dream_env.game.recording import FREEDOOM, decompress_frame
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLES, get_scenario
 from doom_dream_env.seeds import SPLITS
 from training.config import CollectConfig, Split

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import vizdoom
 
-from doom_dream_env.envs import engine
-from doom_dream_env.envs.game import Game
-from doom_dream_env.recording import FREEDOOM, Origin, game_origin
+from doom_dream_env.game import engine
+from doom_dream_env.game.game import Game
+from doom_dream_env.game.recording import FREEDOOM, Origin, game_origin
 from doom_dream_env.scenarios import SCENARIOS, get_scenario
 from training.players.maps import read_map
 

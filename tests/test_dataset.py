@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from toy_world import write_shard
 
-from doom_dream_env.recording import FREEDOOM
+from doom_dream_env.game.recording import FREEDOOM
 from training.data.annotations import OBJECT_MAP_SHAPE
 from training.data.dataset import Dataset, read_shard
 

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from toy_world import LENGTH, TOY_SCENARIOS, killed_after, run, toy_config
 
 from doom_dream_env.envs.drawing import Drawing
-from doom_dream_env.origins import FREEDOOM
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.decoder import CODES, UNKNOWN, VALUES
+from doom_dream_env.world_model.origins import FREEDOOM
 from training.data.dataset import Dataset
 from training.data.latents import cached_states
 from training.data.pictures import PictureSampler, dreams_beside

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from doom_dream_env.quality import best_world, qualities, scorecard_of
+from doom_dream_env.agents.quality import best_world, qualities, scorecard_of
 from doom_dream_env.world_model import files
 
 pytestmark = pytest.mark.skipif(not files.shipped(), reason="no weights in this checkout")

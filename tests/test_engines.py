@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, process_exists
 
-from doom_dream_env.envs import engine
-from doom_dream_env.envs.engine import EngineError
-from doom_dream_env.envs.game import Game
 from doom_dream_env.envs.games import GameBatch
+from doom_dream_env.game import engine
+from doom_dream_env.game.engine import EngineError
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import SCENARIOS
 
 GAME = SCENARIOS["basic"]
@@ -28,7 +28,7 @@ START = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-from doom_dream_env.envs.game import Game
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import SCENARIOS
 def main():
     global games

@@ -14,9 +14,9 @@ from conftest import make_model, play, random_frames, same
 
 from doom_dream_env.envs import GameBatch, RealBatch
 from doom_dream_env.envs.base import FEATURE_LIMIT
-from doom_dream_env.envs.game import Game
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import SCENARIOS, get_scenario
-from doom_dream_env.wads import shipped_wad
+from doom_dream_env.scenarios.wads import shipped_wad
 from doom_dream_env.world_model import WorldModel
 from training.players.roster import TEACHERS
 

@@ -21,13 +21,13 @@ from toy_world import TOY_SCENARIOS, write_shard
 from doom_dream_env.agents import Agent
 from doom_dream_env.agents.action_policy import ActionPolicy
 from doom_dream_env.agents.agent import SHIPPED as SHIPPED_AGENTS
-from doom_dream_env.cli import main
-from doom_dream_env.hub import split_name
+from doom_dream_env.commands.cli import main
+from doom_dream_env.commands.publish import push
 from doom_dream_env.idm import InverseDynamics
 from doom_dream_env.idm.model import SHIPPED as SHIPPED_IDM
-from doom_dream_env.origins import FREEDOOM, Origin
-from doom_dream_env.publish import push
 from doom_dream_env.world_model import WorldModel, files
+from doom_dream_env.world_model.hub import split_name
+from doom_dream_env.world_model.origins import FREEDOOM, Origin
 
 NAME = "someone/dreams"
 

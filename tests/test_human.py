@@ -14,11 +14,11 @@ import pytest
 import torch
 from toy_world import write_shard
 
-from doom_dream_env import recording
-from doom_dream_env.envs.game import Game
+from doom_dream_env.game import recording
+from doom_dream_env.game.game import Game
+from doom_dream_env.game.recording import FREEDOOM, Origin
 from doom_dream_env.play import human
 from doom_dream_env.play.human import HumanRecorder
-from doom_dream_env.recording import FREEDOOM, Origin
 from doom_dream_env.scenarios import SCENARIOS, get_scenario, press
 from training.config import DynamicsConfig
 from training.data import collect

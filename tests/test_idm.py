@@ -12,11 +12,11 @@ import torch
 from conftest import random_frames
 from toy_world import row
 
+from doom_dream_env.game.recording import FREEDOOM, ShardWriter, compress_frame
 from doom_dream_env.idm import IDM_PRESETS, InverseDynamics, Labels
 from doom_dream_env.idm import model as idm_model
 from doom_dream_env.idm.decoding import viterbi
 from doom_dream_env.idm.labels import CHAINS, effective, from_chains, to_chains
-from doom_dream_env.recording import FREEDOOM, ShardWriter, compress_frame
 from doom_dream_env.scenarios import BUTTONS, press
 from training.config import Augmentation, IDMScoreConfig, IDMTrainingConfig
 from training.data.augment import augment, mirrored

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from doom_dream_env.game.recording import METADATA, Origin
 from doom_dream_env.play.film import STEPS_PER_SECOND, Film
-from doom_dream_env.recording import METADATA, Origin
 from doom_dream_env.scenarios import BUTTONS
 from training.__main__ import main
 from training.config import LabelConfig

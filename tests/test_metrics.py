@@ -10,7 +10,7 @@ import torch
 from conftest import make_model, random_frames
 from torch import Tensor, nn
 
-from doom_dream_env.envs.game import Game
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import get_scenario
 from training.evaluation import controls, probes
 from training.evaluation.terminations import risk_calibration

@@ -14,8 +14,9 @@ import pytest
 from conftest import ROOT
 
 import doom_dream_env
-from doom_dream_env import benchmark, doctor, seeds
-from doom_dream_env.cli import main
+from doom_dream_env import seeds
+from doom_dream_env.commands import benchmark, doctor
+from doom_dream_env.commands.cli import main
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, Scenario
 
 VIZDOOM_IDS = {
@@ -33,7 +34,7 @@ VIZDOOM_IDS = {
 
 def test_import_loads_neither_torch_nor_vizdoom_and_registers_the_ids() -> None:
     code = (
-        "import sys, doom_dream_env, doom_dream_env.scenarios, doom_dream_env.seeds, doom_dream_env.wads\n"
+        "import sys, doom_dream_env, doom_dream_env.scenarios, doom_dream_env.seeds, doom_dream_env.scenarios.wads\n"
         "import doom_dream_env.envs, gymnasium as gym\n"
         "heavy = {'torch', 'vizdoom', 'timm', 'stable_baselines3', 'pygame'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

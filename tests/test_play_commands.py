@@ -21,7 +21,7 @@ import pytest
 from playroom import LEFT, STEP, ticks, video
 
 from doom_dream_env.agents import Agent
-from doom_dream_env.cli import main
+from doom_dream_env.commands.cli import main
 from doom_dream_env.play import commands, display, hud
 from doom_dream_env.play.film import Film
 from doom_dream_env.play.session import PlayScenario, Session
@@ -185,7 +185,7 @@ def test_recorded_play_survives_the_program(weights: Path, name: str) -> None:
     """A real program in a window that nobody sees; the file it leaves is read, and no game goes on."""
     parquet = pytest.importorskip("pyarrow.parquet")
     words = ["play", "--real", "--scenario", "basic", "--weights", str(weights), "--save", "data", "--scale", "1"]
-    program = subprocess.Popen([sys.executable, "-m", "doom_dream_env.cli", *words])
+    program = subprocess.Popen([sys.executable, "-m", "doom_dream_env.commands.cli", *words])
     until = time.monotonic() + 120
     while not list(Path("data").rglob("*.parquet")):  # an episode of ten seconds has ended
         assert program.poll() is None and time.monotonic() < until

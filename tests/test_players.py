@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from doom_dream_env.envs.game import Game
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.evaluation import evaluate_policy
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import SCENARIOS, get_scenario
 from training.players.base import Player, PlayerPolicy, RandomPlayer
 from training.players.explorers import Explorer

@@ -13,8 +13,8 @@ import doom_dream_env  # noqa: F401
 from doom_dream_env import WorldModel
 from doom_dream_env.agents.minds import load_mind
 from doom_dream_env.envs import DreamBatch, RealBatch
-from doom_dream_env.envs.game import Game
 from doom_dream_env.evaluation import evaluate_policy
+from doom_dream_env.game.game import Game
 from doom_dream_env.idm import InverseDynamics
 from doom_dream_env.policies import HeldRandomPolicy
 from doom_dream_env.scenarios import get_scenario

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from doom_dream_env import threads
 from doom_dream_env.envs import DreamBatch
-from doom_dream_env.threads import AdaptiveThreads, at_most
-from doom_dream_env.world_model import WorldModel
+from doom_dream_env.world_model import WorldModel, threads
+from doom_dream_env.world_model.threads import AdaptiveThreads, at_most
 
 ALL = 2
 

@@ -14,8 +14,7 @@ from PIL import Image
 from stable_baselines3 import PPO
 from test_action_policy import make_policy
 
-from doom_dream_env import quality
-from doom_dream_env.agents import Agent, AgentCard
+from doom_dream_env.agents import Agent, AgentCard, quality
 from doom_dream_env.agents.agent import make_network
 from doom_dream_env.agents.planning import Planner
 from doom_dream_env.envs import DreamBatch, DreamDoomVecEnv, RealBatch
@@ -153,7 +152,7 @@ def test_nothing_but_a_trusted_archive_is_unpickled() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if any(word in path.read_text() for word in words)
     }
-    handed_to_a_child = "doom_dream_env/envs/rehearsal.py"  # through a pipe, by the process that started it
+    handed_to_a_child = "doom_dream_env/game/rehearsal.py"  # through a pipe, by the process that started it
     assert readers - {handed_to_a_child} == {"training/evaluation/transfer.py"}
 
 

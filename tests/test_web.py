@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from doom_dream_env.cli import main
+from doom_dream_env.commands.cli import main
 from doom_dream_env.export.sources import exported, sources
 from doom_dream_env.play.keys import KEYS, to_buttons
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS
@@ -95,7 +95,7 @@ def test_web_serves_what_is_there_and_makes_what_is_asked_for(
 ) -> None:
     seen: list[Any] = []
     monkeypatch.setattr("doom_dream_env.export.sources.exported", lambda *more: (there, current))
-    monkeypatch.setattr("doom_dream_env.cli.export", lambda args: seen.append(list(args.scenario)))
+    monkeypatch.setattr("doom_dream_env.commands.cli.export", lambda args: seen.append(list(args.scenario)))
     monkeypatch.setattr(PageServer, "show", lambda self, browser: seen.append("shown"))
     words = ["--scenario", *asked] if asked else []
     assert main(["web", "--port", "0", "--no-browser", *words]) == 0

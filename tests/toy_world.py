@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import random_frames
 
-from doom_dream_env.recording import FREEDOOM, ShardWriter, compress_frame
+from doom_dream_env.game.recording import FREEDOOM, ShardWriter, compress_frame
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
 from training.data.batch import Batch

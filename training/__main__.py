@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from doom_dream_env.mistakes import UserError, in_one_line, install_command
+from doom_dream_env.errors import UserError, in_one_line, install_command
 from training.config.checks import check_settings, each_once
 from training.engine.launch import STAGES, launch
 

@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 
 BITS = 23  # of a random number: so many and one more fit into a float32 exactly
 BLOCK = 4  # numbers that Philox makes of one count

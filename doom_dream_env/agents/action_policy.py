@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from doom_dream_env.agents.choices import N_LOGITS, button_logits, draw_buttons, table_logits
-from doom_dream_env.hub import find_folder
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model.files import read_about_network, read_tensors, write_network
+from doom_dream_env.world_model.hub import find_folder
 from doom_dream_env.world_model.trunk import Block, unseen_slots
 from doom_dream_env.world_model.validation import GREATEST, wrong_sizes
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from doom_dream_env.agents.conversion import ACTIVATIONS, policy_network
-from doom_dream_env.hub import find_folder
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model.files import read_about_network, read_json, read_tensors, write_network
+from doom_dream_env.world_model.hub import find_folder
 
 if TYPE_CHECKING:
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm

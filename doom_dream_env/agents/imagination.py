@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from doom_dream_env.agents.agent import Agent, AgentCard, make_network
 from doom_dream_env.envs.base import EnvBatch, LatentBatch
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.progress import progress as progress_bar
 from doom_dream_env.scenarios import BUTTONS
-from doom_dream_env.threads import at_most
 from doom_dream_env.world_model.outcomes import two_hot
+from doom_dream_env.world_model.threads import at_most
 
 ACTIVATION = "SiLU"
 

@@ -21,7 +21,7 @@ import torch
 from doom_dream_env.agents import action_policy, agent
 from doom_dream_env.agents.agent import Agent, shipped_agents
 from doom_dream_env.envs.weights import shared_world_model
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.options import MINDS, MOST_SEED
 from doom_dream_env.policies import NoopPolicy, Policy, RandomPolicy, routine
 from doom_dream_env.scenarios import Scenario, get_scenario

@@ -16,10 +16,10 @@ from doom_dream_env.agents.agent import Agent
 from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.sb3 import LatentVecEnv
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.progress import progress as progress_bar
-from doom_dream_env.threads import at_most
 from doom_dream_env.world_model import WorldModel
+from doom_dream_env.world_model.threads import at_most
 
 N_ENVS = 64
 

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from doom_dream_env.envs.base import EnvBatch, LatentBatch
     from doom_dream_env.envs.batch import DreamBatch
     from doom_dream_env.envs.dream import DreamDoomEnv
-    from doom_dream_env.envs.game import Game
     from doom_dream_env.envs.games import GameBatch
     from doom_dream_env.envs.real import RealBatch, RealDoomEnv
     from doom_dream_env.envs.sb3 import DreamDoomVecEnv, LatentVecEnv
@@ -23,7 +22,6 @@ __all__ = [
     "DreamDoomVecEnv",
     "DreamDoomVectorEnv",
     "EnvBatch",
-    "Game",
     "GameBatch",
     "LatentBatch",
     "LatentVecEnv",
@@ -37,7 +35,6 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "base": ["EnvBatch", "LatentBatch"],
         "batch": ["DreamBatch"],
         "dream": ["DreamDoomEnv"],
-        "game": ["Game"],
         "games": ["GameBatch"],
         "real": ["RealBatch", "RealDoomEnv"],
         "sb3": ["DreamDoomVecEnv", "LatentVecEnv"],

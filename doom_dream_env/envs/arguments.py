@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 
 LARGEST_SEED = 2**63 - 1  # what torch's and NumPy's generators both take
 

@@ -18,12 +18,12 @@ from doom_dream_env.envs.arguments import checked_count, checked_device, checked
 from doom_dream_env.envs.drawing import Drawing
 from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.weights import WeightsReference, shared_world_model
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.processes import playing
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
-from doom_dream_env.threads import AdaptiveThreads, at_most
 from doom_dream_env.world_model import DreamState, WorldModel
 from doom_dream_env.world_model.checks import within
+from doom_dream_env.world_model.threads import AdaptiveThreads, at_most
 
 FEATURE_LIMIT = 10.0  # features are clipped to ± this; a standard Gaussian never gets there
 INDEX_TYPES = tuple(getattr(torch, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64))

@@ -18,7 +18,7 @@ from doom_dream_env.envs.arguments import checked_temperature
 from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.saved import check_saved, check_state
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model import DreamState, WorldModel
 from doom_dream_env.world_model.trunk import Tape

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.envs.base import EnvBatch
-from doom_dream_env.envs.game import Game
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import Scenario
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from doom_dream_env.envs.arguments import checked_temperature
 from doom_dream_env.envs.base import LatentBatch
-from doom_dream_env.envs.game import Game
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.envs.single import SingleEnv
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model import WorldModel
 

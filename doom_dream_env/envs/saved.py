@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.world_model import DreamState
 
 

@@ -14,7 +14,7 @@ from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.settings import DreamSettings
 from doom_dream_env.envs.spaces import make_spaces, observe, steps_per_second, tell
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.world_model import WorldModel
 
 # What each environment has of its own; all other attributes of a batch are shared.

@@ -12,7 +12,7 @@ from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.screen import warn_without_screen
 from doom_dream_env.envs.settings import NamedSpec
 from doom_dream_env.envs.spaces import make_spaces, observe, steps_per_second, tell
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import FRAME_SHAPE
 
 WINDOW_SCALE = 4

@@ -6,7 +6,7 @@ import numpy as np
 from gymnasium import spaces
 
 from doom_dream_env.envs.base import FEATURE_LIMIT, LatentBatch
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, Scenario
 
 OBSERVATIONS = ("features", "pixels")

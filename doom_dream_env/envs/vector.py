@@ -15,7 +15,7 @@ from torch import Tensor
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.settings import DreamSettings, NamedSpec
 from doom_dream_env.envs.spaces import make_spaces, observe, steps_per_second, tell
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.world_model import WorldModel
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from doom_dream_env.envs.isolation import float32_default
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import MANIFEST, find_weights
 

@@ -17,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from doom_dream_env.agents import Agent
 from doom_dream_env.envs.base import FEATURE_LIMIT
+from doom_dream_env.errors import install_command
 from doom_dream_env.export.variants import quiet
-from doom_dream_env.mistakes import install_command
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import DreamState, WorldModel
 from doom_dream_env.world_model.decoder import CODES, UNKNOWN

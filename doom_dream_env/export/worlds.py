@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from doom_dream_env.agents.quality import Quality, best_first, qualities
+from doom_dream_env.errors import UserError
 from doom_dream_env.export.deviation import arrays, first_moments
-from doom_dream_env.mistakes import UserError
-from doom_dream_env.quality import Quality, best_first, qualities
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.world_model import WorldModel
 

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from doom_dream_env.errors import UserError
 from doom_dream_env.idm.labels import CHAINS
-from doom_dream_env.mistakes import UserError
 from doom_dream_env.world_model.validation import check_fields, shown, wrong_sizes, wrong_version
 
 FORMAT_VERSION = 1

@@ -18,15 +18,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from doom_dream_env.hub import find_folder
+from doom_dream_env.errors import UserError
 from doom_dream_env.idm.config import IDM_PRESETS, IDMConfig
 from doom_dream_env.idm.decoding import decode
 from doom_dream_env.idm.labels import Labels
 from doom_dream_env.idm.network import IDMOutput, Network
-from doom_dream_env.mistakes import UserError
-from doom_dream_env.origins import FREEDOOM, NOT_SAID, Origin, from_json
 from doom_dream_env.scenarios import FRAME_SHAPE
 from doom_dream_env.world_model.files import CONFIG, read_checked, read_json, write_checked, write_json
+from doom_dream_env.world_model.hub import find_folder
+from doom_dream_env.world_model.origins import FREEDOOM, NOT_SAID, Origin, from_json
 
 WEIGHTS = "idm.safetensors"
 SHIPPED = Path(__file__).resolve().parent / "weights"

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import pygame
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.agents.quality import best_world
+from doom_dream_env.errors import UserError
 from doom_dream_env.options import LONGEST, why_not_writable
 from doom_dream_env.play import hud
 from doom_dream_env.play.clip import read_start
@@ -26,7 +27,6 @@ from doom_dream_env.play.display import open_window, while_loading
 from doom_dream_env.play.film import Film, check_name
 from doom_dream_env.play.keys import parse
 from doom_dream_env.progress import progress
-from doom_dream_env.quality import best_world
 from doom_dream_env.scenarios import TICS_PER_SECOND, Buttons, Scenario, get_scenario, press
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pygame
 
-from doom_dream_env.mistakes import INTERRUPTED
+from doom_dream_env.errors import INTERRUPTED
 from doom_dream_env.play import hud
 
 TITLE = "DreamDoom"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from doom_dream_env.envs.game import Game
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import BUTTONS, Buttons, Scenario, press
 from doom_dream_env.seeds import TRAINING
 

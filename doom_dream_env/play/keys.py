@@ -10,7 +10,7 @@ import numpy as np
 import pygame
 from pygame._sdl2 import controller
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import BUTTONS, PAIRS, Buttons, Scenario, press
 
 MOUSE = -1  # the left mouse button among the codes of the keys

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from doom_dream_env.agents.quality import Quality, qualities
 from doom_dream_env.play.session import Session
-from doom_dream_env.quality import Quality, qualities
 
 
 def world_rows(session: Session) -> list[tuple[str, str]]:

@@ -14,12 +14,12 @@ import torch
 
 from doom_dream_env.agents import shipped_agents
 from doom_dream_env.agents.minds import load_mind
+from doom_dream_env.agents.quality import best_first
 from doom_dream_env.envs.batch import DreamBatch
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.play.status import Picture, Status, ViewStatus
 from doom_dream_env.play.views import Clip, DreamView, RealView, View
 from doom_dream_env.policies import Policy
-from doom_dream_env.quality import best_first
 from doom_dream_env.scenarios import TICS_PER_SECOND, Buttons, get_scenario, press
 from doom_dream_env.seeds import TRAINING
 from doom_dream_env.world_model import WorldModel

@@ -18,8 +18,8 @@ from torch import Tensor
 from doom_dream_env.envs.base import LatentBatch
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.drawing import Drawing
-from doom_dream_env.envs.game import Game
 from doom_dream_env.envs.observed import ObservedBatch
+from doom_dream_env.game.game import Game
 from doom_dream_env.play.human import HumanRecorder
 from doom_dream_env.play.status import Picture
 from doom_dream_env.scenarios import VARIABLES, Buttons, Scenario, press

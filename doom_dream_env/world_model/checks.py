@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE
 
 

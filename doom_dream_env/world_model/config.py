@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLES
 from doom_dream_env.world_model.validation import check_config, wrong_version
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS, VARIABLE_SCALES
 from doom_dream_env.world_model.codes import Codes
 from doom_dream_env.world_model.config import ScenarioLimits, WorldModelConfig

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from doom_dream_env.hub import find_folder, split_name
-from doom_dream_env.mistakes import UserError
-from doom_dream_env.origins import FREEDOOM, NOT_SAID, Origin, from_json
+from doom_dream_env.errors import UserError
+from doom_dream_env.world_model.hub import find_folder, split_name
+from doom_dream_env.world_model.origins import FREEDOOM, NOT_SAID, Origin, from_json
 from doom_dream_env.world_model.validation import shown, wrong_fields, wrong_version
 
 if TYPE_CHECKING:  # finding and checking files needs no torch

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from doom_dream_env.mistakes import UserError
-from doom_dream_env.origins import NOT_SAID, Origin
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model import files
 from doom_dream_env.world_model.checks import checked_buttons, checked_frames, checked_history, checked_variables
@@ -24,6 +23,7 @@ from doom_dream_env.world_model.decoder import CODES, UNKNOWN, Decoder
 from doom_dream_env.world_model.dynamics import Dynamics
 from doom_dream_env.world_model.encoder import Encoder
 from doom_dream_env.world_model.manifold import Manifold
+from doom_dream_env.world_model.origins import NOT_SAID, Origin
 from doom_dream_env.world_model.outcomes import OutcomeRule, most_likely, sampled
 from doom_dream_env.world_model.state import DreamState, advance_elapsed
 from doom_dream_env.world_model.trunk import Tape, Trunk, step_flags

@@ -11,7 +11,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import FRAME_SHAPE
 
 # The greatest sizes, by a key's name or its end: far above `base`, and what they make still fits a computer's memory.

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from doom_dream_env.agents.action_policy import ActionPolicy
 from doom_dream_env.envs.real import RealBatch
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model import WorldModel

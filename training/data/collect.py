@@ -1,4 +1,4 @@
-"""Record gameplay of real ViZDoom as Parquet shards (`doom_dream_env.recording`).
+"""Record gameplay of real ViZDoom as Parquet shards (`doom_dream_env.game.recording`).
 
     python -m training collect --out data                      # an hour of game time per scenario, three of free play
     python -m training collect --out data --split val --steps 10000
@@ -23,11 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from doom_dream_env.envs.game import Game
-from doom_dream_env.mistakes import UserError
-from doom_dream_env.processes import end_with_parent, usable_cores
-from doom_dream_env.progress import progress
-from doom_dream_env.recording import (
+from doom_dream_env.errors import UserError
+from doom_dream_env.game.game import Game
+from doom_dream_env.game.recording import (
     FREEDOOM,
     STEPS_PER_SHARD,
     Origin,
@@ -37,9 +35,11 @@ from doom_dream_env.recording import (
     game_origin,
     state_origin,
 )
+from doom_dream_env.processes import end_with_parent, usable_cores
+from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import BUTTONS, TRAINED_MAPS, Buttons, Scenario, get_scenario
+from doom_dream_env.scenarios.wads import maps_in
 from doom_dream_env.seeds import SPLITS
-from doom_dream_env.wads import maps_in
 from training.config import CollectConfig, Split, record_config
 from training.data.ray_collect import shards_on_ray
 from training.players.base import Player, RandomPlayer

@@ -1,4 +1,4 @@
-"""Reading the dataset: the shards of `doom_dream_env.recording`, all together in memory."""
+"""Reading the dataset: the shards of `doom_dream_env.game.recording`, all together in memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from doom_dream_env.mistakes import UserError
-from doom_dream_env.origins import Origin
-from doom_dream_env.recording import FORMAT_VERSION, METADATA, decompress_frame, origin_of
+from doom_dream_env.errors import UserError
+from doom_dream_env.game.recording import FORMAT_VERSION, METADATA, decompress_frame, origin_of
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, get_scenario
+from doom_dream_env.world_model.origins import Origin
 from training.data.annotations import PROJECTILE, Objects, nearest_object, object_maps, under_crosshair
 from training.data.shard_checks import check_metadata, check_rows
 

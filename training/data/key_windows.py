@@ -18,8 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from doom_dream_env.mistakes import UserError
-from doom_dream_env.recording import decompress_frame
+from doom_dream_env.errors import UserError
+from doom_dream_env.game.recording import decompress_frame
 from doom_dream_env.scenarios import VARIABLES
 from training.data.dataset import Dataset
 from training.data.own_motion import Floats, barred, own_motion

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from doom_dream_env.mistakes import install_command
+from doom_dream_env.errors import install_command
 
 ATTEMPTS = ".attempts"  # in a scenario's folder: shards that are being written, each attempt in a folder of its own
 PATIENCE = 5.0  # seconds in which a cluster must answer; Ray itself would ask for minutes

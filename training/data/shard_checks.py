@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from doom_dream_env.mistakes import UserError
-from doom_dream_env.recording import SOFT_COLUMNS
+from doom_dream_env.errors import UserError
+from doom_dream_env.game.recording import SOFT_COLUMNS
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES
 
 GREATEST_REWARD = 100_000.0  # of a step; ViZDoom's own scenarios pay at most 1,000 or so

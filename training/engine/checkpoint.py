@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.world_model.files import read_checked, write_checked
 from training.engine.optim import Optimiser
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from doom_dream_env.progress import progress
-from doom_dream_env.threads import AdaptiveThreads
+from doom_dream_env.world_model.threads import AdaptiveThreads
 from training.engine.checkpoint import load_checkpoint, save_checkpoint
 from training.engine.compute import Compute
 from training.engine.logging import RunLog

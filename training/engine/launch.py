@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from doom_dream_env.mistakes import UserError, in_one_line
+from doom_dream_env.errors import UserError, in_one_line
 from doom_dream_env.processes import end_with_parent
 from training import config as settings
 from training.config import TrainingConfig, record_config

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from doom_dream_env.origins import FREEDOOM, Origin
 from doom_dream_env.world_model import WorldModelConfig
+from doom_dream_env.world_model.origins import FREEDOOM, Origin
 from training.data.annotations import OBJECT_CLASSES
 from training.evaluation import objects, open_loop, outcomes, picture_scores, probes, realism
 from training.evaluation.tables import markdown_table, short_number

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from doom_dream_env.envs.game import Game
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import Buttons, Scenario, press
 from doom_dream_env.seeds import EVALUATION
 from doom_dream_env.world_model import WorldModel

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from doom_dream_env.errors import UserError
 from doom_dream_env.idm import InverseDynamics, Labels
 from doom_dream_env.idm.labels import Keys
-from doom_dream_env.mistakes import UserError
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import BUTTONS, VARIABLES
 from doom_dream_env.world_model.files import write_atomically

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from doom_dream_env.game.recording import STEPS_PER_SHARD
 from doom_dream_env.play.film import STEPS_PER_SECOND
-from doom_dream_env.recording import STEPS_PER_SHARD
 from doom_dream_env.scenarios import BUTTONS
-from doom_dream_env.wads import as_text
+from doom_dream_env.scenarios.wads import as_text
 from doom_dream_env.world_model.files import read_json, write_atomically
 from training.evaluation.figures import panels, save_figure
 from training.evaluation.tables import markdown_table

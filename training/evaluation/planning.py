@@ -29,14 +29,14 @@ from doom_dream_env.envs.base import EnvBatch, shared_world_model
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.envs.real import RealBatch
+from doom_dream_env.errors import UserError
 from doom_dream_env.evaluation import EpisodeStatistics, evaluate_policy
-from doom_dream_env.mistakes import UserError
 from doom_dream_env.policies import Policy
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.seeds import EVALUATION
-from doom_dream_env.threads import at_most
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import read_json, write_atomically, write_json
+from doom_dream_env.world_model.threads import at_most
 from training.config import PlanningConfig, record_config
 from training.evaluation.figures import panels, save_figure
 from training.evaluation.tables import markdown_table, mean_and_margin

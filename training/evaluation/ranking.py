@@ -23,8 +23,8 @@ from doom_dream_env.agents import Agent, shipped_agents
 from doom_dream_env.agents.minds import load_mind, shipped_clone
 from doom_dream_env.agents.ppo import train_in_dream
 from doom_dream_env.envs.base import EnvBatch, shared_world_model
+from doom_dream_env.errors import UserError
 from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game, relative_gap
-from doom_dream_env.mistakes import UserError
 from doom_dream_env.policies import AlternatingPolicy, HeldRandomPolicy, PerturbedPolicy, Policy, RandomPolicy
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.world_model import WorldModel

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from doom_dream_env.envs.drawing import Drawing
-from doom_dream_env.envs.game import Game
+from doom_dream_env.game.game import Game
 from doom_dream_env.policies import HeldRandomPolicy
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import Scenario

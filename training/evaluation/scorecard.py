@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from doom_dream_env.benchmark import speed_scores
-from doom_dream_env.mistakes import UserError, install_command
+from doom_dream_env.commands.benchmark import speed_scores
+from doom_dream_env.errors import UserError, install_command
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel

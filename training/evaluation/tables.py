@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -26,6 +26,7 @@ from doom_dream_env.agents import Agent, shipped_agents
 from doom_dream_env.agents.minds import load_mind
 from doom_dream_env.envs.base import EnvBatch, shared_world_model
 from doom_dream_env.envs.games import GameBatch
+from doom_dream_env.errors import UserError
 from doom_dream_env.evaluation import (
     REAL_ENVS,
     EpisodeStatistics,
@@ -33,7 +34,6 @@ from doom_dream_env.evaluation import (
     evaluate_policy,
     relative_gap,
 )
-from doom_dream_env.mistakes import UserError
 from doom_dream_env.options import MINDS
 from doom_dream_env.policies import Policy, RandomPolicy
 from doom_dream_env.scenarios import Scenario, get_scenario
@@ -256,7 +256,7 @@ def report_agent(agent: str, config: TransferConfig) -> Report:
 
 
 def shipped_scores(reports: list[Report]) -> dict[str, Any]:
-    """What `doom_dream_env.quality` reads: mean returns and half of their 95 % intervals."""
+    """What `doom_dream_env.agents.quality` reads: mean returns and half of their 95 % intervals."""
     names = {"random": "random", "blind": "best blind", "agent": "agent", "dream": "agent in the dream"}
     worlds = {
         about["scenario"]: {

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
+from doom_dream_env.game.recording import compress_frame, decompress_frame
 from doom_dream_env.progress import progress
-from doom_dream_env.recording import compress_frame, decompress_frame
 from training.data.key_windows import HEALTH_UNIT, KeyWindow
 from training.footage.truth import Truth, keys_file, read_truth
 from training.footage.video import Video, find_videos

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from doom_dream_env.envs.game import Game
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
+from doom_dream_env.game.game import Game
 from doom_dream_env.play.film import Film
 from doom_dream_env.scenarios import FRAME_SHAPE, TICS_PER_SECOND, Scenario, get_scenario, press
 from doom_dream_env.seeds import SPLITS

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from doom_dream_env.recording import STEPS_PER_SHARD, ShardWriter, compress_frame
+from doom_dream_env.game.recording import STEPS_PER_SHARD, ShardWriter, compress_frame
 from doom_dream_env.scenarios import VARIABLE_SCALES, VARIABLES, Scenario
 from training.data.shard_checks import UNKNOWN
 from training.footage.scenes import dead_frames, scene_cuts

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.play.clip import fitted, frame_interval, upright
 from doom_dream_env.play.film import STEPS_PER_SECOND
 

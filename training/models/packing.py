@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from doom_dream_env.mistakes import UserError
-from doom_dream_env.origins import Origin, together
+from doom_dream_env.errors import UserError
 from doom_dream_env.world_model import PRESETS, WorldModel, files
 from doom_dream_env.world_model.config import ScenarioLimits
 from doom_dream_env.world_model.manifold import Manifold
+from doom_dream_env.world_model.origins import Origin, together
 from training.data.dataset import Dataset
 from training.data.pictures import SURE
 from training.data.shard_checks import FOOTAGE

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from doom_dream_env.mistakes import UserError
-from doom_dream_env.origins import from_json
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import BUTTONS, SCENARIOS
 from doom_dream_env.world_model import WorldModel, WorldModelConfig
 from doom_dream_env.world_model.files import read_checked
+from doom_dream_env.world_model.origins import from_json
 from training.data.annotations import OBJECT_MAP_SHAPE
 from training.models.losses import inverse_dynamics_loss
 from training.models.readouts import PrivilegedReadouts

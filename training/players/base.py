@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from doom_dream_env.envs.game import Game
+from doom_dream_env.game.game import Game
 from doom_dream_env.policies import AlternatingPolicy, HeldRandomPolicy, random_action
 from doom_dream_env.scenarios import Buttons, Scenario, press
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from doom_dream_env.envs.game import Game
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import FRAME_SHAPE, VARIABLES, Buttons, Scenario, press
 from training.players.navigation import CELL
 from training.players.walkers import Walker, turn_to

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from doom_dream_env.envs.game import Game
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import Buttons, Scenario, press
 from training.players.base import AlternatingPlayer, Player, RandomPlayer, random_alternation
 

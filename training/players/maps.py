@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from doom_dream_env.mistakes import UserError
-from doom_dream_env.wads import map_lumps
+from doom_dream_env.errors import UserError
+from doom_dream_env.scenarios.wads import map_lumps
 
 Array = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from doom_dream_env.envs.game import Game
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import Buttons, press
 from training.players.aiming import UNIT, Array, Marksman, turning_plans
 

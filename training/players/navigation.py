@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from doom_dream_env.scenarios import Scenario
-from doom_dream_env.wads import shipped_wad
+from doom_dream_env.scenarios.wads import shipped_wad
 from training.players.maps import Array, MapGeometry, Numbers, read_map
 
 CELL = 16  # side of a cell

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import Scenario
 from training.players.base import AlternatingPlayer, PerturbedPlayer, Player, RandomPlayer, random_alternation
 from training.players.explorers import Explorer

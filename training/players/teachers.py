@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from doom_dream_env.envs.game import Game
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import Buttons, Scenario, press
 
 # DOOM's motion: each tic the velocity gains THRUST in the direction that is pressed and keeps FRICTION of itself.

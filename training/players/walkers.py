@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from doom_dream_env.envs.game import Game
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import Buttons, Scenario, press
 from training.players.aiming import bearing
 from training.players.navigation import CELL, level

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from doom_dream_env.envs.game import Game
+from doom_dream_env.game.game import Game
 from doom_dream_env.scenarios import Buttons, Scenario, press
 from training.players.explorers import Explorer
 from training.players.navigation import CELL, STEP

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from doom_dream_env.agents import Agent
-from doom_dream_env.demo import film, write_clip
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.commands.demo import film, write_clip
+from doom_dream_env.errors import UserError
 from doom_dream_env.processes import end_with_parent, usable_cores
 from doom_dream_env.progress import print_lines, progress
 from doom_dream_env.scenarios import get_scenario

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.agents.action_policy import SIZES, ActionPolicy, ActionPolicyConfig, PolicyNetwork
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import Scenario, get_scenario
+from doom_dream_env.scenarios.wads import maps_in, shipped_wad
 from doom_dream_env.seeds import CLONING
-from doom_dream_env.wads import maps_in, shipped_wad
 from doom_dream_env.world_model import WorldModel
 from training.config import CloneConfig
 from training.config.clone import UNSEEN_MAPS

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.decoder import UNKNOWN, Decoder, digits_of
 from training.config import DecoderConfig

@@ -23,8 +23,8 @@ from doom_dream_env.envs.base import EnvBatch
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.games import GameBatch
 from doom_dream_env.envs.real import RealBatch
+from doom_dream_env.errors import UserError
 from doom_dream_env.evaluation import REAL_ENVS, EpisodeStatistics, evaluate_policy
-from doom_dream_env.mistakes import UserError
 from doom_dream_env.policies import Policy, fixed_policies
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.seeds import AGENT_SELECTION

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.world_model.outcomes import observed
 from training.config import DynamicsConfig, record_config
 from training.data.batch import Rows, make_batch, rows_by_scenario, sample_rows

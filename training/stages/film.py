@@ -18,12 +18,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import numpy as np
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.processes import end_with_parent, usable_cores
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import TICS_PER_SECOND, get_scenario
+from doom_dream_env.scenarios.wads import maps_in, shipped_wad
 from doom_dream_env.seeds import SPLITS
-from doom_dream_env.wads import maps_in, shipped_wad
 from training.config import FilmConfig, record_config
 from training.config.film import HELD_OUT_MAPS, LOOKS, PLAYERS
 from training.footage.filming import FilmJob, shoot_film

@@ -27,7 +27,7 @@ from torch import Tensor
 from doom_dream_env.idm import IDM_PRESETS, InverseDynamics
 from doom_dream_env.idm.decoding import Floats, log_probabilities, viterbi
 from doom_dream_env.idm.labels import CHAINS, Keys, from_chains, to_chains
-from doom_dream_env.origins import FREEDOOM, together
+from doom_dream_env.world_model.origins import FREEDOOM, together
 from training.config import IDMTrainingConfig
 from training.data.augment import augment
 from training.data.dataset import Dataset

@@ -6,8 +6,8 @@
 
 Any video that FFmpeg reads is streamed once (`training.footage.video`). Menus, intermissions, death screens, pictures
 that stand still and other programs are left out; at scene changes a new episode begins. The shards are those of
-`training.data.collect` with four more columns, which say how sure each step is (`doom_dream_env.recording`): training
-weighs its losses by them, and what only the game knows is not asked for.
+`training.data.collect` with four more columns, which say how sure each step is (`doom_dream_env.game.recording`):
+training weighs its losses by them, and what only the game knows is not asked for.
 
 A video is known by its bytes, whatever it is called. A killed run goes on with the same command, shard by shard.
 `OUT/labelling/VIDEO/report.html` shows what was read and warns if a video does not look like the game that the model
@@ -24,11 +24,11 @@ from typing import Any
 
 import torch
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
+from doom_dream_env.game.recording import STEPS_PER_SHARD, Origin, ShardWriter, state_origin
 from doom_dream_env.progress import progress
-from doom_dream_env.recording import STEPS_PER_SHARD, Origin, ShardWriter, state_origin
 from doom_dream_env.scenarios import Scenario, get_scenario
-from doom_dream_env.wads import as_text
+from doom_dream_env.scenarios.wads import as_text
 from doom_dream_env.world_model.files import read_json, sha256, write_json
 from training.config import LabelConfig, Split, record_config
 from training.data.latents import digest

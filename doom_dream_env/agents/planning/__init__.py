@@ -18,7 +18,7 @@ from doom_dream_env.agents.planning.gradient import GradientPlanner
 from doom_dream_env.agents.planning.objectives import ValueFunction
 from doom_dream_env.agents.planning.plan import Plan
 from doom_dream_env.agents.planning.planner import Planner
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.policies import Policy
 from doom_dream_env.scenarios import Scenario, get_scenario
 from doom_dream_env.world_model import WorldModel

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 
 SHARES = ("discount", "hold", "inertia", "exploration", "goal_decay")  # 0 to 1
 FROM_ZERO = ("proposals", "seed", "kept")  # whole numbers; the others are 1 or more

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from doom_dream_env.agents.planning.config import PlannerConfig
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import FRAME_SHAPE, VARIABLES, Scenario
 from doom_dream_env.world_model import DreamState, WorldModel
 

@@ -31,11 +31,11 @@ from doom_dream_env.agents.planning.rollout import score_plans
 from doom_dream_env.envs.base import EnvBatch, LatentBatch
 from doom_dream_env.envs.isolation import isolated
 from doom_dream_env.envs.observed import ObservedBatch
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 from doom_dream_env.policies import Policy
 from doom_dream_env.scenarios import Scenario, get_scenario
-from doom_dream_env.threads import at_most
 from doom_dream_env.world_model import DreamState, WorldModel
+from doom_dream_env.world_model.threads import at_most
 
 LARGEST_BATCH = 4096  # dreams at once; 100 kB each. More environments than fit are planned for one part after another
 

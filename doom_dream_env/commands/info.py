@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from doom_dream_env.quality import SECOND, MeanAndMargin, differs, qualities, scorecard_of
+from doom_dream_env.agents.quality import SECOND, MeanAndMargin, differs, qualities, scorecard_of
 from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.world_model import files
 

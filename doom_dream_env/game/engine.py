@@ -26,8 +26,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from doom_dream_env.envs.janitor import home
-from doom_dream_env.envs.locks import SHARED_MEMORY, open_locks, remove_shared_memory
+from doom_dream_env.game.janitor import home
+from doom_dream_env.game.locks import SHARED_MEMORY, open_locks, remove_shared_memory
 
 LAUNCHER = Path(__file__).with_name("engine.sh")
 LOG_VARIABLE = "DREAM_DOOM_ENGINE_LOG"  # environment variable: a file for the engine's words, which are many then

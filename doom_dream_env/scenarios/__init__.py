@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from doom_dream_env.configurations import load_configuration
-from doom_dream_env.mistakes import UserError
-from doom_dream_env.wads import as_text, maps_in, shipped_wad
+from doom_dream_env.errors import UserError
+from doom_dream_env.scenarios.configurations import load_configuration
+from doom_dream_env.scenarios.wads import as_text, maps_in, shipped_wad
 
 FRAME_SHAPE = (120, 160, 3)
 TICS_PER_SECOND = 35

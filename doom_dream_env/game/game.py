@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from doom_dream_env.configurations import load_configuration
-from doom_dream_env.envs.engine import LOG_VARIABLE, Engine, EngineError
-from doom_dream_env.envs.rehearsal import rehearse
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
+from doom_dream_env.game.engine import LOG_VARIABLE, Engine, EngineError
+from doom_dream_env.game.rehearsal import rehearse
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, VARIABLES, Scenario
+from doom_dream_env.scenarios.configurations import load_configuration
 
 
 class Game:

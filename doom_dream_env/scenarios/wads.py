@@ -9,7 +9,7 @@ import struct
 import zipfile
 from pathlib import Path
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 
 HEADER = struct.Struct("<4sii")  # kind, number of lumps, place of the directory
 PLAYER_START = (1).to_bytes(2, "little")  # type of the thing that says where a single player begins

@@ -16,7 +16,7 @@ from typing import Any
 from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.world_model import files
 
-SHIPPED = Path(__file__).parent / "agents" / "transfer.json"
+SHIPPED = Path(__file__).parent / "transfer.json"
 CLOSE = 0.15  # share of the real return that the dreamed one may be off
 SECOND = "skill_8"  # of the scorecard: one minus the error after eight steps, 0.9 s, over that of "nothing changes"
 FORETOLD = {"good": 0.5, "fair": 0.25}  # of `SECOND`, at least

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from doom_dream_env import __version__
-from doom_dream_env.mistakes import status_of
+from doom_dream_env.agents.quality import best_first
+from doom_dream_env.errors import status_of
 from doom_dream_env.options import (
     LONGEST,
     MINDS,
@@ -23,10 +24,9 @@ from doom_dream_env.options import (
     seed,
     whole,
 )
-from doom_dream_env.origins import Origin
-from doom_dream_env.quality import best_first
 from doom_dream_env.scenarios import SCENARIOS
 from doom_dream_env.seeds import EVALUATION
+from doom_dream_env.world_model.origins import Origin
 
 Commands = argparse._SubParsersAction  # what `add_subparsers` returns
 NAMES = ", ".join(SCENARIOS)
@@ -39,7 +39,7 @@ DISCRETE = [scenario.name for scenario in SCENARIOS.values() if scenario.discret
 
 def demo(args: argparse.Namespace) -> None:
     """Train in the dream, test in the game, film both."""
-    from doom_dream_env.demo import run
+    from doom_dream_env.commands.demo import run
 
     scenario = args.scenario or best_first(DISCRETE, args.weights)[0]
     where = args.weights, args.out, args.beside, args.first_seed
@@ -48,7 +48,7 @@ def demo(args: argparse.Namespace) -> None:
 
 def info(args: argparse.Namespace) -> None:
     """Print all scenarios and weights, or one scenario."""
-    from doom_dream_env import info
+    from doom_dream_env.commands import info
 
     if args.world is None:
         info.show_all(args.weights)
@@ -58,14 +58,14 @@ def info(args: argparse.Namespace) -> None:
 
 def bench(args: argparse.Namespace) -> None:
     """Measure the speed of the dream and of the game."""
-    from doom_dream_env.benchmark import run
+    from doom_dream_env.commands.benchmark import run
 
     run(args.scenario, args.weights, args.seconds, args.table)
 
 
 def doctor(args: argparse.Namespace) -> int:
     """Check the installation; the exit status says whether it can be used."""
-    from doom_dream_env.doctor import examine
+    from doom_dream_env.commands.doctor import examine
 
     return examine(args.weights)
 
@@ -98,7 +98,7 @@ def web(args: argparse.Namespace) -> None:
 
 def push(args: argparse.Namespace) -> None:
     """Send a folder to the hub."""
-    from doom_dream_env.publish import push as send
+    from doom_dream_env.commands.publish import push as send
 
     said = Origin(args.source, args.licence)
     print(send(args.name, args.folder, private=args.private, message=args.message, said=said))

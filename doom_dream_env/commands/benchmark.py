@@ -19,15 +19,15 @@ import torch
 
 from doom_dream_env.envs.base import shared_world_model
 from doom_dream_env.envs.batch import DreamBatch
-from doom_dream_env.envs.game import Game
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
+from doom_dream_env.game.game import Game
 from doom_dream_env.policies import RandomPolicy
 from doom_dream_env.processes import processor_name, usable_cores
 from doom_dream_env.scenarios import BUTTONS, Scenario, get_scenario
-from doom_dream_env.threads import at_most
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import write_atomically
 from doom_dream_env.world_model.flops import parameters_and_flops, shares_of_time
+from doom_dream_env.world_model.threads import at_most
 
 ENV_COUNTS = (1, 16, 64, 256, 1024)
 PIXEL_ENV_COUNTS = (1, 64)

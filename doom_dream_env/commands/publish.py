@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from doom_dream_env.hub import reason, split_name, unreachable
-from doom_dream_env.mistakes import UserError
-from doom_dream_env.origins import FREEDOOM, NOT_SAID, Origin, together
-from doom_dream_env.quality import best_world, transfer_scores
+from doom_dream_env.agents.quality import best_world, transfer_scores
+from doom_dream_env.errors import UserError
 from doom_dream_env.world_model import files
+from doom_dream_env.world_model.hub import reason, split_name, unreachable
+from doom_dream_env.world_model.origins import FREEDOOM, NOT_SAID, Origin, together
 
 LIBRARY = "doom-dream-env"
 TAGS = ["world-model", "reinforcement-learning", "vizdoom", "doom"]
@@ -143,7 +143,7 @@ def prepared(folder: Path, repository: str, said: Origin = NOT_SAID) -> Upload:
 
 def notice() -> bytes:
     """Freedoom's notice, which travels with its graphics and with what was learned from them."""
-    path = Path(__file__).resolve().parent.parent / NOTICE
+    path = Path(__file__).resolve().parents[2] / NOTICE
     if path.is_file():
         return path.read_bytes()
     return (importlib.metadata.distribution(LIBRARY).read_text(f"licenses/{NOTICE}") or "").encode()
@@ -351,7 +351,7 @@ def dataset_upload(shards: list[Path], repository: str) -> Upload:
     """Recorded play, with one configuration for each scenario: `load_dataset("owner/name", "take_cover")`."""
     from huggingface_hub import DatasetCardData
 
-    from doom_dream_env.recording import publishable_origin
+    from doom_dream_env.game.recording import publishable_origin
 
     found: dict[str, Counter[str]] = {}
     origins: Counter[Origin] = Counter()

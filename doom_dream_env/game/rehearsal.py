@@ -14,15 +14,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from doom_dream_env.envs.engine import LOG_VARIABLE, PATIENCE, WORDS, EngineError
-from doom_dream_env.envs.janitor import home
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
+from doom_dream_env.game.engine import LOG_VARIABLE, PATIENCE, WORDS, EngineError
+from doom_dream_env.game.janitor import home
 from doom_dream_env.scenarios import SCENARIOS, Scenario
 
 PLAY = """
 import pickle, sys
 sys.path[:] = pickle.load(sys.stdin.buffer)
-from doom_dream_env.envs.game import Game
+from doom_dream_env.game.game import Game
 game = Game(pickle.load(sys.stdin.buffer), rehearsed=True)
 game.reset(0)
 game.step([0] * 9)

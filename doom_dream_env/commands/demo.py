@@ -13,14 +13,14 @@ import torch
 from doom_dream_env.agents import Agent, shipped_agents
 from doom_dream_env.agents.minds import load_mind
 from doom_dream_env.agents.ppo import train_in_dream
+from doom_dream_env.agents.quality import differs, qualities
 from doom_dream_env.envs.base import shared_world_model
 from doom_dream_env.envs.batch import DreamBatch
 from doom_dream_env.envs.real import RealBatch
+from doom_dream_env.errors import UserError
 from doom_dream_env.evaluation import EpisodeStatistics, compare_dream_and_game
-from doom_dream_env.mistakes import UserError
 from doom_dream_env.play.film import STEPS_PER_SECOND, Film
 from doom_dream_env.policies import Policy
-from doom_dream_env.quality import differs, qualities
 from doom_dream_env.scenarios import FRAME_SHAPE, get_scenario
 from doom_dream_env.seeds import EVALUATION, FILM
 from doom_dream_env.world_model import WorldModel

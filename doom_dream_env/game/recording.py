@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from doom_dream_env.configurations import wads_of
-from doom_dream_env.mistakes import UserError, install_command
-from doom_dream_env.origins import FREEDOOM, Origin
+from doom_dream_env.errors import UserError, install_command
 from doom_dream_env.scenarios import BUTTONS, FRAME_SHAPE, SCENARIOS, VARIABLES, Scenario
-from doom_dream_env.wads import as_text, ships
+from doom_dream_env.scenarios.configurations import wads_of
+from doom_dream_env.scenarios.wads import as_text, ships
+from doom_dream_env.world_model.origins import FREEDOOM, Origin
 
 if TYPE_CHECKING:
-    from doom_dream_env.envs.game import Game
+    from doom_dream_env.game.game import Game
 
 try:
     import pyarrow as pa

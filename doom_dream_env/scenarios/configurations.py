@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from doom_dream_env.mistakes import UserError
-from doom_dream_env.wads import has_player_start, is_iwad, is_pk3, maps_in, shipped_wad
+from doom_dream_env.errors import UserError
+from doom_dream_env.scenarios.wads import has_player_start, is_iwad, is_pk3, maps_in, shipped_wad
 
 OVERRIDE = "_vizdoom.cfg"  # ViZDoom lets a file of this name in the working folder overrule every configuration
 # Arguments of the engine that make it wait for other players, play something else, or find other files.

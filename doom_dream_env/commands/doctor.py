@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doom_dream_env import __version__
-from doom_dream_env.mistakes import install_command
+from doom_dream_env.errors import install_command
 from doom_dream_env.processes import processor_name, usable_cores
 
 MEMORY_GB = 2.0  # what a dream, an agent in training and some games take together
@@ -57,7 +57,7 @@ class Finding:
 
 def check_python() -> Finding:
     """The interpreter and the package."""
-    where = Path(__file__).parent
+    where = Path(__file__).parent.parent
     text = f"{platform.python_version()} on {platform.platform()}; doom-dream-env {__version__} in {where}"
     return Finding(text, sys.version_info >= (3, 11))
 
@@ -123,7 +123,7 @@ def check_screen() -> Finding:
 
 def check_game() -> Finding:
     """Play a second of ViZDoom."""
-    from doom_dream_env.envs.game import Game
+    from doom_dream_env.game.game import Game
     from doom_dream_env.scenarios import get_scenario, press
 
     started = time.perf_counter()
@@ -152,7 +152,7 @@ def check_weights(weights: str | None) -> Finding:
 
 def check_speed(weights: str | None) -> Finding:
     """Dream for a moment."""
-    from doom_dream_env.benchmark import random_step, rate
+    from doom_dream_env.commands.benchmark import random_step, rate
     from doom_dream_env.envs.batch import DreamBatch
 
     one, many = (rate(random_step(DreamBatch(count, weights=weights)), SECONDS) for count in (1, DREAMS))

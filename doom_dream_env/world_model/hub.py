@@ -1,7 +1,7 @@
 """Weights and players from the Hugging Face hub: found by `owner/name` or `owner/name@revision`.
 
 What was fetched once stays in the hub's own cache (`HF_HOME`), and is found there when the hub cannot be reached. What
-is sent there is in `doom_dream_env.publish`.
+is sent there is in `doom_dream_env.commands.publish`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
-from doom_dream_env.mistakes import UserError
+from doom_dream_env.errors import UserError
 
 NAME = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?")
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)

@@ -1,0 +1,1 @@
+"""`dream-doom`: what the command line does."""
