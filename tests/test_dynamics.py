@@ -16,7 +16,6 @@ from toy_world import TOY_SCENARIOS, WINDOW, run, toy_config
 
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import PRESETS
-from training.config import DynamicsLossWeights
 from training.data.batch import Batch, make_batch
 from training.data.dataset import Dataset
 from training.engine.compute import Compute, seeded
@@ -26,7 +25,7 @@ from training.models.rollout import Windows, kl_divergence, open_loop_rollout, p
 from training.models.training_model import TrainingModel
 from training.ranks import SampleGenerator
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT
-from training.stages.dynamics import chosen_rows, losses, rollout_begin, window_rows
+from training.stages.dynamics import LOSS_WEIGHTS, chosen_rows, losses, rollout_begin, window_rows
 
 CPU = Compute(torch.device("cpu"), 0, 1, False)
 DELTAS = ((-10.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # of the toy's health; nothing else ever changes
@@ -75,7 +74,7 @@ def test_shards_that_were_trained_on_count_less(data: Dataset, monkeypatch: pyte
     names = [f"take_cover/train-{i:05d}" for i in range(4)] + ["freedoom/train-MAP01-00000"]
     shards = [(name, np.arange(10 * i, 10 * i + 10)) for i, name in enumerate(names)]
     monkeypatch.setattr(data, "shard_rows", lambda: iter(shards))
-    rows = chosen_rows(data, config(seen_shards={"take_cover": 2}, seen_share=0.5))
+    rows = chosen_rows(data, config(seen_shards={"take_cover": 2}))
     assert rows[rows < 50].tolist() == [*range(10), *range(20, 50)], "the second of two old shards should be left out"
 
 
@@ -88,14 +87,16 @@ def test_scripted_players_can_be_left_out_of_a_scenario(data: Dataset, monkeypat
     assert np.isin(np.flatnonzero(data.scenario == 1), rows).all(), "another scenario lost its scripted players"
 
 
-def test_windows_stay_in_their_episode_and_some_begin_with_it(data: Dataset) -> None:
-    settings = config(batch=400, episode_start_share=0.5)
+def test_windows_stay_in_their_episode_and_some_begin_with_it(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config(batch=400)
+    monkeypatch.setattr("training.stages.dynamics.EPISODE_START_SHARE", 0.5)
+    monkeypatch.setattr("training.stages.dynamics.WINDOW", WINDOW)
     rng = np.random.default_rng(0)
     groups = [np.flatnonzero(data.scenario == index) for index in range(2)]
     rows = window_rows(data, groups, settings, rng)
     assert len(rows) == 400 and (rows >= data.first[rows]).all() and (rows <= data.last[rows]).all()
     assert 0.5 < (rows == data.first[rows]).mean() < 0.7
-    begins = [rollout_begin(3, settings, rng) for _ in range(400)]
+    begins = [rollout_begin(3, rng) for _ in range(400)]
     assert set(begins) == set(range(WINDOW - 3)) and 0.55 < np.mean(np.equal(begins, 0)) < 0.8
 
 
@@ -106,8 +107,9 @@ def test_windows_stay_in_their_episode_and_some_begin_with_it(data: Dataset) -> 
 def learned(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both stages, long enough to learn the toy."""
     out = tmp_path_factory.mktemp("learned")
-    run("representation", toy, out, 51, checkpoint_every=1000)
-    run("dynamics", toy, out, 151, checkpoint_every=1000, batch=16, window=8, lr=3e-3)
+    rarely = {"training.engine.fit.CHECKPOINT_EVERY": 1000, "training.stages.dynamics.WINDOW": 8}
+    run("representation", toy, out, 51, rarely)
+    run("dynamics", toy, out, 151, rarely, batch=16, lr=3e-3)
     return out
 
 
@@ -139,8 +141,8 @@ def test_the_second_stage_leaves_the_encoder_alone_and_moves_the_rest(learned: P
 
 def test_every_term_of_the_loss_has_a_weight(data: Dataset) -> None:
     model = toy_model()
-    terms, skills = losses(model, toy_windows(model, data), torch.ones(2, 3), config(), SampleGenerator.alone(6, 0))
-    assert terms.keys() == dataclasses.asdict(DynamicsLossWeights()).keys()
+    terms, skills = losses(model, toy_windows(model, data), torch.ones(2, 3), SampleGenerator.alone(6, 0))
+    assert terms.keys() == LOSS_WEIGHTS.keys()
     assert skills.keys() == {"skill_1", "skill_2"}
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from toy_world import run
+from toy_world import run, toy_constants
 
 from training.engine import fit as loop
 from training.engine.checkpoint import finished_steps, load_checkpoint, save_checkpoint
@@ -66,9 +66,9 @@ def fit_toy(path: Path | None, kind: str = "muon", steps: int = STEPS, **options
         "step_loss": step_loss,
         "path": path,
         "about": {"seed": 3},
-        "checkpoint_every": 2,
     }
-    fit(**(defaults | options))
+    with toy_constants():
+        fit(**(defaults | options))
     return module
 
 

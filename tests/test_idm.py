@@ -19,8 +19,8 @@ from doom_dream_env.idm.labels import CHAINS, effective, from_chains, to_chains
 from doom_dream_env.idm.network import correlation
 from doom_dream_env.recording import FREEDOOM, ShardWriter, compress_frame
 from doom_dream_env.scenarios import BUTTONS, press
-from training.config import Augmentation, IDMScoreConfig, IDMTrainingConfig
-from training.data.augment import augment, mirrored
+from training.config import IDMScoreConfig, IDMTrainingConfig
+from training.data.augment import Augmentation, augment, mirrored
 from training.data.dataset import Dataset
 from training.data.key_windows import KeyWindow, KeyWindows
 from training.data.own_motion import MotionWindows, own_motion
@@ -298,11 +298,15 @@ def test_whoever_holds_what_was_pressed_finds_few_events_and_whoever_knows_finds
 # ---- stage -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_stage_learns_writes_weights_and_they_are_scored(play: Path, tmp_path: Path, capsys) -> None:
+def test_the_stage_learns_writes_weights_and_they_are_scored(
+    play: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     config = IDMTrainingConfig(
-        data=play, out=tmp_path / "idm", preset="tiny", steps=8, motion_steps=4, motion_batch=4, motion_window=12,
-        batch=2, window=8, checkpoint_every=4, threads=1, device="cpu",
-    )  # fmt: skip
+        data=play, out=tmp_path / "idm", preset="tiny", steps=8, batch=2, threads=1, device="cpu"
+    )
+    for name, value in {"WINDOW": 8, "MOTION_STEPS": 4, "MOTION_BATCH": 4, "MOTION_WINDOW": 12}.items():
+        monkeypatch.setattr(f"training.stages.idm.{name}", value)
+    monkeypatch.setattr("training.engine.fit.CHECKPOINT_EVERY", 4)
     launch(config)
     weights = tmp_path / "idm" / "weights"
     assert len(InverseDynamics.from_pretrained(weights).config.switch_costs) == len(CHAINS)

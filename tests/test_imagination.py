@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from doom_dream_env.agents.imagination import (
     lambda_returns,
     learn_in_imagination,
 )
+from doom_dream_env.agents.planning import make_planner
 from doom_dream_env.envs import DreamBatch, RealBatch
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
@@ -157,19 +159,19 @@ def test_the_same_code_learns_in_the_game(model: WorldModel) -> None:
 # ---- distil --------------------------------------------------------------------------------------------------------
 
 
-DISTIL_TOY: dict[str, Any] = {
-    "rollouts": 1,
-    "dreams": 2,
-    "horizon": 3,
-    "epochs": 2,
-    "settings": {"horizon": 2, "dreams": 1},
-}
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage distil at toy size."""
+    for name, value in {"ROLLOUTS": 1, "DREAMS": 2, "HORIZON": 3, "EPOCHS": 2}.items():
+        monkeypatch.setattr(distil, name, value)
+    monkeypatch.setattr(distil, "make_planner", partial(make_planner, horizon=2, dreams=1, plans=8, rounds=1))
 
 
+@pytest.mark.usefixtures("small")
 def test_a_killed_run_goes_on_and_its_agent_plays(
     weights: Path, model: WorldModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = DistilConfig(weights=str(weights), out=tmp_path, iterations=2, **DISTIL_TOY)
+    config = DistilConfig(weights=str(weights), out=tmp_path, iterations=2)
     learn = distil.learn
 
     def killed(config: DistilConfig, model: WorldModel, home: Path, iteration: int) -> Agent:
@@ -190,9 +192,9 @@ def test_a_killed_run_goes_on_and_its_agent_plays(
     assert agent(batch).shape == (2,)
 
 
+@pytest.mark.usefixtures("small")
 def test_free_play_is_learned_as_buttons(model: WorldModel, weights: Path, tmp_path: Path) -> None:
-    settings = DISTIL_TOY | {"settings": {"horizon": 2, "dreams": 1, "plans": 8, "rounds": 1}}
-    distil.train(DistilConfig(scenario="freedoom", weights=str(weights), out=tmp_path, iterations=1, **settings))
+    distil.train(DistilConfig(scenario="freedoom", weights=str(weights), out=tmp_path, iterations=1))
     agent = Agent.load(tmp_path / "agent", model.fingerprint)
     assert agent.card.buttons
     batch = DreamBatch(2, "freedoom", weights=model)

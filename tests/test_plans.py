@@ -208,10 +208,10 @@ def test_a_report_is_finished_where_it_was_killed(
             scenarios=("predict_position",),
             minds=("noop", "agent", "planner"),
             episodes=episodes,
+            milliseconds=1e-3,
             first_seed=90_000,
             games=2,
             out=tmp_path,
-            settings=QUICK,
         )
         return planning.run(config)["predict_position"]
 
@@ -226,6 +226,7 @@ def test_a_report_is_finished_where_it_was_killed(
 
 
 def test_free_play_counts_kills_and_squares_on_every_map(weights: Path, tmp_path: Path) -> None:
+
     def report(scenario: str, *maps: str) -> dict[str, Any]:
         return planning.run(
             PlanningConfig(

@@ -19,7 +19,6 @@ from toy_world import LENGTH, TOY_SCENARIOS, WINDOW, toy_config
 
 from doom_dream_env.scenarios import VARIABLES
 from doom_dream_env.world_model.outcomes import two_hot
-from training.config import RepresentationLossWeights
 from training.data.batch import Batch, make_batch
 from training.data.dataset import Dataset
 from training.engine.compute import seeded
@@ -31,7 +30,7 @@ from training.models.losses import (
 from training.models.packing import new_training_model
 from training.models.readouts import PrivilegedReadouts
 from training.ranks import SampleGenerator
-from training.stages.representation import losses
+from training.stages.representation import LOSS_WEIGHTS, losses
 
 # ---- representation ------------------------------------------------------------------------------------------------
 
@@ -60,21 +59,21 @@ def test_invalid_steps_have_no_influence_on_any_loss(data: Dataset, config: Any)
     batch = cut_short(data)
     assert batch.frames is not None
     with torch.no_grad():
-        before, _ = losses(model, batch, config, SampleGenerator.alone(len(batch.rows), 0))
+        before, _ = losses(model, batch, SampleGenerator.alone(len(batch.rows), 0))
         padding = batch.valid == 0
         for name in ("rewards", "terminated", "variables", "next_variables", "object_maps", "actions"):
             values = getattr(batch, name)
             values[padding] = 1 - values[padding]
         batch.frames[padding] = 255 - batch.frames[padding]
-        after, _ = losses(model, batch, config, SampleGenerator.alone(len(batch.rows), 0))
+        after, _ = losses(model, batch, SampleGenerator.alone(len(batch.rows), 0))
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, atol=1e-5, rtol=1e-5, msg=name)
 
 
 def test_every_term_of_the_loss_has_a_weight(data: Dataset, config: Any) -> None:
     batch = cut_short(data)
-    terms, _ = losses(new_training_model("tiny", data, 0, None), batch, config, SampleGenerator.alone(len(batch.rows)))
-    assert terms.keys() == dataclasses.asdict(RepresentationLossWeights()).keys()
+    terms, _ = losses(new_training_model("tiny", data, 0, None), batch, SampleGenerator.alone(len(batch.rows)))
+    assert terms.keys() == LOSS_WEIGHTS.keys()
 
 
 # ---- privileged readouts ---------------------------------------------------------------------------------------------

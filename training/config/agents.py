@@ -54,16 +54,12 @@ class DialsConfig:
         scenarios: None: all of the weights in which there is health to lose.
         agents: folders of agents, one of each scenario in each, who play beside those who see nothing; empty: those
             that ship.
-        healed: scenarios in which the odds of gaining health are set, not those of losing it.
         episodes: of each player in the game, and in the dream at each setting; fewer where they last long.
-        rounds: settings that are tried at most.
         out: folder of what was found, and of the weights.
     """
 
     weights: str | None = None
     scenarios: tuple[str, ...] | None = None
     agents: tuple[Path, ...] = ()
-    healed: tuple[str, ...] = ("health_gathering", "health_gathering_supreme")
     episodes: int = 100
-    rounds: int = 6
     out: Path = Path("runs/dials")

@@ -21,11 +21,8 @@ class TrainingConfig:
         scenarios: names, or paths of ViZDoom configurations; the same in all stages of a run.
         steps: optimiser steps in all.
         batch: windows (in the decoder: pictures) per step, of all ranks together: the same run on any number of them.
-        optimizer: for hidden matrices; all else is trained by AdamW.
         lr: peak learning rate.
         seed: seed of initial weights, windows and noise.
-        checkpoint_every: steps between checkpoints.
-        limit: use at most about so many recorded steps of each scenario.
         device: cpu, cuda, or auto: the GPU if there is one.
         threads: CPU threads; None: all.
     """
@@ -35,10 +32,7 @@ class TrainingConfig:
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
     steps: int
     batch: int
-    optimizer: Literal["adamw", "muon"] = "muon"
     lr: float
     seed: int = 0
-    checkpoint_every: int = 250
-    limit: int | None = None
     device: str = "auto"
     threads: int | None = None

@@ -20,11 +20,9 @@ AT_LEAST_ONE = (
     "threads",
     "workers",
     "seeds",
-    "checkpoint_every",
     "window",
     "rollout",
     "episodes",
-    "round_envs",
     "round_steps",
     "films",
 )

@@ -21,14 +21,10 @@ class CloneConfig(TrainingConfig):
         preset: sizes of the policy.
         behaviours: whose recorded episodes are cloned. Of `perturbed` players about half of what they press is chance,
             so the rounds below stand in for them.
-        maps: of free play; none: all of Freedoom but `UNSEEN_MAPS`.
         first_steps: of an adviser that is not among the recorded players (free play), before the first round.
         rounds: how often the policy plays the real game while the teacher says what it would press (DAgger, arXiv
             1011.0686); in between it learns from all of that.
         round_steps: of each scenario in each round.
-        round_envs: games at once.
-        teacher_share: share of a round's steps that the teacher plays itself, in turns.
-        window: steps per window.
         score_episodes: real ones of each scenario to score it with; 0: none.
         first_seed: of the games that it is scored in; from 90,000 up they are yours.
     """
@@ -40,12 +36,8 @@ class CloneConfig(TrainingConfig):
     weights: str | None = None
     preset: Preset = "nano"
     behaviours: tuple[str, ...] = ("scripted",)
-    maps: tuple[str, ...] = ()
     first_steps: int = 120_000
     rounds: int = 3
     round_steps: int = 4_000
-    round_envs: int = 8
-    teacher_share: float = 0.3
-    window: int = 24
     score_episodes: int = 30
     first_seed: int = EVALUATION
