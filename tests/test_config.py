@@ -219,7 +219,7 @@ def test_a_setting_out_of_range_is_named_before_anything_is_written(
         main(line.split())
     assert end.value.code == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"training {line.split()[0]}: {line.split()[1]} must be from") and error.count("\n") == 1
+    assert error.startswith(f"training {line.split()[0]}: {line.split()[1]} must be") and error.count("\n") == 1
     assert not list(Path().iterdir())
 
 

@@ -87,12 +87,12 @@ def test_held_plans_change_as_rarely_as_they_are_told() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PlannerConfig(horizon=0), "horizon must be a whole number"),
+        (lambda: PlannerConfig(horizon=0), "horizon must be greater"),
         (lambda: PlannerConfig(dreams=1.5), "dreams must be a whole number"),  # type: ignore[arg-type]
-        (lambda: PlannerConfig(discount=1.1), "discount must be from 0 to 1"),
+        (lambda: PlannerConfig(discount=1.1), "discount must be less"),
         (lambda: PlannerConfig(temperature=float("nan")), "temperature must be a finite number"),
         (lambda: PlannerConfig(horizon=3, replan_every=4), "lower replan_every"),
-        (lambda: PlannerConfig(proposals=-1), "proposals must be a whole number, 0 or more"),
+        (lambda: PlannerConfig(proposals=-1), "proposals must be greater"),
         (lambda: CEMConfig(plans=4, elites=5), "kept ≤ elites ≤ plans"),
         (lambda: GradientConfig(restarts=0), "restarts must be"),
     ],

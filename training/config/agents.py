@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from doom_dream_env.seeds import AGENT_SELECTION
+from training.config.base import Count, Seed
 
 Learner = Literal["ppo", "dreamer"]
 
@@ -35,12 +36,12 @@ class AgentsConfig:
     scenarios: tuple[str, ...] | None = None
     learner: tuple[Learner, ...] = ("ppo",)
     prior: Path | None = None
-    seeds: int = 3
-    steps: int | None = None
-    episodes: int = 100
-    first_seed: int = AGENT_SELECTION
+    seeds: Count = 3
+    steps: Count | None = None
+    episodes: Count = 100
+    first_seed: Seed = AGENT_SELECTION
     film: bool = False
-    workers: int | None = None
+    workers: Count | None = None
     work: Path = Path("runs/agents")
     out: Path | None = None
 
@@ -61,5 +62,5 @@ class DialsConfig:
     weights: str | None = None
     scenarios: tuple[str, ...] | None = None
     agents: tuple[Path, ...] = ()
-    episodes: int = 100
+    episodes: Count = 100
     out: Path = Path("runs/dials")

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from doom_dream_env.options import MOST_SEED
 from doom_dream_env.scenarios import SCENARIOS
 
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Whole = Annotated[int, Field(ge=0, le=10**12)]
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+Number = Annotated[float, Field(ge=0, le=1e12)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Preset = Literal["tiny", "nano", "base"]  # the keys of `doom_dream_env.world_model.PRESETS`
 
 
@@ -30,9 +38,9 @@ class TrainingConfig:
     data: Path = Path("data")
     out: Path = Path("runs/nano")
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
-    steps: int
-    batch: int
-    lr: float
-    seed: int = 0
+    steps: Count
+    batch: Count
+    lr: Number
+    seed: Seed = 0
     device: str = "auto"
-    threads: int | None = None
+    threads: Count | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doom_dream_env.seeds import EVALUATION
-from training.config.base import Preset, TrainingConfig
+from training.config.base import Count, Number, Preset, Seed, TrainingConfig, Whole
 
 # Maps of Freedoom on which nobody learns to play: what has learned is scored there.
 UNSEEN_MAPS = ("E1M5", "E2M3", "MAP07", "MAP08")
@@ -30,14 +30,14 @@ class CloneConfig(TrainingConfig):
     """
 
     out: Path = Path("runs/clone")
-    steps: int = 4_000
-    batch: int = 32
-    lr: float = 1e-3
+    steps: Count = 4_000
+    batch: Count = 32
+    lr: Number = 1e-3
     weights: str | None = None
     preset: Preset = "nano"
     behaviours: tuple[str, ...] = ("scripted",)
-    first_steps: int = 120_000
-    rounds: int = 3
-    round_steps: int = 4_000
-    score_episodes: int = 30
-    first_seed: int = EVALUATION
+    first_steps: Whole = 120_000
+    rounds: Whole = 3
+    round_steps: Count = 4_000
+    score_episodes: Whole = 30
+    first_seed: Seed = EVALUATION

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from doom_dream_env.scenarios import SCENARIOS
+from training.config.base import Count, Number
 
 Split = Literal["train", "val", "test"]  # the keys of `doom_dream_env.seeds.SPLITS`
 
@@ -47,12 +48,12 @@ class CollectConfig:
     out: Path = Path("data")
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
     split: Split = "train"
-    steps: int = 32_000
-    mix: dict[str, float] = field(default_factory=dict)
+    steps: Count = 32_000
+    mix: dict[str, Number] = field(default_factory=dict)
     maps: tuple[str, ...] = ()
     wad: str | None = None
     licence: str | None = None
-    workers: int | None = None
+    workers: Count | None = None
     ray: str | None = None
     tics: bool = False
     benchmark: bool = False

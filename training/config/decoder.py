@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.config.base import TrainingConfig
+from training.config.base import Count, Number, TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +17,8 @@ class DecoderConfig(TrainingConfig):
         init: name or folder of weights whose decoder goes on learning here, with the same palette; None: a new one.
     """
 
-    steps: int = 24_000
-    batch: int = 24
-    lr: float = 2e-3
+    steps: Count = 24_000
+    batch: Count = 24
+    lr: Number = 2e-3
     weights: str | None = None
     init: str | None = None

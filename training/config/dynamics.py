@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from training.config.base import Preset, TrainingConfig
+from training.config.base import Count, Number, Preset, Share, TrainingConfig, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +24,12 @@ class DynamicsConfig(TrainingConfig):
             they do ("delusions", arXiv 2110.10819).
     """
 
-    steps: int = 6_000
-    batch: int = 40
-    lr: float = 1e-3
+    steps: Count = 6_000
+    batch: Count = 40
+    lr: Number = 1e-3
     init: str | None = None
     preset: Preset = "nano"
-    rollout: int = 22
-    scenario_weights: dict[str, float] = field(default_factory=dict)
-    seen_shards: dict[str, int] = field(default_factory=dict)
-    scripted_share: dict[str, float] = field(default_factory=dict)
+    rollout: Count = 22
+    scenario_weights: dict[str, Number] = field(default_factory=dict)
+    seen_shards: dict[str, Whole] = field(default_factory=dict)
+    scripted_share: dict[str, Share] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doom_dream_env.seeds import EVALUATION, RANKING
+from training.config.base import Count, Seed, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +28,8 @@ class ScorecardConfig:
     data: Path = Path("data")
     scenarios: tuple[str, ...] | None = None
     out: Path | None = None
-    limit: int | None = 4_000
-    episodes: int = 400
+    limit: Count | None = 4_000
+    episodes: Count = 400
     pictures: bool = False
 
 
@@ -55,11 +56,11 @@ class TransferConfig:
     scenario: str | None = None
     trust: bool = False
     weights: str | None = None
-    episodes: int = 200
-    first_seed: int = EVALUATION
+    episodes: Count = 200
+    first_seed: Seed = EVALUATION
     out: Path = Path("runs/transfer")
-    efficiency_seeds: int = 0
-    efficiency_steps: int = 200_000
+    efficiency_seeds: Whole = 0
+    efficiency_steps: Whole = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +79,8 @@ class RankingConfig:
 
     scenario: str = "take_cover"
     weights: str | None = None
-    episodes: int = 100
-    first_seed: int = RANKING
+    episodes: Count = 100
+    first_seed: Seed = RANKING
     out: Path | None = None
     clone: Path | None = None
     minds: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from training.config.base import TrainingConfig
+from training.config.base import Count, Number, TrainingConfig
 from training.config.collect import Split
 
 IDMPreset = Literal["tiny", "nano"]  # the keys of `doom_dream_env.idm.IDM_PRESETS`
@@ -25,9 +25,9 @@ class IDMTrainingConfig(TrainingConfig):
 
     out: Path = Path("runs/idm")
     scenarios: tuple[str, ...] = ("freedoom",)
-    steps: int = 4_000
-    batch: int = 8
-    lr: float = 2e-3
+    steps: Count = 4_000
+    batch: Count = 8
+    lr: Number = 2e-3
     preset: IDMPreset = "nano"
     films: Path | None = None
     without: tuple[str, ...] = ("E1M3", "E1M4", "MAP05", "MAP06", "perturbed")
@@ -57,4 +57,4 @@ class IDMScoreConfig:
     players: tuple[str, ...] = ()
     out: Path = Path("runs/idm-score")
     device: str = "auto"
-    threads: int | None = None
+    threads: Count | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.config.base import Count, Share
 from training.config.collect import Split
 
 
@@ -37,6 +38,6 @@ class LabelConfig:
     split: Split = "train"
     scenario: str = "freedoom"
     map: str | None = None
-    least_play: float = 0.9
-    least_confidence: float = 0.15
-    threads: int | None = None
+    least_play: Share = 0.9
+    least_confidence: Share = 0.15
+    threads: Count | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doom_dream_env.seeds import EVALUATION
+from training.config.base import Count, Number, Seed, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +30,10 @@ class PlanningConfig:
     scenarios: tuple[str, ...] = ("take_cover", "defend_the_center", "health_gathering")
     maps: tuple[str, ...] = ()
     minds: tuple[str, ...] = ("random", "routine", "agent", "planner:cem", "planner:gradient")
-    milliseconds: float = 100.0
-    episodes: int = 24
-    first_seed: int = EVALUATION
-    games: int = 8
+    milliseconds: Number = 100.0
+    episodes: Count = 24
+    first_seed: Seed = EVALUATION
+    games: Whole = 8
     out: Path = Path("runs/planning")
 
 
@@ -51,5 +52,5 @@ class DistilConfig:
     scenario: str = "take_cover"
     weights: str | None = None
     out: Path = Path("runs/distil")
-    iterations: int = 2
-    seed: int = 0
+    iterations: Whole = 2
+    seed: Seed = 0

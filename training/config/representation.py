@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.config.base import Preset, TrainingConfig
+from training.config.base import Count, Number, Preset, TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +17,9 @@ class RepresentationConfig(TrainingConfig):
         compile: compile the encoder by torch.compile (needs a C++ compiler).
     """
 
-    steps: int = 4_000
-    batch: int = 40
-    lr: float = 1.5e-3
+    steps: Count = 4_000
+    batch: Count = 40
+    lr: Number = 1.5e-3
     preset: Preset = "nano"
     init: str | None = None
     compile: bool = False

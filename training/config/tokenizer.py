@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.config.base import TrainingConfig
+from training.config.base import Count, Number, TrainingConfig, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class TokenizerConfig(TrainingConfig):
         palette_frames: of each scenario, from which the palette of patches is made.
     """
 
-    steps: int = 5_000
-    batch: int = 24
-    lr: float = 3e-3
-    palette_frames: int = 1_000
+    steps: Count = 5_000
+    batch: Count = 24
+    lr: Number = 3e-3
+    palette_frames: Whole = 1_000
