@@ -198,7 +198,7 @@ def test_a_trained_dream_follows_the_action() -> None:
     change = torch.full((2, 3), 0.3)
     for step in range(STEPS):
         chance = SampleGenerator.alone(WINDOWS, 2, step)
-        terms, _ = losses(model, game.windows(seeded(1, step)), change, config(), chance)
+        terms, _ = losses(model, game.windows(seeded(1, step)), change, chance)
         (terms["prediction"] + terms["rollout"] + terms["outcome"]).backward()
         optimiser.step(step, CPU)
 

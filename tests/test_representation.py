@@ -8,14 +8,13 @@ import dataclasses
 import math
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_model
 from torch import Tensor
-from toy_world import LENGTH, TOY_SCENARIOS, WINDOW, toy_config
+from toy_world import LENGTH, TOY_SCENARIOS, WINDOW
 
 from doom_dream_env.scenarios import VARIABLES
 from doom_dream_env.world_model.outcomes import two_hot
@@ -43,17 +42,12 @@ def data(toy: Path) -> Dataset:
     return Dataset(toy, TOY_SCENARIOS)
 
 
-@pytest.fixture(scope="module")
-def config(toy: Path) -> Any:
-    return toy_config("representation", toy, Path("unused"), 1)
-
-
 def cut_short(data: Dataset) -> Batch:
     """Windows that reach beyond the end of their episodes."""
     return make_batch(data, np.array([LENGTH - 3, 2 * LENGTH - 2]), WINDOW, CPU)
 
 
-def test_invalid_steps_have_no_influence_on_any_loss(data: Dataset, config: Any) -> None:
+def test_invalid_steps_have_no_influence_on_any_loss(data: Dataset) -> None:
     """Whatever stands in the padding, the losses are the same (BatchNorm, which sees it, is in evaluation mode)."""
     model = new_training_model("tiny", data, 0, None).eval()
     batch = cut_short(data)
@@ -70,7 +64,7 @@ def test_invalid_steps_have_no_influence_on_any_loss(data: Dataset, config: Any)
         torch.testing.assert_close(after[name], value, atol=1e-5, rtol=1e-5, msg=name)
 
 
-def test_every_term_of_the_loss_has_a_weight(data: Dataset, config: Any) -> None:
+def test_every_term_of_the_loss_has_a_weight(data: Dataset) -> None:
     batch = cut_short(data)
     terms, _ = losses(new_training_model("tiny", data, 0, None), batch, SampleGenerator.alone(len(batch.rows)))
     assert terms.keys() == LOSS_WEIGHTS.keys()
