@@ -118,12 +118,12 @@ def test_the_stage_goes_on_where_it_was_and_keeps_its_policy(
         "preset": "tiny",
         "behaviours": ("random",),
         "batch": 4,
-        "window": 6,
         "round_steps": 24,
-        "round_envs": 2,
         "score_episodes": 0,
         "threads": 1,
     }
+    monkeypatch.setattr(clone, "WINDOW", 6)
+    monkeypatch.setattr(clone, "ROUND_ENVS", 2)
     clone.train(CloneConfig(steps=4, rounds=0, **settings))
     played = []
     record = clone.record_advice

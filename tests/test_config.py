@@ -19,7 +19,6 @@ from training.__main__ import main
 from training.config import (
     CollectConfig,
     DynamicsConfig,
-    DynamicsLossWeights,
     PipelineConfig,
     RankingConfig,
     RepresentationConfig,
@@ -76,11 +75,11 @@ def test_a_command_line_becomes_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         tics=True,
     )
     assert parsed(monkeypatch, line) == expected
-    line = "dynamics --scenario-weights take_cover 3 health_gathering 2 --seen-shards basic 7 --loss-weights.rollout 4"
+    line = "dynamics --scenario-weights take_cover 3 health_gathering 2 --seen-shards basic 7 --rollout 4"
     assert parsed(monkeypatch, line) == DynamicsConfig(
         scenario_weights={"take_cover": 3.0, "health_gathering": 2.0},
         seen_shards={"basic": 7},
-        loss_weights=DynamicsLossWeights(rollout=4.0),
+        rollout=4,
     )
     twice = "transfer --agents b a b --episodes 5"
     assert parsed(monkeypatch, twice) == TransferConfig(agents=("b", "a"), episodes=5), "what is named twice is one"
@@ -88,7 +87,7 @@ def test_a_command_line_becomes_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         scenarios=("basic",), limit=None
     )
     assert parsed(monkeypatch, "transfer --agents a b") == TransferConfig(agents=("a", "b"))
-    assert parsed(monkeypatch, "ranking --alternations 3 4 5 6") == RankingConfig(alternations=((3, 4), (5, 6)))
+    assert parsed(monkeypatch, "ranking --minds noop planner") == RankingConfig(minds=("noop", "planner"))
     assert parsed(monkeypatch, "representation --preset tiny --compile") == RepresentationConfig(
         preset="tiny", compile=True
     )
@@ -138,7 +137,7 @@ def test_settings_are_written_down_and_differences_named(tmp_path: Path, capsys:
     path = tmp_path / "run" / "dynamics.config.json"
     record_config(DynamicsConfig(out=tmp_path), path)
     settings = json.loads(path.read_text())
-    assert settings["out"] == str(tmp_path) and settings["loss_weights"]["rollout"] == 3.0
+    assert settings["out"] == str(tmp_path) and settings["rollout"] == 22
     record_config(DynamicsConfig(out=tmp_path), path)
     assert capsys.readouterr().out == ""
     record_config(DynamicsConfig(out=tmp_path, lr=1e-4), path)
@@ -179,14 +178,16 @@ def test_a_stage_runs_in_a_process_of_its_own_and_says_when_it_fails(
         "representation --steps 0",
         "representation --batch -1",
         "representation --lr nan",
-        "dynamics --kl-balance inf",
-        "dynamics --seen-share 1.5",
-        "dynamics --loss-weights.kl -1",
+        "representation --threads 0",
+        "dynamics --seed -1",
+        "dynamics --lr inf",
+        "dynamics --rollout 0",
         "dynamics --scenario-weights basic nan",
-        "decoder --checkpoint-every 0",
+        "decoder --steps 0",
+        "collect --workers 0",
         "collect --mix random -0.5",
         "transfer --episodes 0",
-        "ranking --alternations 3 -4",
+        "scorecard --limit 0",
     ],
 )
 def test_a_setting_out_of_range_is_named_before_anything_is_written(
@@ -196,5 +197,5 @@ def test_a_setting_out_of_range_is_named_before_anything_is_written(
         main(line.split())
     assert end.value.code == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"training {line.split()[0]}: {line.split()[1]} must be from") and error.count("\n") == 1
+    assert error.startswith(f"training {line.split()[0]}: {line.split()[1]} must be") and error.count("\n") == 1
     assert not list(Path().iterdir())

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import make_model
 from safetensors.torch import load_file
-from toy_world import LENGTH, TOY_SCENARIOS, killed_after, run, toy_config
+from toy_world import LENGTH, TOY_SCENARIOS, killed_after, run, toy_constants
 
 from doom_dream_env.envs.drawing import Drawing
 from doom_dream_env.world_model import WorldModel
@@ -31,7 +31,7 @@ from training.stages import (
     decoder,
 )
 
-SMALL: dict[str, Any] = {"batch": 6, "dreams": 12, "dream_context": 4, "dream_steps": 6}
+SMALL: dict[str, Any] = {"batch": 6}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,8 @@ def test_pictures_show_the_state_they_were_made_of(toy: Path, out: Path, monkeyp
     """After some steps the picture of a state is nearer to its frame than to another; what ships is the average."""
     for name, value in (("VIEW_STEPS", 1), ("VIEW_BATCH", 64), ("VIEW_CODES", 8)):
         monkeypatch.setattr(decoder, name, value)
-    learn(toy, out, 300, batch=16, noise=0.0, checkpoint_every=300, lr=4e-3)
+    constants = {"training.stages.decoder.NOISE": 0.0, "training.engine.fit.CHECKPOINT_EVERY": 300}
+    learn(toy, out, 300, batch=16, constants=constants, lr=4e-3)
     data = Dataset(toy, TOY_SCENARIOS)
     model = WorldModel.from_pretrained(out / "weights")
     assert model.origins == (FREEDOOM,)
@@ -140,18 +141,18 @@ def test_dreams_for_the_decoder_are_dreams_of_the_rows_they_name(toy: Path, dyna
     data = Dataset(toy, TOY_SCENARIOS)
     model = load_training_model(dynamics_run / DYNAMICS_CHECKPOINT).world_model
     states = cached_states(model, data, dynamics_run / STATES)
-    config = toy_config("decoder", toy, dynamics_run, 1, **SMALL)
-    dreams = dreams_beside(model, data, states, config)
+    with toy_constants():
+        dreams = dreams_beside(model, data, states, 0)
+        again = dreams_beside(model, data, states, 0)
     assert dreams is not None
     rows, last = dreams.rows, data.last
-    assert rows.shape == dreams.states.shape[:2] == (12, config.dream_steps + 1)
+    assert rows.shape == dreams.states.shape[:2] == (12, 7)
     there = rows[:, 1:] >= 0
     assert there.any() and np.array_equal(rows[:, 1:][there], (rows[:, :1] + np.arange(1, 7))[there])
     assert (rows[:, 1:][there] <= np.broadcast_to(last[rows[:, :1]], there.shape)[there]).all(), "past an episode's end"
     assert set(data.elapsed[rows[6:, 0]]) == {0} and set(data.elapsed[rows[:6, 0]]) <= set(range(3, LENGTH))
     torch.testing.assert_close(dreams.states[:, 0], states[torch.from_numpy(rows[:, 0])])
     assert not torch.equal(dreams.states[:, 1], dreams.states[:, 0])
-    again = dreams_beside(model, data, states, config)
     assert again is not None and np.array_equal(rows, again.rows) and torch.equal(dreams.states, again.states)
 
 
@@ -159,8 +160,7 @@ def test_a_batch_has_each_state_with_its_codes_and_those_before(toy: Path) -> No
     data = Dataset(toy, TOY_SCENARIOS)
     states = torch.arange(len(data))[:, None].half()  # every state and every code says its row
     codes = torch.arange(len(data), dtype=torch.int16)[:, None, None].expand(-1, 24, 32)
-    config = toy_config("decoder", toy, toy, 1, batch=40)
-    batch = PictureSampler(data, states, codes, None, config)(np.random.default_rng(0))
+    batch = PictureSampler(data, states, codes, None, 40)(np.random.default_rng(0))
     row = batch.codes[:, 0, 0]
     assert torch.equal(batch.z[:, 0].long(), row) and bool(batch.real.all()) and len(row) == 40
     begins = torch.from_numpy(data.first[row] == row.numpy())

@@ -86,9 +86,10 @@ def test_a_scenario_without_health_has_no_dial(tmp_path: Path, weights: Path) ->
         dials.train(config(tmp_path, weights, "basic"))
 
 
-def test_dreams_without_stand_ins_can_be_set(tmp_path: Path, weights: Path) -> None:
+def test_dreams_without_stand_ins_can_be_set(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way once, with real games."""
-    settings = dataclasses.replace(config(tmp_path, weights, "take_cover"), episodes=2, rounds=1)
+    monkeypatch.setattr(dials, "ROUNDS", 1)
+    settings = dataclasses.replace(config(tmp_path, weights, "take_cover"), episodes=2)
     dials.train(settings)
     assert len(list(settings.out.glob("*/take_cover.json"))) == 1
 

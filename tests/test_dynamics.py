@@ -25,7 +25,7 @@ from training.models.rollout import Windows, kl_divergence, open_loop_rollout
 from training.models.training_model import TrainingModel
 from training.ranks import SampleGenerator
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT
-from training.stages.dynamics import chosen_rows, losses
+from training.stages.dynamics import LOSS_WEIGHTS, chosen_rows, losses
 
 CPU = Compute(torch.device("cpu"), 0, 1, False)
 DELTAS = ((-10.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # of the toy's health; nothing else ever changes
@@ -71,7 +71,7 @@ def test_shards_that_were_trained_on_count_less(data: Dataset, monkeypatch: pyte
     names = [f"take_cover/train-{i:05d}" for i in range(4)] + ["freedoom/train-MAP01-00000"]
     shards = [(name, np.arange(10 * i, 10 * i + 10)) for i, name in enumerate(names)]
     monkeypatch.setattr(data, "shard_rows", lambda: iter(shards))
-    rows = chosen_rows(data, config(seen_shards={"take_cover": 2}, seen_share=0.5))
+    rows = chosen_rows(data, config(seen_shards={"take_cover": 2}))
     assert rows[rows < 50].tolist() == [*range(10), *range(20, 50)], "the second of two old shards should be left out"
 
 
@@ -88,8 +88,9 @@ def test_scripted_players_can_be_left_out_of_a_scenario(data: Dataset, monkeypat
 def learned(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both stages, long enough to learn the toy."""
     out = tmp_path_factory.mktemp("learned")
-    run("representation", toy, out, 51, checkpoint_every=1000)
-    run("dynamics", toy, out, 151, checkpoint_every=1000, batch=16, window=8, lr=3e-3)
+    rarely = {"training.engine.fit.CHECKPOINT_EVERY": 1000, "training.stages.dynamics.WINDOW": 8}
+    run("representation", toy, out, 51, rarely)
+    run("dynamics", toy, out, 151, rarely, batch=16, lr=3e-3)
     return out
 
 
@@ -117,6 +118,13 @@ def test_the_second_stage_leaves_the_encoder_alone_and_moves_the_rest(learned: P
             assert not torch.equal(tensor, second[name]), name
     codes = "module.world_model.dynamics.codes.embedding"
     assert not torch.equal(first[codes], second[codes]), "no code was learned"
+
+
+def test_every_term_of_the_loss_has_a_weight(data: Dataset) -> None:
+    model = toy_model()
+    terms, skills = losses(model, toy_windows(model, data), torch.ones(2, 3), SampleGenerator.alone(6, 0))
+    assert terms.keys() == LOSS_WEIGHTS.keys()
+    assert skills.keys() == {"skill_1", "skill_2"}
 
 
 class Push:
@@ -158,7 +166,7 @@ def test_a_trained_dream_follows_the_action() -> None:
     change = torch.full((2, 3), 0.3)
     for step in range(STEPS):
         chance = SampleGenerator.alone(WINDOWS, 2, step)
-        terms, _ = losses(model, game.windows(seeded(1, step)), change, config(), chance)
+        terms, _ = losses(model, game.windows(seeded(1, step)), change, chance)
         (terms["prediction"] + terms["rollout"] + terms["outcome"]).backward()
         optimiser.step(step, CPU)
 

@@ -257,7 +257,7 @@ def test_every_edit_of_a_configuration_is_refused_before_memory_is_taken(key: st
         ({"rewards": [1.0, 1.0]}, "rewards must ascend"),
         ({"trunk_depth": 64, "trunk_width": 4096, "trunk_heads": 1}, "more than 500,000,000 weights"),
         ({"code_groups": 64, "code_size": 1024}, "code_groups times code_size"),
-        ({"limits": [{"rewards": [0.0], "changes": []}]}, "limits must be a list"),
+        ({"limits": [{"rewards": [0.0], "changes": []}]}, "variables is missing"),
         ({"limits": [{"rewards": [0.0], "changes": [], "variables": []}] * 10}, "changes in limits"),
         (
             {"limits": [{"rewards": [0.0], "changes": [[1, 0]] * 4, "variables": [[0, 1]] * 4}] * 10},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from doom_dream_env.agents.imagination import (
     lambda_returns,
     learn_in_imagination,
 )
+from doom_dream_env.agents.planning import make_planner
 from doom_dream_env.envs import DreamBatch, RealBatch
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model import WorldModel
@@ -145,19 +147,19 @@ def test_the_same_code_learns_in_the_game(model: WorldModel) -> None:
     assert agent.card.scenario == SCENARIO and curve[-1][1] == 4 * 6  # +1 for every tic, cut after six steps
 
 
-DISTIL_TOY: dict[str, Any] = {
-    "rollouts": 1,
-    "dreams": 2,
-    "horizon": 3,
-    "epochs": 2,
-    "settings": {"horizon": 2, "dreams": 1},
-}
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage distil at toy size."""
+    for name, value in {"ROLLOUTS": 1, "DREAMS": 2, "HORIZON": 3, "EPOCHS": 2}.items():
+        monkeypatch.setattr(distil, name, value)
+    monkeypatch.setattr(distil, "make_planner", partial(make_planner, horizon=2, dreams=1, plans=8, rounds=1))
 
 
+@pytest.mark.usefixtures("small")
 def test_a_killed_run_goes_on_and_its_agent_plays(
     weights: Path, model: WorldModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = DistilConfig(weights=str(weights), out=tmp_path, iterations=2, **DISTIL_TOY)
+    config = DistilConfig(weights=str(weights), out=tmp_path, iterations=2)
     learn = distil.learn
 
     def killed(config: DistilConfig, model: WorldModel, home: Path, iteration: int) -> Agent:

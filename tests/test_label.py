@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -90,7 +90,7 @@ def shoot(path: Path, levels: list[int]) -> Path:
 
 
 def config(folder: Path, *videos: Path, **settings: Any) -> LabelConfig:
-    return LabelConfig(videos=videos, out=folder / "data", val_share=0, **settings)
+    return LabelConfig(videos=videos, out=folder / "data", **settings)
 
 
 def read(folder: Path, split: str = "train") -> Dataset:
@@ -289,12 +289,14 @@ def test_a_video_is_known_by_its_bytes_whatever_it_is_called(tmp_path: Path, sma
         stage.label(config(tmp_path, same, split="val"))
 
 
-def test_a_share_of_a_long_video_is_held_out(tmp_path: Path) -> None:
+def test_a_share_of_a_long_video_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = shoot(tmp_path / "a.mp4", [120] * 150)
-    stage.label(replace(config(tmp_path, path), val_share=0.25))
+    monkeypatch.setattr(stage, "VAL_SHARE", 0.25)
+    stage.label(config(tmp_path, path))
     assert 30 <= len(read(tmp_path, "val")) <= BLOCK
     assert len(read(tmp_path)) + len(read(tmp_path, "val")) >= 145
-    splits = [stage.split_of(block, LabelConfig(val_share=0.1)) for block in range(40)]
+    monkeypatch.setattr(stage, "VAL_SHARE", 0.1)
+    splits = [stage.split_of(block, LabelConfig()) for block in range(40)]
     assert [block for block, split in enumerate(splits) if split == "val"] == [4, 14, 24, 34]
 
 

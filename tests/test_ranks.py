@@ -99,10 +99,16 @@ def losses_of(out: Path, stage: str) -> list[dict[str, float]]:
 STEPS = 3
 SETTINGS: dict[str, dict[str, Any]] = {
     "representation": {},
-    "dynamics": {"posterior_share": 0.5},
+    "dynamics": {"constants": {"training.stages.dynamics.POSTERIOR_SHARE": 0.5}},
     # Patches of one frame of each scenario: the painter has something to learn.
-    "tokenizer": {"perceptual_from": 0.0, "perceptual_batch": 4, "palette_frames": 1},
-    "decoder": {"dreams": 8},
+    "tokenizer": {
+        "palette_frames": 1,
+        "constants": {
+            "training.stages.tokenizer.PERCEPTUAL_FROM": 0.0,
+            "training.stages.tokenizer.PERCEPTUAL_BATCH": 4,
+        },
+    },
+    "decoder": {"constants": {"training.data.pictures.DREAMS": 8}},
 }
 # What is no mean over the samples of a step: the mean over ranks is near, no more.
 NOT_COMPARED = {"step", "effective_rank", "psnr"}
@@ -168,7 +174,8 @@ def test_two_ranks_and_one_are_the_same_run(alone: Path, toy: Path, tmp_path: Pa
 @pytest.mark.slow
 def test_a_killed_rank_ends_the_run_with_a_message_and_the_checkpoint_is_good(toy: Path, tmp_path: Path) -> None:
     options = f"--data {toy} --out {tmp_path} --scenarios {' '.join(TOY_SCENARIOS)} --preset tiny --batch 8 --threads 1"
-    command = [sys.executable, "-m", "training", "representation", *options.split(), "--checkpoint-every", "2"]
+    often = "from training.engine import fit; fit.CHECKPOINT_EVERY = 2; from training.__main__ import main; main()"
+    command = [sys.executable, "-c", often, "representation", *options.split()]
     processes = start_ranks(2, [*command, "--steps", "100000"])
     checkpoint = tmp_path / REPRESENTATION_CHECKPOINT
     try:

@@ -7,14 +7,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_model
 from torch import Tensor
-from toy_world import LENGTH, TOY_SCENARIOS, WINDOW, toy_config
+from toy_world import LENGTH, TOY_SCENARIOS, WINDOW
 
 from doom_dream_env.scenarios import VARIABLES
 from doom_dream_env.world_model.outcomes import two_hot
@@ -27,7 +26,7 @@ from training.models.losses import (
 )
 from training.models.packing import new_training_model
 from training.ranks import SampleGenerator
-from training.stages.representation import losses
+from training.stages.representation import LOSS_WEIGHTS, losses
 
 CPU = torch.device("cpu")
 
@@ -37,31 +36,32 @@ def data(toy: Path) -> Dataset:
     return Dataset(toy, TOY_SCENARIOS)
 
 
-@pytest.fixture(scope="module")
-def config(toy: Path) -> Any:
-    return toy_config("representation", toy, Path("unused"), 1)
-
-
 def cut_short(data: Dataset) -> Batch:
     """Windows that reach beyond the end of their episodes."""
     return make_batch(data, np.array([LENGTH - 3, 2 * LENGTH - 2]), WINDOW, CPU)
 
 
-def test_invalid_steps_have_no_influence_on_any_loss(data: Dataset, config: Any) -> None:
+def test_invalid_steps_have_no_influence_on_any_loss(data: Dataset) -> None:
     """Whatever stands in the padding, the losses are the same (BatchNorm, which sees it, is in evaluation mode)."""
     model = new_training_model("tiny", data, 0, None).eval()
     batch = cut_short(data)
     assert batch.frames is not None
     with torch.no_grad():
-        before, _ = losses(model, batch, config, SampleGenerator.alone(len(batch.rows), 0))
+        before, _ = losses(model, batch, SampleGenerator.alone(len(batch.rows), 0))
         padding = batch.valid == 0
         for name in ("rewards", "terminated", "variables", "next_variables", "object_maps", "actions"):
             values = getattr(batch, name)
             values[padding] = 1 - values[padding]
         batch.frames[padding] = 255 - batch.frames[padding]
-        after, _ = losses(model, batch, config, SampleGenerator.alone(len(batch.rows), 0))
+        after, _ = losses(model, batch, SampleGenerator.alone(len(batch.rows), 0))
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, atol=1e-5, rtol=1e-5, msg=name)
+
+
+def test_every_term_of_the_loss_has_a_weight(data: Dataset) -> None:
+    batch = cut_short(data)
+    terms, _ = losses(new_training_model("tiny", data, 0, None), batch, SampleGenerator.alone(len(batch.rows)))
+    assert terms.keys() == LOSS_WEIGHTS.keys()
 
 
 N = 2000

@@ -194,15 +194,15 @@ def test_all_kinds_are_ranked(
         return compare(*arguments)
 
     monkeypatch.setattr(ranking, "compare_dream_and_game", fresh)
+    monkeypatch.setattr(ranking, "ALTERNATIONS", ((3, 3), (6, 2)))
+    monkeypatch.setattr(ranking, "AGENT_STEPS", (2048,))
     ranking.run(
         RankingConfig(
             weights=str(weights),
             episodes=3,
             first_seed=90_000,
             out=tmp_path,
-            alternations=((3, 3), (6, 2)),
             clone=tmp_path / "clone",
-            agent_steps=(2048,),
             minds=("noop",),
         )
     )

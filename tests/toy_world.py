@@ -44,10 +44,19 @@ HELD_OUT_LENGTH = 46
 BATCH = 8
 WINDOW = 6
 TOY_SETTINGS: dict[str, dict[str, Any]] = {
-    "representation": {"window": WINDOW, "preset": "tiny"},
-    "dynamics": {"window": WINDOW, "rollout": 3},
-    "tokenizer": {"palette_frames": 60, "perceptual_batch": 2},
-    "decoder": {"dreams": 12, "dream_context": 4, "dream_steps": 6},
+    "representation": {"preset": "tiny"},
+    "dynamics": {"rollout": 3},
+    "tokenizer": {"palette_frames": 60},
+    "decoder": {},
+}
+# Constants of the training at toy size.
+TOY_CONSTANTS: dict[str, Any] = {
+    "training.engine.fit.CHECKPOINT_EVERY": 2,
+    "training.stages.dynamics.WINDOW": WINDOW,
+    "training.stages.tokenizer.PERCEPTUAL_BATCH": 2,
+    "training.data.pictures.DREAMS": 12,
+    "training.data.pictures.DREAM_CONTEXT": 4,
+    "training.data.pictures.DREAM_STEPS": 6,
 }
 
 
@@ -200,17 +209,28 @@ def toy_config(stage: str, data: Path, out: Path, steps: int, **settings: Any) -
         "scenarios": TOY_SCENARIOS,
         "steps": steps,
         "batch": BATCH,
-        "checkpoint_every": 2,
         "device": "cpu",
         "threads": 1,
     }
     return STAGES[stage].config(**(chosen | TOY_SETTINGS[stage] | settings))
 
 
-def run(stage: str, data: Path, out: Path, steps: int, **settings: Any) -> None:
-    """Run a stage at toy size."""
+@contextmanager
+def toy_constants(others: dict[str, Any] | None = None) -> Iterator[None]:
+    """Give the constants of the training their toy size; `others` are others of them."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in (TOY_CONSTANTS | (others or {})).items():
+            patched.setattr(name, value)
+        yield
+
+
+def run(
+    stage: str, data: Path, out: Path, steps: int, constants: dict[str, Any] | None = None, **settings: Any
+) -> None:
+    """Run a stage at toy size, with some constants as in `toy_constants`."""
     module = importlib.import_module(f"training.stages.{stage}")
-    module.train(toy_config(stage, data, out, steps, **settings))
+    with toy_constants(constants):
+        module.train(toy_config(stage, data, out, steps, **settings))
 
 
 @contextmanager

@@ -15,10 +15,11 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
+from pydantic import Field, with_config
 from torch import Tensor, nn
 
 from doom_dream_env.agents.choices import N_LOGITS, button_logits, draw_buttons, table_logits
@@ -27,7 +28,7 @@ from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model.files import read_about_network, read_tensors, write_network
 from doom_dream_env.world_model.hub import find_folder
 from doom_dream_env.world_model.trunk import Block, unseen_slots
-from doom_dream_env.world_model.validation import GREATEST, wrong_sizes
+from doom_dream_env.world_model.validation import STRICT, check_heads
 
 if TYPE_CHECKING:
     from doom_dream_env.envs.base import EnvBatch
@@ -37,6 +38,7 @@ CARD = "policy.json"
 TENSORS = "policy.safetensors"
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class ActionPolicyConfig:
     """Sizes of an action policy, and what is known about it: all of its `policy.json` but the checksum.
@@ -52,17 +54,20 @@ class ActionPolicyConfig:
         training: how it was cloned.
     """
 
-    feature_width: int
+    feature_width: Annotated[int, Field(ge=1, le=16_384)]
     scenarios: tuple[str, ...]
     fingerprint: str
     weights: str
-    width: int = 128
-    depth: int = 2
-    heads: int = 4
-    context: int = 16
-    ahead: int = 8
+    width: Annotated[int, Field(ge=1, le=4096)] = 128
+    depth: Annotated[int, Field(ge=1, le=64)] = 2
+    heads: Annotated[int, Field(ge=1, le=64)] = 4
+    context: Annotated[int, Field(ge=1, le=512)] = 16
+    ahead: Annotated[int, Field(ge=1, le=512)] = 8
     training: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        check_heads(self)
 
 
 # Sizes by preset: 0.5 million parameters at `nano`, 2.7 million at `base`.
@@ -292,9 +297,4 @@ def check(folder: Path) -> ActionPolicyConfig:
         FileNotFoundError: if a file is missing.
         ValueError: if one is damaged, or of another format version.
     """
-    most = {name: GREATEST[name] for name in ("width", "depth", "heads", "context")}
-    most |= {"feature_width": 4 * GREATEST["width"], "ahead": GREATEST["context"]}
-    about = read_about_network(
-        folder / CARD, ActionPolicyConfig, FORMAT_VERSION, lambda values: wrong_sizes(values, most)
-    )
-    return ActionPolicyConfig(**about | {"scenarios": tuple(about["scenarios"])})
+    return read_about_network(folder / CARD, ActionPolicyConfig, FORMAT_VERSION)

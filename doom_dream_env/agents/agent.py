@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import with_config
 from torch import Tensor, nn
 
 from doom_dream_env.agents.conversion import ACTIVATIONS, policy_network
@@ -19,6 +20,7 @@ from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import Scenario
 from doom_dream_env.world_model.files import read_about_network, read_json, read_tensors, write_network
 from doom_dream_env.world_model.hub import find_folder
+from doom_dream_env.world_model.validation import STRICT
 
 if TYPE_CHECKING:
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -47,6 +49,7 @@ def make_network(widths: Sequence[int], activation: str) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class AgentCard:
     """What is known about an agent.
@@ -68,10 +71,9 @@ class AgentCard:
     format_version: int = FORMAT_VERSION
     buttons: bool = False
 
-
-def _wrong_values(about: dict[str, Any]) -> str:
-    known = about["activation"] in ACTIVATIONS
-    return "" if known else f"activation {about['activation']!r} is none of {', '.join(ACTIVATIONS)}"
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise UserError(f"activation {self.activation!r} is none of {', '.join(ACTIVATIONS)}")
 
 
 def check(folder: Path) -> AgentCard:
@@ -82,7 +84,7 @@ def check(folder: Path) -> AgentCard:
         ValueError: if one is damaged, or of another format version.
     """
     # Files of before there was free play do not say whether buttons are pressed.
-    return AgentCard(**read_about_network(folder / CARD, AgentCard, FORMAT_VERSION, _wrong_values, buttons=False))
+    return read_about_network(folder / CARD, AgentCard, FORMAT_VERSION, buttons=False)
 
 
 def _find_agent(name: str | Path) -> Path:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, with_config
 
 from doom_dream_env.errors import UserError
 from doom_dream_env.idm.labels import CHAINS
-from doom_dream_env.world_model.validation import check_fields, shown, wrong_sizes, wrong_version
+from doom_dream_env.world_model.validation import STRICT, check_heads, check_version, parsed
 
 FORMAT_VERSION = 1
-GREATEST = {"width": 1024, "reach": 256, "depth": 16, "heads": 32}  # by a key's name or its end
-GREATEST_COST = 100.0  # nats
+Width = Annotated[int, Field(ge=1, le=1024)]
+Reach = Annotated[int, Field(ge=1, le=256)]
+Costs = Annotated[
+    tuple[Annotated[float, Field(ge=0, le=100)], ...], Field(min_length=len(CHAINS), max_length=len(CHAINS))
+]
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class IDMConfig:
     """Sizes of an inverse dynamics model, and how its probabilities become keys.
@@ -35,17 +41,20 @@ class IDMConfig:
 
     name: str = "nano"
     format_version: int = FORMAT_VERSION
-    stem_width: int = 16
-    match_width: int = 64
-    match_reach: int = 14
-    fused_width: int = 32
-    deep_width: int = 64
-    hud_width: int = 32
-    width: int = 160
-    depth: int = 3
-    heads: int = 5
-    reach: int = 10
-    switch_costs: tuple[float, ...] = (0.0,) * len(CHAINS)
+    stem_width: Width = 16
+    match_width: Width = 64
+    match_reach: Reach = 14
+    fused_width: Width = 32
+    deep_width: Width = 64
+    hud_width: Width = 32
+    width: Width = 160
+    depth: Annotated[int, Field(ge=1, le=16)] = 3
+    heads: Annotated[int, Field(ge=1, le=32)] = 5
+    reach: Reach = 10
+    switch_costs: Costs = (0.0,) * len(CHAINS)
+
+    def __post_init__(self) -> None:
+        check_heads(self)
 
     @property
     def margin(self) -> int:
@@ -63,24 +72,8 @@ class IDMConfig:
         Raises:
             ValueError: on another format version, and on keys, types or values that are wrong.
         """
-        if wrong := wrong_version(values, FORMAT_VERSION):
-            raise UserError(f"inverse dynamics weights have {wrong}; use weights made for it")
-        check_fields(cls, values, "config.json")
-        config = cls(**{**values, "switch_costs": tuple(values["switch_costs"])})
-        if wrong := _wrong_values(config):
-            raise UserError(f"config.json is damaged: {wrong}; fetch it anew")
-        return config
-
-
-def _wrong_values(config: IDMConfig) -> str:
-    """What is wrong with a configuration whose keys and types are right; empty: nothing."""
-    if wrong := wrong_sizes(config.to_dict(), GREATEST):
-        return wrong
-    if len(config.switch_costs) != len(CHAINS):
-        return f"switch_costs must be {len(CHAINS)} numbers, got {len(config.switch_costs)}"
-    if any(not 0 <= cost <= GREATEST_COST for cost in config.switch_costs):
-        return f"switch_costs must be from 0 to {GREATEST_COST:g}, got {shown(config.switch_costs)}"
-    return ""
+        check_version(values, FORMAT_VERSION, "config.json of an inverse dynamics model")
+        return parsed(cls, values, "config.json")
 
 
 IDM_PRESETS: dict[str, IDMConfig] = {

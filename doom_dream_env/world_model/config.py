@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Annotated, Any
+
+from pydantic import Field, with_config
 
 from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLES
-from doom_dream_env.world_model.validation import check_config, wrong_version
+from doom_dream_env.world_model.validation import STRICT, check_heads, check_version, parsed, shown
 
 FORMAT_VERSION = 12
+# The greatest sizes are far above `base`, and what they make still fits a computer's memory.
+Width = Annotated[int, Field(ge=1, le=4096)]
+NarrowWidth = Annotated[int, Field(ge=1, le=512)]
+Count = Annotated[int, Field(ge=1, le=64)]
+MOST_CODES = 16_384  # code_groups × code_size
+MOST_WEIGHTS = 500_000_000  # of one transformer
+WEIGHTS_OF_A_LAYER = 12  # times the square of its width
+CELL = 4  # side in pixels of the cells that a patch is embedded from
+MOST_VALUES = 4096  # that a distribution is over
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class ScenarioLimits:
     """What the real game can do in one scenario, as its recorded play shows; a dream does nothing else.
@@ -31,6 +44,19 @@ class ScenarioLimits:
     variables: tuple[tuple[float, float], ...]
 
 
+def check_support(name: str, support: tuple[float, ...]) -> None:
+    """The values that a distribution is over must ascend.
+
+    Raises:
+        ValueError: if they do not, or are too many, or none.
+    """
+    if not 1 <= len(support) <= MOST_VALUES:
+        raise UserError(f"{name} must have 1 to {MOST_VALUES} values, got {len(support)}")
+    if any(after <= before for before, after in pairwise(support)):
+        raise UserError(f"{name} must ascend, got {shown(support)}")
+
+
+@with_config(STRICT)
 @dataclass(frozen=True)
 class WorldModelConfig:
     """Sizes and meanings of a world model.
@@ -61,23 +87,23 @@ class WorldModelConfig:
 
     name: str = "nano"
     format_version: int = FORMAT_VERSION
-    state_width: int = 192
-    encoder_width: int = 128
-    encoder_depth: int = 4
-    encoder_heads: int = 4
-    patch: int = 20
-    stem_width: int = 32
-    readout_width: int = 16
-    projector_width: int = 512
-    trunk_width: int = 192
-    trunk_depth: int = 2
-    trunk_heads: int = 6
-    context: int = 16
-    code_groups: int = 4
-    code_size: int = 32
-    code_width: int = 192
-    decoder_width: int = 64
-    decoder_depth: int = 2
+    state_width: Width = 192
+    encoder_width: Width = 128
+    encoder_depth: Count = 4
+    encoder_heads: Count = 4
+    patch: Annotated[int, Field(ge=1, le=FRAME_SHAPE[0])] = 20
+    stem_width: NarrowWidth = 32
+    readout_width: NarrowWidth = 16
+    projector_width: Width = 512
+    trunk_width: Width = 192
+    trunk_depth: Count = 2
+    trunk_heads: Count = 6
+    context: Annotated[int, Field(ge=1, le=512)] = 16
+    code_groups: Count = 4
+    code_size: Annotated[int, Field(ge=1, le=1024)] = 32
+    code_width: Width = 192
+    decoder_width: Width = 64
+    decoder_depth: Count = 2
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
     known: tuple[tuple[bool, ...], ...] = tuple(tuple(map(bool, s.variable_mask())) for s in SCENARIOS.values())
     variables: tuple[str, ...] = VARIABLES
@@ -88,11 +114,29 @@ class WorldModelConfig:
     healing: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        for part in ("encoder", "trunk"):
+            check_heads(self, f"{part}_")
+        for part in ("encoder", "trunk", "decoder"):
+            if getattr(self, f"{part}_depth") * getattr(self, f"{part}_width") ** 2 > MOST_WEIGHTS / WEIGHTS_OF_A_LAYER:
+                raise UserError(f"{part}_depth and {part}_width make a network of more than {MOST_WEIGHTS:,} weights")
+        if any(side % self.patch for side in FRAME_SHAPE[:2]) or self.patch % CELL:
+            raise UserError(f"patch must divide {FRAME_SHAPE[0]} and {FRAME_SHAPE[1]} and be a multiple of {CELL}")
+        if self.code_groups * self.code_size > MOST_CODES:
+            raise UserError(f"code_groups times code_size must be at most {MOST_CODES}")
+        for name, names in (("scenarios", self.scenarios), ("variables", self.variables)):
+            if not names or len(set(names)) != len(names) or not all(names):
+                raise UserError(f"{name} must be different names, one at least, got {shown(names)}")
         if len(self.known) != len(self.scenarios):
             raise UserError(
                 f"known says of {len(self.known)} scenarios which variables they have, "
                 f"but there are {len(self.scenarios)} scenarios"
             )
+        if any(len(mask) != len(self.variables) for mask in self.known):
+            raise UserError(f"known must say true or false for each of the {len(self.variables)} variables")
+        if len(self.deltas) != len(self.variables):
+            raise UserError(f"deltas must be of {len(self.variables)} variables, got {len(self.deltas)}")
+        for name, support in (("rewards", self.rewards), *(("deltas", changes) for changes in self.deltas)):
+            check_support(name, support)
         if self.limits and len(self.limits) != len(self.scenarios):
             raise UserError(f"limits are of {len(self.limits)} scenarios, but there are {len(self.scenarios)}")
         for name, dial in (("harm", self.harm), ("healing", self.healing)):
@@ -100,9 +144,15 @@ class WorldModelConfig:
                 raise UserError(
                     f"{name} must be {len(self.scenarios)} numbers above 0, one for each scenario, got {dial}"
                 )
-        for name, limits in zip(self.scenarios, self.limits, strict=False):
+        for scenario, limits in zip(self.scenarios, self.limits, strict=False):
             if not limits.rewards or not set(limits.rewards) <= set(self.rewards):
-                raise UserError(f"limits of {name}: its rewards must be some of those in rewards")
+                raise UserError(f"limits of {scenario}: its rewards must be some of those in rewards")
+            check_support("rewards in limits", limits.rewards)
+            for name, pairs in (("changes", limits.changes), ("variables", limits.variables)):
+                if len(pairs) != len(self.variables) or any(high < low for low, high in pairs):
+                    raise UserError(
+                        f"{name} in limits must be the least and greatest of each of {len(self.variables)} variables"
+                    )
 
     @property
     def feature_width(self) -> int:
@@ -126,17 +176,8 @@ class WorldModelConfig:
         Raises:
             ValueError: on another format version, and on keys, types or values that are wrong.
         """
-        if wrong := wrong_version(values, FORMAT_VERSION):
-            raise UserError(f"weights have {wrong}; use weights made for it")
-        check_config(cls, values)
-
-        def freeze(value: Any) -> Any:
-            if isinstance(value, dict):
-                return {key: freeze(item) for key, item in value.items()}
-            return tuple(freeze(item) for item in value) if isinstance(value, (list, tuple)) else value
-
-        frozen = freeze(values)
-        return cls(**{**frozen, "limits": tuple(ScenarioLimits(**limits) for limits in frozen["limits"])})
+        check_version(values, FORMAT_VERSION, "config.json of a world model")
+        return parsed(cls, values, "config.json")
 
 
 PRESETS: dict[str, WorldModelConfig] = {

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from doom_dream_env.errors import UserError
 from doom_dream_env.world_model.hub import find_folder, split_name
 from doom_dream_env.world_model.origins import FREEDOOM, NOT_SAID, Origin, from_json
-from doom_dream_env.world_model.validation import shown, wrong_fields, wrong_version
+from doom_dream_env.world_model.validation import check_version, parsed, shown
 
 if TYPE_CHECKING:  # finding and checking files needs no torch
     from torch import Tensor
@@ -33,6 +33,7 @@ DECODER_PREFIX = "decoder."  # of the decoder's tensors in `WorldModel.state_dic
 CLIP_PARTS = ("z", "actions", "variables", "age")  # names of a context clip's tensors in the file
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 PREFERENCE = ("base", "nano")
+T = TypeVar("T")
 
 InitialStates = dict[str, "tuple[Tensor, Tensor]"]
 """By `Scenario.place`: states (N, D) and game variables (N, V) of first frames."""
@@ -238,16 +239,13 @@ def write_network(card: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     write_json(card, dict(about) | {"sha256": sha256(path)})
 
 
-def read_about_network(
-    card: Path, cls: type, version: int, wrong_values: Callable[[dict[str, Any]], str], **defaults: Any
-) -> dict[str, Any]:
+def read_about_network(card: Path, cls: type[T], version: int, **defaults: Any) -> T:
     """What the JSON file of `write_network` says of the tensors beside it, which are compared with their checksum.
 
     Args:
         card: the JSON file.
-        cls: dataclass whose fields it has.
+        cls: dataclass whose fields it has, see `parsed`.
         version: of the format.
-        wrong_values: what is wrong with values of the right types; "": nothing.
         **defaults: of fields that older files lack.
 
     Raises:
@@ -255,17 +253,13 @@ def read_about_network(
         ValueError: if one is damaged, or of another format version.
     """
     about = read_json(card)
-    if wrong := wrong_version(about, version):
-        raise UserError(f"{card} has {wrong}")
-    about = defaults | about
+    check_version(about, version, card)
     digest = about.pop("sha256", None)
-    wrong = wrong_fields(cls, about) or wrong_values(about)
     if not isinstance(digest, str):
-        wrong = f"sha256 must be a text, got {shown(digest)}"
-    if wrong:
-        raise UserError(f"{card} is damaged: {wrong}; fetch it anew")
-    check_file(card.with_suffix(".safetensors"), str(digest), card.name)
-    return about
+        raise UserError(f"{card} is damaged: sha256 must be a text, got {shown(digest)}; fetch it anew")
+    found = parsed(cls, defaults | about, card)
+    check_file(card.with_suffix(".safetensors"), digest, card.name)
+    return found
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

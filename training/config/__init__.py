@@ -9,28 +9,25 @@ from training.config.base import Preset, TrainingConfig
 from training.config.clone import CloneConfig
 from training.config.collect import CollectConfig, Split
 from training.config.decoder import DecoderConfig
-from training.config.dynamics import DynamicsConfig, DynamicsLossWeights
+from training.config.dynamics import DynamicsConfig
 from training.config.evaluation import RankingConfig, ScorecardConfig, TransferConfig
 from training.config.film import FilmConfig
-from training.config.idm import Augmentation, IDMLossWeights, IDMScoreConfig, IDMTrainingConfig
+from training.config.idm import IDMScoreConfig, IDMTrainingConfig
 from training.config.label import LabelConfig
 from training.config.pipeline import PipelineConfig
 from training.config.planning import DistilConfig, PlanningConfig
 from training.config.record import record_config
-from training.config.representation import RepresentationConfig, RepresentationLossWeights
+from training.config.representation import RepresentationConfig
 from training.config.tokenizer import TokenizerConfig
 
 __all__ = [
     "AgentsConfig",
     "CloneConfig",
-    "Augmentation",
     "CollectConfig",
     "DecoderConfig",
     "DialsConfig",
     "DistilConfig",
     "DynamicsConfig",
-    "DynamicsLossWeights",
-    "IDMLossWeights",
     "IDMScoreConfig",
     "IDMTrainingConfig",
     "FilmConfig",
@@ -41,7 +38,6 @@ __all__ = [
     "Preset",
     "RankingConfig",
     "RepresentationConfig",
-    "RepresentationLossWeights",
     "ScorecardConfig",
     "Split",
     "TokenizerConfig",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from doom_dream_env.seeds import AGENT_SELECTION
+from training.config.base import Count, Seed
 
 Learner = Literal["ppo", "dreamer"]
 
@@ -35,12 +36,12 @@ class AgentsConfig:
     scenarios: tuple[str, ...] | None = None
     learner: tuple[Learner, ...] = ("ppo",)
     prior: Path | None = None
-    seeds: int = 3
-    steps: int | None = None
-    episodes: int = 100
-    first_seed: int = AGENT_SELECTION
+    seeds: Count = 3
+    steps: Count | None = None
+    episodes: Count = 100
+    first_seed: Seed = AGENT_SELECTION
     film: bool = False
-    workers: int | None = None
+    workers: Count | None = None
     work: Path = Path("runs/agents")
     out: Path | None = None
 
@@ -54,16 +55,12 @@ class DialsConfig:
         scenarios: None: all of the weights in which there is health to lose.
         agents: folders of agents, one of each scenario in each, who play beside those who see nothing; empty: those
             that ship.
-        healed: scenarios in which the odds of gaining health are set, not those of losing it.
         episodes: of each player in the game, and in the dream at each setting; fewer where they last long.
-        rounds: settings that are tried at most.
         out: folder of what was found, and of the weights.
     """
 
     weights: str | None = None
     scenarios: tuple[str, ...] | None = None
     agents: tuple[Path, ...] = ()
-    healed: tuple[str, ...] = ("health_gathering", "health_gathering_supreme")
-    episodes: int = 100
-    rounds: int = 6
+    episodes: Count = 100
     out: Path = Path("runs/dials")

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from doom_dream_env.options import MOST_SEED
 from doom_dream_env.scenarios import SCENARIOS
 
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Whole = Annotated[int, Field(ge=0, le=10**12)]
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+Number = Annotated[float, Field(ge=0, le=1e12)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Preset = Literal["tiny", "nano", "base"]  # the keys of `doom_dream_env.world_model.PRESETS`
 
 
@@ -21,11 +29,8 @@ class TrainingConfig:
         scenarios: names, or paths of ViZDoom configurations; the same in all stages of a run.
         steps: optimiser steps in all.
         batch: windows (in the decoder: pictures) per step, of all ranks together: the same run on any number of them.
-        optimizer: for hidden matrices; all else is trained by AdamW.
         lr: peak learning rate.
         seed: seed of initial weights, windows and noise.
-        checkpoint_every: steps between checkpoints.
-        limit: use at most about so many recorded steps of each scenario.
         device: cpu, cuda, or auto: the GPU if there is one.
         threads: CPU threads; None: all.
     """
@@ -33,12 +38,9 @@ class TrainingConfig:
     data: Path = Path("data")
     out: Path = Path("runs/nano")
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
-    steps: int
-    batch: int
-    optimizer: Literal["adamw", "muon"] = "muon"
-    lr: float
-    seed: int = 0
-    checkpoint_every: int = 250
-    limit: int | None = None
+    steps: Count
+    batch: Count
+    lr: Number
+    seed: Seed = 0
     device: str = "auto"
-    threads: int | None = None
+    threads: Count | None = None

@@ -3,62 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from doom_dream_env.errors import UserError
-from doom_dream_env.options import MOST_SEED
-
-MOST = 10**12
-# Counts of which there is one at least; of others (rounds, steps of a part) there may be none.
-AT_LEAST_ONE = (
-    "steps",
-    "batch",
-    "limit",
-    "threads",
-    "workers",
-    "seeds",
-    "checkpoint_every",
-    "window",
-    "rollout",
-    "episodes",
-    "round_envs",
-    "round_steps",
-    "films",
-)
-
-
-def problems(config: Any, prefix: str = "--") -> Iterator[str]:
-    """What is wrong with settings, each by the name of its option.
-
-    Args:
-        config: a dataclass of settings.
-        prefix: of the options' names.
-    """
-    for field in dataclasses.fields(config):
-        name = prefix + field.name.replace("_", "-")
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from problems(value, f"{name}.")
-            continue
-        for number in numbers(value):
-            least = 1 if field.name in AT_LEAST_ONE else 0
-            most = MOST_SEED if field.name in ("seed", "first_seed") else 1 if field.name.endswith("_share") else MOST
-            if not math.isfinite(number) or not least <= number <= most:
-                yield f"{name} must be from {least} to {most:,}, got {number}"
-
-
-def numbers(value: Any) -> Iterator[float]:
-    """All numbers in a setting, however deep."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from numbers(list(value.values()))
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from numbers(item)
+from doom_dream_env.world_model.validation import check_values
 
 
 def each_once(config: Any) -> Any:
@@ -80,5 +28,4 @@ def check_settings(config: Any) -> None:
     Raises:
         ValueError: if one is out of range; the message names the option.
     """
-    if found := next(problems(config), None):
-        raise UserError(found)
+    check_values(config, "--{}", dash="-")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doom_dream_env.seeds import EVALUATION
-from training.config.base import Preset, TrainingConfig
+from training.config.base import Count, Number, Preset, Seed, TrainingConfig, Whole
 
 # Maps of Freedoom on which nobody learns to play: what has learned is scored there.
 UNSEEN_MAPS = ("E1M5", "E2M3", "MAP07", "MAP08")
@@ -21,31 +21,23 @@ class CloneConfig(TrainingConfig):
         preset: sizes of the policy.
         behaviours: whose recorded episodes are cloned. Of `perturbed` players about half of what they press is chance,
             so the rounds below stand in for them.
-        maps: of free play; none: all of Freedoom but `UNSEEN_MAPS`.
         first_steps: of an adviser that is not among the recorded players (free play), before the first round.
         rounds: how often the policy plays the real game while the teacher says what it would press (DAgger, arXiv
             1011.0686); in between it learns from all of that.
         round_steps: of each scenario in each round.
-        round_envs: games at once.
-        teacher_share: share of a round's steps that the teacher plays itself, in turns.
-        window: steps per window.
         score_episodes: real ones of each scenario to score it with; 0: none.
         first_seed: of the games that it is scored in; from 90,000 up they are yours.
     """
 
     out: Path = Path("runs/clone")
-    steps: int = 4_000
-    batch: int = 32
-    lr: float = 1e-3
+    steps: Count = 4_000
+    batch: Count = 32
+    lr: Number = 1e-3
     weights: str | None = None
     preset: Preset = "nano"
     behaviours: tuple[str, ...] = ("scripted",)
-    maps: tuple[str, ...] = ()
-    first_steps: int = 120_000
-    rounds: int = 3
-    round_steps: int = 4_000
-    round_envs: int = 8
-    teacher_share: float = 0.3
-    window: int = 24
-    score_episodes: int = 30
-    first_seed: int = EVALUATION
+    first_steps: Whole = 120_000
+    rounds: Whole = 3
+    round_steps: Count = 4_000
+    score_episodes: Whole = 30
+    first_seed: Seed = EVALUATION

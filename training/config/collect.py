@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from doom_dream_env.scenarios import SCENARIOS
+from training.config.base import Count, Number
 
 Split = Literal["train", "val", "test"]  # the keys of `doom_dream_env.seeds.SPLITS`
 
@@ -31,7 +32,7 @@ class CollectConfig:
         out: folder of the dataset.
         scenarios: names, or paths of ViZDoom configurations.
         split: which range of seeds to play.
-        steps: of each scenario (31,500 are an hour); free play gets `free_play_factor` times as many.
+        steps: of each scenario (31,500 are an hour); free play gets three times as many, shared by its maps.
         mix: who plays, and the share of the steps: random, alternating, scripted, perturbed, handover, or an agent's
             folder, each followed by a number. Empty: each scenario's own mix (`training.config.collect`).
         maps: of free play; empty: ten of Freedoom, or all maps of the WAD.
@@ -42,22 +43,20 @@ class CollectConfig:
         ray: address of a Ray cluster that makes the shards instead (`auto`, or HOST:PORT); None: this machine does.
         tics: also store the frames of the tics between two steps.
         benchmark: record nothing, only measure how fast collecting is beside ViZDoom alone.
-        free_play_factor: how many times the steps of other scenarios free play gets, shared by its maps.
     """
 
     out: Path = Path("data")
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
     split: Split = "train"
-    steps: int = 32_000
-    mix: dict[str, float] = field(default_factory=dict)
+    steps: Count = 32_000
+    mix: dict[str, Number] = field(default_factory=dict)
     maps: tuple[str, ...] = ()
     wad: str | None = None
     licence: str | None = None
-    workers: int | None = None
+    workers: Count | None = None
     ray: str | None = None
     tics: bool = False
     benchmark: bool = False
-    free_play_factor: int = 3
 
     def mix_of(self, scenario: str) -> dict[str, float]:
         """Who plays a scenario of this name, and the share of its steps."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doom_dream_env.seeds import EVALUATION, RANKING
+from training.config.base import Count, Seed, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +28,8 @@ class ScorecardConfig:
     data: Path = Path("data")
     scenarios: tuple[str, ...] | None = None
     out: Path | None = None
-    limit: int | None = 4_000
-    episodes: int = 400
+    limit: Count | None = 4_000
+    episodes: Count = 400
     pictures: bool = False
 
 
@@ -55,11 +56,11 @@ class TransferConfig:
     scenario: str | None = None
     trust: bool = False
     weights: str | None = None
-    episodes: int = 200
-    first_seed: int = EVALUATION
+    episodes: Count = 200
+    first_seed: Seed = EVALUATION
     out: Path = Path("runs/transfer")
-    efficiency_seeds: int = 0
-    efficiency_steps: int = 200_000
+    efficiency_seeds: Whole = 0
+    efficiency_steps: Whole = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,24 +73,14 @@ class RankingConfig:
         episodes: of each policy in the dream, and as many in the real game.
         first_seed: of the games that are played; from 90,000 up they are yours.
         out: folder of agents and results; None: runs/ranking/SCENARIO.
-        alternations: steps of action 1 and of action 2, one blind player for each pair. Those of equal steps are the
-            cheapest test of a dream: it was never shown most of them, and they need nothing to be learned.
         clone: folder of a cloned action policy; None: the one that ships, if it was cloned through these weights.
-        agent_steps: dreamed steps of training, one agent for each number.
         minds: further players, as `doom_dream_env.agents.minds` names them. Planners take a tenth of a second a step.
     """
 
     scenario: str = "take_cover"
     weights: str | None = None
-    episodes: int = 100
-    first_seed: int = RANKING
+    episodes: Count = 100
+    first_seed: Seed = RANKING
     out: Path | None = None
-    alternations: tuple[tuple[int, int], ...] = (
-        *((steps, steps) for steps in (2, 3, 4, 6, 9, 12, 18, 25, 40, 60)),
-        (20, 5),
-        (8, 24),
-        (1, 0),
-    )
     clone: Path | None = None
-    agent_steps: tuple[int, ...] = (8_000, 16_000, 32_000, 64_000, 128_000, 256_000)
     minds: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from training.config.base import Count, Number
 from training.config.collect import Split
 
 # Maps of Freedoom that no film but those of the split test shows: what learns from films is scored on them.
@@ -71,10 +72,10 @@ class FilmConfig:
     """
 
     out: Path = Path("films/train")
-    films: int = 36
-    minutes: float = 3.0
+    films: Count = 36
+    minutes: Number = 3.0
     split: Split = "train"
     maps: tuple[str, ...] = ()
     players: tuple[str, ...] = ()
     looks: tuple[str, ...] = tuple(LOOKS)
-    workers: int | None = None
+    workers: Count | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.config.base import Count, Share
 from training.config.collect import Split
 
 
@@ -19,9 +20,7 @@ class LabelConfig:
             does; without both, `dream-doom push` refuses. They can be said later: the same command again, with them.
         licence: under which the pictures may be passed on, as the hub abbreviates it (cc-by-4.0), or in words.
         weights: folder of the inverse dynamics model; None: what ships.
-        split: train, val or test.
-        val_share: share of each video, in blocks of three minutes, that goes to the split val; only with the split
-            train.
+        split: train, val or test. Of train a tenth of each video, in blocks of three minutes, goes to val instead.
         scenario: what is played, a name or the path of a ViZDoom configuration.
         map: of free play, if all videos show it; None: their place in the dataset is "footage".
         least_play: how sure it must be that a frame shows play, for the frame to be kept. At 0.5 a fifth of menus and
@@ -37,9 +36,8 @@ class LabelConfig:
     licence: str | None = None
     weights: Path | None = None
     split: Split = "train"
-    val_share: float = 0.1
     scenario: str = "freedoom"
     map: str | None = None
-    least_play: float = 0.9
-    least_confidence: float = 0.15
-    threads: int | None = None
+    least_play: Share = 0.9
+    least_confidence: Share = 0.15
+    threads: Count | None = None

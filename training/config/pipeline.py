@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doom_dream_env.scenarios import SCENARIOS
-from training.config.base import Preset
+from training.config.base import Preset, Seed, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,11 @@ class PipelineConfig:
     out: Path | None = None
     data: Path | None = None
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
-    data_steps: int | None = None
-    representation_steps: int | None = None
-    dynamics_steps: int | None = None
-    decoder_steps: int | None = None
-    seed: int = 0
+    data_steps: Whole | None = None
+    representation_steps: Whole | None = None
+    dynamics_steps: Whole | None = None
+    decoder_steps: Whole | None = None
+    seed: Seed = 0
 
     @property
     def folder(self) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,6 @@ from PIL import Image, ImageDraw
 from torch.nn import functional as F
 
 from doom_dream_env.scenarios import FRAME_SHAPE
-from training.config import Augmentation
 from training.data.key_windows import KeyWindow
 from training.data.own_motion import MIRRORED_KEYS, MIRRORED_MOTION
 
@@ -24,6 +24,38 @@ HEIGHT, WIDTH, _ = FRAME_SHAPE
 WORDS = ("NEW GAME", "OPTIONS", "LOAD GAME", "QUIT", "KILLS 85%", "SECRETS 2", "PAR 1:30", "subscribe", "LIVE")
 
 Frames = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How recorded frames are made to look like other footage; shares are of windows, drawn independently.
+
+    Attributes:
+        mirror_share: left and right swapped, above the HUD, and in the labels.
+        colour_share: other brightness, contrast, gamma and tint.
+        geometry_share: cut at the edges, left with rests of black bars, squeezed through another resolution.
+        jpeg_share: compressed at a low quality.
+        overlay_share: rectangles and text over the picture.
+        no_hud_share: the lower edge covered, or cut off.
+        menu_share: a part of the window is no play: a still, darkened, with text, or one colour.
+        between_share: frames from between the steps, at one phase and with the jitter of other frame rates, where
+            the recording has them (`collect --tics`).
+        jpeg_quality: least and greatest quality.
+        crop: greatest share of width or height that is cut or black.
+        narrow: fewest columns that a frame is squeezed through.
+    """
+
+    mirror_share: float = 0.5
+    colour_share: float = 0.3
+    geometry_share: float = 0.2
+    jpeg_share: float = 0.08
+    overlay_share: float = 0.1
+    no_hud_share: float = 0.1
+    menu_share: float = 0.08
+    between_share: float = 0.7
+    jpeg_quality: tuple[int, int] = (8, 60)
+    crop: float = 0.08
+    narrow: int = 80
 
 
 def augment(window: KeyWindow, settings: Augmentation, rng: np.random.Generator) -> KeyWindow:

@@ -47,6 +47,7 @@ from training.players.handover import HandoverPlayer
 from training.players.roster import make_player
 from training.processes import sole_writer
 
+FREE_PLAY_FACTOR = 3  # how many times the steps of other scenarios free play gets, shared by its maps
 EPISODES_PER_SHARD = 50  # at most; also the stride of the shards' seeds
 HEAD_START = (
     500.0  # steps; mean of the random lead with which behaviours begin a shard, so that none always comes first
@@ -141,14 +142,14 @@ def finished_shards(jobs: list[Job], config: CollectConfig) -> Iterator[int]:
 def plan_jobs(config: CollectConfig, name: str) -> list[Job]:
     """All shards of a scenario, finished or not; makes its folder, without what a killed run left half written.
 
-    Free play gets `free_play_factor` times the steps, shared out among its maps.
+    Free play gets `FREE_PLAY_FACTOR` times the steps, shared out among its maps.
     """
     scenarios = [get_scenario(name)]
     steps = config.steps
     if scenarios[0].map is not None:
         maps = config.maps or (maps_in(config.wad) if config.wad else TRAINED_MAPS)
         scenarios = [get_scenario(name, map, config.wad) for map in maps]
-        steps *= config.free_play_factor
+        steps *= FREE_PLAY_FACTOR
     folder = (config.out / scenarios[0].name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(f"{config.split}-*.partial"):

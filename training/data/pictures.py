@@ -15,13 +15,17 @@ from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import VARIABLES
 from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.decoder import UNKNOWN
-from training.config import DecoderConfig
 from training.data.batch import Rows, make_batch, rows_by_scenario, sample_rows
 from training.data.dataset import Dataset
 from training.ranks import Share
 
 AMMUNITION = (VARIABLES.index("AMMO2"), VARIABLES.index("SELECTED_WEAPON_AMMO"))
 SHOT_LASTS = 3  # steps up to the one in which the ammunition falls: in them the shot goes off or is about to
+SHOT_SHARE = 0.12  # of the real states in which a shot goes off or is about to: in some scenarios once an episode
+DREAM_SHARE = 0.5  # of the states that are dreamed
+DREAMS = 6_000  # which those are from
+DREAM_CONTEXT = 8  # real steps before a dream; half of the dreams begin where episodes do, after one real frame
+DREAM_STEPS = 26  # of each dream
 DREAMS_AT_ONCE = 200
 SURE = 0.5  # confidence from which on what was read off a video counts as seen
 DREAM_STREAM = 21  # tells the random numbers of dreams from others with the same seed
@@ -76,9 +80,7 @@ class PictureSampler:
     scenarios (one in an episode), so a share of the pictures is drawn from those that show one.
     """
 
-    def __init__(
-        self, data: Dataset, states: Tensor, codes: Tensor, dreams: Dreams | None, config: DecoderConfig
-    ) -> None:
+    def __init__(self, data: Dataset, states: Tensor, codes: Tensor, dreams: Dreams | None, batch: int) -> None:
         """Prepare to draw.
 
         Args:
@@ -86,15 +88,14 @@ class PictureSampler:
             states: of all rows, (N of the data, D).
             codes: of their frames, int16 (N of the data, 24, 32).
             dreams: dreams beside them; None: real states alone.
-            config: the shares.
+            batch: pictures of a step.
         """
         self.data = data
         self.states = states
         self.codes = codes
         self.dreams = dreams
-        self.batch = config.batch
-        self.shot_share = config.shot_share
-        self.dreamed = int(config.dream_share * config.batch) if dreams else 0
+        self.batch = batch
+        self.dreamed = int(DREAM_SHARE * batch) if dreams else 0
         self.groups = rows_by_scenario(data, np.arange(len(data)))
         self.shots = [group for group in rows_by_scenario(data, shot_rows(data)) if len(group)]
         if dreams:
@@ -106,7 +107,7 @@ class PictureSampler:
     def __call__(self, rng: np.random.Generator, share: Share | None = None) -> PictureBatch:
         """Draw the pictures of a step, and cut out a rank's share of them; None: all."""
         rows = sample_rows(self.groups, self.batch - self.dreamed, rng)
-        replaced = np.flatnonzero(rng.random(len(rows)) < self.shot_share)
+        replaced = np.flatnonzero(rng.random(len(rows)) < SHOT_SHARE)
         if self.shots:
             rows[replaced] = sample_rows(self.shots, len(replaced), rng)
         z = self.states[rows]
@@ -152,23 +153,23 @@ def shot_rows(data: Dataset) -> Rows:
 
 
 @torch.inference_mode()
-def dreams_beside(model: WorldModel, data: Dataset, states: Tensor, config: DecoderConfig) -> Dreams | None:
+def dreams_beside(model: WorldModel, data: Dataset, states: Tensor, seed: int) -> Dreams | None:
     """Dreams beside a real game, under its actions; some begin in the middle of episodes, some at their first frame.
 
     Half of each follow the mean next state, half are drawn at temperature 1. None: the actions were read off videos and
     are too unsure.
     """
-    rng = np.random.default_rng((config.seed, DREAM_STREAM))
-    generator = torch.Generator(model.device).manual_seed(config.seed)
-    length = config.dream_steps + 1
+    rng = np.random.default_rng((seed, DREAM_STREAM))
+    generator = torch.Generator(model.device).manual_seed(seed)
+    length = DREAM_STEPS + 1
     rows = []
     dreamed = []
     pairs = data.windows(2)
     beginnings = pairs[data.beginnings()[pairs]]
-    for context, windows in ((config.dream_context, data.windows(config.dream_context + 1)), (1, beginnings)):
+    for context, windows in ((DREAM_CONTEXT, data.windows(DREAM_CONTEXT + 1)), (1, beginnings)):
         groups = [group for group in rows_by_scenario(data, windows) if len(group)]
-        for done in progress(range(0, config.dreams // 2, DREAMS_AT_ONCE), desc="dreams", leave=False):
-            first = sample_rows(groups, min(DREAMS_AT_ONCE, config.dreams // 2 - done), rng)
+        for done in progress(range(0, DREAMS // 2, DREAMS_AT_ONCE), desc="dreams", leave=False):
+            first = sample_rows(groups, min(DREAMS_AT_ONCE, DREAMS // 2 - done), rng)
             batch = make_batch(data, first, context - 1 + length, model.device, frames=False)
             z = states[batch.rows[:, :context].cpu()].to(model.device).float()
             state = model.prefill(
@@ -176,10 +177,10 @@ def dreams_beside(model: WorldModel, data: Dataset, states: Tensor, config: Deco
             )
             temperature = float(done // DREAMS_AT_ONCE % 2)
             moments = [state.z]
-            for step in range(context - 1, context - 1 + config.dream_steps):
+            for step in range(context - 1, context - 1 + DREAM_STEPS):
                 state, _, _ = model.imagine(state, batch.actions[:, step], temperature, generator)
                 moments.append(state.z)
-            known = batch.known_rollout(context - 1, config.dream_steps) >= SURE
+            known = batch.known_rollout(context - 1, DREAM_STEPS) >= SURE
             following = torch.where(known, batch.rows[:, context:], -1)
             rows.append(torch.cat([batch.rows[:, context - 1 : context], following], 1).cpu())
             dreamed.append(torch.stack(moments, 1).half().cpu())

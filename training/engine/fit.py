@@ -23,6 +23,7 @@ from training.ranks import mean_over_ranks, same_everywhere
 B = TypeVar("B")
 Numbers = Mapping[str, float | Tensor]
 LOG_EVERY = 25  # steps
+CHECKPOINT_EVERY = 250  # steps; the last one makes a checkpoint too
 
 
 def fit(
@@ -36,7 +37,6 @@ def fit(
     step_loss: Callable[[int, B], tuple[Tensor, Numbers]],
     path: Path | None = None,
     about: Mapping[str, object] | None = None,
-    checkpoint_every: int = 250,
     log: RunLog | None = None,
     log_every: int = LOG_EVERY,
     progress_keys: Sequence[str] = (),
@@ -60,7 +60,6 @@ def fit(
             only in steps that are multiples of `log_every`.
         path: the checkpoint; None: nothing is saved.
         about: what the checkpoint says of itself.
-        checkpoint_every: steps between checkpoints; the last step makes one too.
         log: where the numbers go, with the loss and the gradient's norm; None: nowhere.
         log_every: steps between reports.
         progress_keys: names of numbers that the progress bar shows.
@@ -96,7 +95,7 @@ def fit(
             report = whole(plain(numbers) | {"loss": float(loss.detach())}, compute) | {"gradient": gradient}
             log.scalars(step, report)
             bar.set_postfix({key: f"{report[key]:.4f}" for key in progress_keys if key in report}, refresh=False)
-        if path and compute.main and (finished % checkpoint_every == 0 or finished == steps):
+        if path and compute.main and (finished % CHECKPOINT_EVERY == 0 or finished == steps):
             save_checkpoint(path, module, optimiser, finished, about or {})
             if on_checkpoint:
                 on_checkpoint(finished)

@@ -84,7 +84,7 @@ def run(config: IDMScoreConfig) -> None:
 def recorded(config: IDMScoreConfig, model: InverseDynamics) -> Iterator[Stretch]:
     """Every episode of recorded play."""
     assert config.data is not None
-    data = Dataset(config.data, ("freedoom",), config.split, config.limit, keep_frames=False)
+    data = Dataset(config.data, ("freedoom",), config.split, keep_frames=False)
     firsts = [int(first) for first in np.unique(data.first)]
     for first in progress(firsts, desc="label", unit="episode"):
         rows = np.arange(first, data.last[first] + 1)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +110,9 @@ def rounds_within(planner: Planner, milliseconds: float, games: int) -> int:
     return max(1, round(milliseconds / each))
 
 
-def planner_of(mind: str, scenario: Scenario, model: WorldModel, config: PlanningConfig) -> Planner:
-    """The planner of a name; of one round, if the settings do not say how many."""
-    settings: dict[str, Any] = {"rounds": 1} | config.settings
-    return make_planner(model, scenario, mind.partition(":")[2] or None, **settings)
+def planner_of(mind: str, scenario: Scenario, model: WorldModel, rounds: int = 1) -> Planner:
+    """The planner of a name."""
+    return make_planner(model, scenario, mind.partition(":")[2] or None, rounds=rounds)
 
 
 def title(scenario: Scenario) -> str:
@@ -125,7 +124,7 @@ def play(mind: str, scenario: Scenario, model: WorldModel, config: PlanningConfi
     """Play the episodes of one mind that are not in its file yet, batch by batch, and return what the file holds."""
     name = title(scenario)
     path = config.out / name.replace(" ", "-") / f"{mind.replace(':', '-').replace('/', '-')}.json"
-    planner = planner_of(mind, scenario, model, config) if mind.partition(":")[0] == "planner" else None
+    planner = planner_of(mind, scenario, model) if mind.partition(":")[0] == "planner" else None
     settings = {} if planner is None else json.loads(json.dumps(asdict(planner.config)))
     same = {"weights": model.fingerprint, "settings": settings, "milliseconds": config.milliseconds}
     same |= {"first_seed": config.first_seed}
@@ -134,11 +133,10 @@ def play(mind: str, scenario: Scenario, model: WorldModel, config: PlanningConfi
         found |= before
     if len(found["returns"]) >= config.episodes:
         return found
-    if planner is not None and "rounds" not in config.settings and "rounds" not in found:
-        found["rounds"] = rounds_within(planner, config.milliseconds, config.games)
     if planner is not None:
-        rounds = found.setdefault("rounds", planner.config.rounds)
-        planner = planner_of(mind, scenario, model, replace(config, settings=config.settings | {"rounds": rounds}))
+        if "rounds" not in found:
+            found["rounds"] = rounds_within(planner, config.milliseconds, config.games)
+        planner = planner_of(mind, scenario, model, found["rounds"])
     timed = TimedPolicy(planner or load_mind(mind, scenario, model, seed=0))
     policy = timed if scenario.map is None else SurveyedPolicy(timed)
     real = RealBatch(config.games, scenario.name, weights=model, map=scenario.map)

@@ -34,6 +34,15 @@ from training.evaluation.figures import panels, save_figure
 from training.evaluation.tables import markdown_table, mean_and_margin
 from training.metrics import mmrv, spearman
 
+# Steps of action 1 and of action 2, one blind player for each pair. Those of equal steps are the cheapest test of a
+# dream: it was never shown most of them, and they need nothing to be learned.
+ALTERNATIONS = (
+    *((steps, steps) for steps in (2, 3, 4, 6, 9, 12, 18, 25, 40, 60)),
+    (20, 5),
+    (8, 24),
+    (1, 0),
+)
+AGENT_STEPS = (8_000, 16_000, 32_000, 64_000, 128_000, 256_000)  # dreamed steps of training, one agent for each
 HOLDS = (3, 10, 30)  # steps for which random players hold an action, one player for each
 CLONE_NOISE = (0.0, 0.15, 0.3, 0.6)  # shares of random actions of clones, one for each
 RANDOM_NETWORKS = 6
@@ -99,7 +108,7 @@ def ranked_policies(
     found: dict[str, tuple[str, Policy]] = {"random": ("random", RandomPolicy())}
     for steps in HOLDS:
         found[f"random, held {steps}"] = ("random", held_random(scenario, steps))
-    for one, two in config.alternations:
+    for one, two in ALTERNATIONS:
         policy = AlternatingPolicy.of_indices(scenario, ((1, one), (2 % actions, two)))
         found[alternation_name(one, two)] = ("blind", policy)
     folder = config.clone or shipped_clone(model.fingerprint)
@@ -107,7 +116,7 @@ def ranked_policies(
         for share in CLONE_NOISE:
             clone = PerturbedPolicy(load_mind(folder, scenario, model, seed=0), share, seed=1)
             found[f"clone, noise {share}"] = ("clone of the teacher", clone)
-    for steps in config.agent_steps:
+    for steps in AGENT_STEPS:
         agent = kept(out / f"ppo-{steps}", model, partial(train_ppo, model, name, steps))
         found[f"PPO, {steps:,} steps"] = ("PPO in the dream", agent)
     for other in shipped_agents(model.fingerprint):
@@ -209,7 +218,7 @@ def run(config: RankingConfig) -> dict[str, Any]:
     policies = {name: policy for name, (_, policy) in found.items()}
     kinds = {name: kind for name, (kind, _) in found.items()}
     scores = compare_dream_and_game(model, scenario.name, policies, config.episodes, config.first_seed)
-    gaps = alternation_gaps(scores, config.alternations)
+    gaps = alternation_gaps(scores, ALTERNATIONS)
     about = summary(scenario.name, kinds, scores) | {"alternation_gaps": gaps}
     about |= {"weights": model.fingerprint, "first_seed": config.first_seed}
     write_json(out / "ranking.json", about)

@@ -65,7 +65,7 @@ class IDMTrainingModel(nn.Module):
         self.pair_heads = Heads(model.config.width)
 
     def losses(self, batch: KeyBatch, event_weight: float) -> dict[str, Tensor]:
-        """All terms of the loss by the names in `IDMLossWeights`.
+        """All terms of the loss by the names in `training.stages.idm.LOSS_WEIGHTS`.
 
         Args:
             batch: windows.

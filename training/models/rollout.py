@@ -133,7 +133,7 @@ def kl_share(step: int, warmup: float) -> float:
 
     At its full weight from the first step on, a posterior that has learned nothing yet gives in to the prior, and the
     codes stay without meaning (measured: 0.05 nats a step, and a sampled state no nearer than the mean). Later the full
-    weight is needed: see `DynamicsLossWeights.kl`.
+    weight is needed: see `kl` in `training.stages.dynamics.LOSS_WEIGHTS`.
     """
     return 1.0 if step >= warmup else KL_BEGINS_AT ** (1 - step / warmup)
 

@@ -45,6 +45,9 @@ ADVICE = "advice"
 WEIGHT_DECAY = 0.02
 RANDOM_STREAM = 23  # tells this stage's random numbers from those of others with the same seed
 SEEDS_OF_A_ROUND = 500
+WINDOW = 24  # steps
+ROUND_ENVS = 8  # games at once
+TEACHER_SHARE = 0.3  # of a round's steps that the teacher plays itself, in turns
 STEPS_OF_A_MAP = 1000  # of free play in a round, at least: fewer steps are played on fewer maps, every round on others
 
 
@@ -59,7 +62,7 @@ def train(config: CloneConfig) -> None:
     scenarios = [get_scenario(name) for name in config.scenarios]
     model.scenario_index([s.name for s in scenarios], len(scenarios))  # refuses what the weights do not know
     network = new_network(config, model, scenarios).to(compute.device)
-    optimiser = Optimiser(network, config.optimizer, config.lr, config.steps, WEIGHT_DECAY)
+    optimiser = Optimiser(network, "muon", config.lr, config.steps, WEIGHT_DECAY)
     log = RunLog(config.out / "clone", compute)
     rows = Rows(scenarios, compute.device)
     advice = [first_advice(config, model, scenario) for scenario in scenarios]
@@ -72,7 +75,7 @@ def train(config: CloneConfig) -> None:
 
         def fetch(step: int, learned: list[Advice]) -> AdvisedWindows:
             rng = np.random.default_rng((config.seed, RANDOM_STREAM, step))
-            windows = draw_windows(learned, config.batch, config.window, network.config.ahead, rng)
+            windows = draw_windows(learned, config.batch, WINDOW, network.config.ahead, rng)
             return windows.to(compute.device)
 
         def step_loss(step: int, windows: AdvisedWindows) -> tuple[Tensor, Numbers]:
@@ -88,7 +91,6 @@ def train(config: CloneConfig) -> None:
             step_loss=step_loss,
             path=config.out / CHECKPOINT,
             about={"fingerprint": model.fingerprint, "preset": config.preset, "scenarios": list(config.scenarios)},
-            checkpoint_every=config.checkpoint_every,
             log=log,
             progress_keys=("nats",),
         )
@@ -119,16 +121,16 @@ def new_network(config: CloneConfig, model: WorldModel, scenarios: Sequence[Scen
 def first_advice(config: CloneConfig, model: WorldModel, scenario: Scenario) -> Advice:
     """Recorded episodes of a scenario as the policy sees them; where its adviser was never recorded, it plays now."""
     if ADVISERS.get(scenario.name) is not TEACHERS.get(scenario.name):
-        about = {"steps": str(config.first_steps), "maps": " ".join(config.maps)}
+        about = {"steps": str(config.first_steps)}
         return kept_advice(
             config, model, f"{scenario.name}-round-0", about, partial(played_advice, config, model, scenario, 0)
         )
 
     def encoded() -> Advice:
-        data = Dataset(config.data, (scenario.name,), "train", config.limit, keep_frames=False)
+        data = Dataset(config.data, (scenario.name,), "train", keep_frames=False)
         return recorded_advice(model, data, config.behaviours)
 
-    about = {"data": str(config.data), "behaviours": " ".join(config.behaviours), "limit": str(config.limit)}
+    about = {"data": str(config.data), "behaviours": " ".join(config.behaviours)}
     return kept_advice(config, model, f"{scenario.name}-recorded", about, encoded)
 
 
@@ -142,9 +144,7 @@ def next_advice(
     """
     if scenario.name not in ADVISERS:
         raise UserError(f"nobody can teach {scenario.name}; use --rounds 0, or leave it out of --scenarios")
-    about = {"steps": str(config.round_steps), "teacher": str(config.teacher_share)}
-    if scenario.map is not None:
-        about["maps"] = " ".join(config.maps)
+    about = {"steps": str(config.round_steps), "teacher": str(TEACHER_SHARE)}
     make = partial(played_advice, config, model, scenario, number, policy)
     return kept_advice(config, model, f"{scenario.name}-round-{number}", about, make)
 
@@ -174,13 +174,13 @@ def played_advice(
         number: of the round, which says the seeds and the maps.
         policy: who plays when the adviser does not; None: the adviser always plays.
     """
-    steps, share = (config.first_steps, 1.0) if policy is None else (config.round_steps, config.teacher_share)
+    steps, share = (config.first_steps, 1.0) if policy is None else (config.round_steps, TEACHER_SHARE)
     seeds: Iterator[int] = count(CLONING + SEEDS_OF_A_ROUND * number)
     played = [scenario]
     if scenario.map is not None:
         shipped = [name for first in ("E1M1", "MAP01") for name in maps_in(shipped_wad(first))]
-        maps = config.maps or [name for name in shipped if name not in UNSEEN_MAPS]
+        maps = [name for name in shipped if name not in UNSEEN_MAPS]
         several = min(max(steps // STEPS_OF_A_MAP, 1), len(maps))
         played = [get_scenario(scenario.name, maps[(several * number + i) % len(maps)]) for i in range(several)]
     each = -(-steps // len(played))
-    return Advice.cat([record_advice(model, one, each, config.round_envs, seeds, policy, share) for one in played])
+    return Advice.cat([record_advice(model, one, each, ROUND_ENVS, seeds, policy, share) for one in played])

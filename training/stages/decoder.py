@@ -6,7 +6,7 @@
 
 State in, codes of patches out; no real frame leaks in. The decoder is a classifier of the codes that the tokenizer
 gives the real frames, and codes in cells with an object weigh more. Half of the states are dreamed beside a real game,
-so that pictures are right where dreams go; to the others, noise of a random strength up to `--noise` is added.
+so that pictures are right where dreams go; to the others, noise of a random strength up to `NOISE` is added.
 
 It learns to draw as it will be asked to: a random share of the codes is known already (MaskGIT, arXiv 2202.04200), and
 so are the codes of the picture before, some of them wrong, and sometimes drawn by the decoder itself in the moment
@@ -60,6 +60,15 @@ STEP_STREAM = 9  # tells this stage's random numbers from those of others with t
 SHOWN = 6  # pictures in the log
 ALL_UNKNOWN = 0.4  # share of the pictures of which no code is known yet, as in the first pass of a drawing
 OWN_EVERY = 3  # steps: the decoder's own pictures cost a drawing
+NOISE = 0.15  # greatest standard deviation of the noise on real states
+# What patches in cells with an object weigh more than others, at first and at the end: it falls over the last third of
+# the run. Codes that weigh more seem likelier than they are, and pictures would be drawn full of them.
+OBJECT_WEIGHT = 6.0
+OBJECT_WEIGHT_END = 2.0
+FORGET_SHARE = 0.25  # of the pictures that are drawn without a picture before
+OWN_SHARE = 0.25  # of the others whose picture before is the decoder's own
+WRONG_CODES = 0.3  # greatest share of wrong codes in the picture before
+EMA_DECAY = 0.998  # of the moving average that is packed (arXiv 2510.11690)
 READ_SHARE = 0.2  # of the pictures whose objects stand where the state says, and not where they stood
 VIEW_STREAM = 10
 VIEW_STEPS = 0.15  # of the fit of views, for each of the decoder's
@@ -74,7 +83,7 @@ def train(config: DecoderConfig) -> None:
     path = config.out / DECODER_CHECKPOINT
     unfinished = finished_steps(path) < config.steps
     tokenizer = load_tokenizer(config.out / TOKENIZER_CHECKPOINT)
-    data = Dataset(config.data, config.scenarios, "train", config.limit, keep_frames=False)
+    data = Dataset(config.data, config.scenarios, "train", keep_frames=False)
     model = finished_model(config, data).to(compute.device).requires_grad_(False)
     world_model = model.world_model
     states = cached_states(world_model, data, config.out / STATES, autocast=compute.autocast)
@@ -84,8 +93,8 @@ def train(config: DecoderConfig) -> None:
         fit_views(step_loss.modules.decoder, data, states, codes, config, compute)
         step_loss.modules.average.set(step_loss.modules.decoder)
     step_loss.modules.averaged.painter.load_state_dict(tokenizer.painter.state_dict())
-    dreams = dreams_beside(world_model, data, states, config) if unfinished and config.dream_share else None
-    sampler = PictureSampler(data, states, codes, dreams, config)
+    dreams = dreams_beside(world_model, data, states, config.seed) if unfinished else None
+    sampler = PictureSampler(data, states, codes, dreams, config.batch)
     log = RunLog(config.out / "decoder", compute)
     fit(
         name="decoder",
@@ -97,7 +106,6 @@ def train(config: DecoderConfig) -> None:
         step_loss=step_loss,
         path=path,
         about=model.about(config.seed),
-        checkpoint_every=config.checkpoint_every,
         log=log,
         progress_keys=("first_digit", "second_digit"),
         after_step=step_loss.modules.update_average,
@@ -148,7 +156,7 @@ def fit_views(
         data: the recorded steps.
         states: of all rows, (N of the data, D).
         codes: of their frames, (N of the data, 24, 32).
-        config: the steps and weights.
+        config: the steps.
         compute: where this runs.
     """
     torch.manual_seed(config.seed)
@@ -168,7 +176,7 @@ def fit_views(
         with compute.autocast():
             logits = heads(decoder.views(z[:VIEW_CODES]), digits[0])
             objects = decoder.object_reader(z)
-        weight = 1 + config.object_weight * maps[:VIEW_CODES].amax(1).flatten(1)[..., None]
+        weight = 1 + OBJECT_WEIGHT * maps[:VIEW_CODES].amax(1).flatten(1)[..., None]
         terms = {
             name: (digit_errors(told, digit) * weight).sum() / (4 * weight.sum())
             for name, told, digit in zip(("first_digit", "second_digit"), logits, digits, strict=True)
@@ -187,7 +195,6 @@ def fit_views(
         fetch=fetch,
         step_loss=step_loss,
         path=config.out / VIEWS_CHECKPOINT,
-        checkpoint_every=config.checkpoint_every,
         log=RunLog(config.out / "views", compute),
         progress_keys=("first_digit", "second_digit", "objects"),
     )
@@ -218,8 +225,8 @@ class DecoderLoss:
         decoder.object_reader.requires_grad_(False)
         if config.init is not None:
             go_on_from(config.init, decoder)
-        self.modules = DecoderModules(decoder, config.ema_decay).to(compute.device)
-        self.optimiser = Optimiser(self.modules, config.optimizer, config.lr, config.steps)
+        self.modules = DecoderModules(decoder, EMA_DECAY).to(compute.device)
+        self.optimiser = Optimiser(self.modules, "muon", config.lr, config.steps)
         self.newest: PictureBatch | None = None
 
     def __call__(self, step: int, batch: PictureBatch) -> tuple[Tensor, Numbers]:
@@ -247,12 +254,11 @@ class DecoderLoss:
 
     def object_weight(self, step: int) -> float:
         """What patches in cells with an object weigh more than others at a step."""
-        start, end = self.config.object_weight, self.config.object_weight_end
-        return start + (end - start) * max(0.0, 3 * step / self.config.steps - 2)
+        return OBJECT_WEIGHT + (OBJECT_WEIGHT_END - OBJECT_WEIGHT) * max(0.0, 3 * step / self.config.steps - 2)
 
     def noisy(self, z: Tensor, real: Tensor, generator: SampleGenerator) -> Tensor:
         """States (N, D), the real ones (N, 1) through noise of a random strength."""
-        noise = self.config.noise * generator.uniform(1) * generator.normal(z.shape[-1])
+        noise = NOISE * generator.uniform(1) * generator.normal(z.shape[-1])
         return z + real * noise.to(z.device)
 
     def maps(self, z: Tensor, batch: PictureBatch, generator: SampleGenerator) -> Tensor:
@@ -268,18 +274,17 @@ class DecoderLoss:
 
     def remembered(self, step: int, batch: PictureBatch, generator: SampleGenerator) -> tuple[Tensor, Tensor]:
         """The codes of the picture before (N, 24, 32) and the action since then (N, 9), as a drawing may find them."""
-        config = self.config
         before = batch.before
-        if step % OWN_EVERY == 0 and step > config.steps // 10:
+        if step % OWN_EVERY == 0 and step > self.config.steps // 10:
             noise = generator.uniform(*self.modules.decoder.noise_shape).to(before.device)
             with torch.no_grad(), self.compute.autocast():
                 own = self.modules.decoder.draw(batch.z_before, before, batch.action, noise)
-            chosen = generator.uniform(1, 1).to(before.device) < OWN_EVERY * config.own_share
+            chosen = generator.uniform(1, 1).to(before.device) < OWN_EVERY * OWN_SHARE
             before = torch.where(chosen & (before >= 0), own, before)
-        share = config.wrong_codes * generator.uniform(1, 1)
+        share = WRONG_CODES * generator.uniform(1, 1)
         wrong = (generator.uniform(24, 32) < share).to(before.device)
         before = torch.where(wrong & (before >= 0), batch.other, before)
-        forgotten = generator.uniform(1).to(before.device) < config.forget_share
+        forgotten = generator.uniform(1).to(before.device) < FORGET_SHARE
         before = torch.where(forgotten[..., None], UNKNOWN, before)
         return before, batch.action * ~forgotten
 

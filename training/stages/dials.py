@@ -34,6 +34,8 @@ from training.evaluation.survival import affordable_episodes
 from training.stages import WEIGHTS
 
 MOST_OCTAVES = 4.0  # a dial is at most 16, at least a sixteenth
+HEALED = ("health_gathering", "health_gathering_supreme")  # the odds of gaining health are set, not those of losing it
+ROUNDS = 6  # settings that are tried at most
 AGENTS = 2.0  # what agents count, where all who see nothing count 1
 FAIR = 0.05  # |log ratio| up to which a dial stays as it is
 
@@ -54,7 +56,7 @@ def train(config: DialsConfig) -> None:
         raise UserError(f"{', '.join(wrong)}: no dial to set; the scenarios with health are {', '.join(possible)}")
     record_config(config, config.out / "dials.config.json")
     for name in names:
-        turn(model, name, dial_of(config, model, name), healing=name in config.healed)
+        turn(model, name, dial_of(config, model, name), healing=name in HEALED)
     card = files.find_weights(config.weights) / files.CARD
     model.save_pretrained(config.out / WEIGHTS, card.read_text() if card.exists() else "")
     print(f"weights with these dials are in {config.out / WEIGHTS}")
@@ -70,11 +72,11 @@ def dial_of(config: DialsConfig, model: WorldModel, name: str) -> float:
     episodes = affordable_episodes(scenario, config.episodes)
     real = play(fixed_policies(scenario), GameBatch(min(episodes, REAL_ENVS), name), episodes)
     real |= play(agents, RealBatch(min(episodes, REAL_ENVS), name, weights=model), episodes) if agents else {}
-    healing = name in config.healed
+    healing = name in HEALED
     sign = -1 if healing else 1  # More healing is kinder, so it is searched the other way round.
     tried: dict[float, float] = {}
     octave = sign * math.log2(dials(model, healing)[name])
-    for _ in range(config.rounds):
+    for _ in range(ROUNDS):
         dial = 2.0 ** (sign * octave)
         turn(model, name, dial, healing=healing)
         dreamed = play(fixed_policies(scenario) | agents, DreamBatch(episodes, name, weights=model), episodes)

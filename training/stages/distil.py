@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -33,7 +32,17 @@ from doom_dream_env.world_model import WorldModel
 from doom_dream_env.world_model.files import read_tensors, write_atomically
 from training.config import DistilConfig, record_config
 
+PLANNER = "cem"  # one of `doom_dream_env.agents.planning.KINDS`
+ROLLOUTS = 3  # of all dreams in each iteration; every one is kept when it is finished
+# Dreams side by side, and steps of a rollout, which begins at real moments: DREAMS × HORIZON decisions.
+DREAMS = 32
+HORIZON = 48
+# Share of the dreams in which the agent, not the planner, presses the buttons, from the second iteration on: the
+# planner is asked about moments that the agent gets into (DAgger, arXiv 1011.0686).
+LEARNER_SHARE = 0.5
+EPOCHS = 30  # passes over all that was recorded
 BATCH = 256
+HIDDEN = (128, 128)  # widths of the agent's hidden layers
 ACTIVATION = "Tanh"
 FEATURES = "features"
 DECISIONS = "decisions"
@@ -48,7 +57,7 @@ def train(config: DistilConfig) -> None:
     agent: Agent | None = None
     for iteration in range(config.iterations):
         folder = home / f"iteration-{iteration}"
-        recorded = [record(config, model, agent, number, folder) for number in range(config.rollouts)]
+        recorded = [record(config, model, agent, number, folder) for number in range(ROLLOUTS)]
         if not (folder / "agent.json").is_file():
             learn(config, model, home, iteration).save(folder)
         agent = Agent.load(folder, model.fingerprint)
@@ -69,17 +78,16 @@ def record(config: DistilConfig, model: WorldModel, agent: Agent | None, number:
     """
     name = f"rollout-{number:03d}.safetensors"
     if not (folder / name).is_file():
-        seed = config.seed + number + config.rollouts * int(folder.name.rpartition("-")[2])
-        settings: dict[str, Any] = {"seed": seed} | config.settings
-        planner = make_planner(model, config.scenario, config.kind, proposal=agent, **settings)
+        seed = config.seed + number + ROLLOUTS * int(folder.name.rpartition("-")[2])
+        planner = make_planner(model, config.scenario, PLANNER, proposal=agent, seed=seed)
         if agent is not None:
             agent.generator = torch.Generator().manual_seed(seed)
-        features, decisions = play(config, planner, agent, seed, f"{folder.name}, rollout {number}")
+        features, decisions = play(planner, agent, seed, f"{folder.name}, rollout {number}")
         write_atomically(folder / name, save({FEATURES: features, DECISIONS: decisions}))
     return len(read_tensors(folder, name)[FEATURES])
 
 
-def play(config: DistilConfig, planner: Planner, agent: Agent | None, seed: int, label: str) -> tuple[Tensor, Tensor]:
+def play(planner: Planner, agent: Agent | None, seed: int, label: str) -> tuple[Tensor, Tensor]:
     """Play the dreams of one rollout.
 
     Returns:
@@ -89,18 +97,17 @@ def play(config: DistilConfig, planner: Planner, agent: Agent | None, seed: int,
     scenario = planner.scenario
     clips = scenario.place in planner.model.context_clips
     dreams = DreamBatch(
-        config.dreams,
+        DREAMS,
         scenario,
-        temperature=config.temperature,
         weights=planner.model,
         initial_states="anywhere" if clips else "episode_start",
     )
     dreams.reset(seed=seed)
-    share = config.learner_share if agent is not None else 0.0
-    learners = torch.arange(config.dreams) < round(share * config.dreams)
+    share = LEARNER_SHARE if agent is not None else 0.0
+    learners = torch.arange(DREAMS) < round(share * DREAMS)
     features = []
     decisions = []
-    for _ in progress(range(config.horizon), desc=label, leave=False):
+    for _ in progress(range(HORIZON), desc=label, leave=False):
         features.append(dreams.features)
         buttons = dreams.buttons(planner(dreams))
         believed = planner.newest.probabilities[:, 0]  # N, G, M
@@ -121,14 +128,14 @@ def learn(config: DistilConfig, model: WorldModel, home: Path, iteration: int) -
     network = fit(
         torch.cat([part[FEATURES] for part in tensors]),
         torch.cat([part[DECISIONS] for part in tensors]),
-        (config.width, config.width),
-        config.epochs,
+        HIDDEN,
+        EPOCHS,
         buttons=not scenario.discrete,
         seed=config.seed,
     )
     about = {
         "algorithm": "expert iteration",
-        "planner": config.kind or "cem",
+        "planner": PLANNER,
         "iterations": iteration + 1,
         "decisions": sum(len(part[FEATURES]) for part in tensors),
         "seed": config.seed,

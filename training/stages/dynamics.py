@@ -13,7 +13,6 @@ Legend: B windows, T steps of each, R dreamed steps, D state width, E trunk widt
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -45,52 +44,95 @@ from training.ranks import SampleGenerator
 from training.stages import DYNAMICS_CHECKPOINT, REPRESENTATION_CHECKPOINT, STATES
 
 RANDOM_STREAM = 7  # tells this stage's random numbers from those of others with the same seed
+WINDOW = 36  # steps
 LOGGED_HORIZONS = (1, 2, 4, 8, 16)
+SEEN_SHARE = 0.25  # of the shards that earlier training has seen, what is used again
+# Share of the windows that begin with their episode, and of the rollouts that begin after the first frame of their
+# window, as dreams do.
+EPISODE_START_SHARE = 0.15
+UNKNOWN_SHARE = 0.05  # of the windows whose scenario, and of those whose elapsed time, the model is not told
+# Share of the windows that are seen through noise, as dreamed states are never exactly real; and its greatest strength,
+# in spreads of real states along each principal direction.
+CONTEXT_NOISE_SHARE = 0.25
+CONTEXT_NOISE_STRENGTH = 0.3
+# Share of the rollouts that follow the posterior's codes; the others follow the mean next state.
+POSTERIOR_SHARE = 2 / 3
+# Share of the divergence whose gradient pulls the prior towards the posterior; the rest pulls the posterior towards the
+# prior (KL balancing, arXiv 2010.02193).
+KL_BALANCE = 0.8
+# Of the divergence of each step, what does not pull the posterior (see `kl_divergence`). Without them codes gave in to
+# the prior wherever no single nat explains much of the error (measured: 0.035 nats a step).
+FREE_NATS = 0.5
+KL_WARMUP = 0.6  # share of the steps in which the weight of the divergence grows to what it is
+LOSS_WEIGHTS = {
+    "prediction": 3.0,  # relative error of the mean next state
+    "posterior": 3.0,  # relative error of the state that the posterior's code leads to
+    "objects_posterior": 2.0,  # object maps, read off that state
+    # Divergence of the posterior from the prior. At a quarter of this weight the posterior carried the fireballs of
+    # take_cover step by step in codes that no prior can predict: a dream drawn from the prior lost two of three in
+    # flight (measured).
+    "kl": 1.0,
+    "objects_trunk": 2.0,  # object maps, read off the trunk's features
+    "outcome": 1.0,  # changes of the game variables, reward and termination
+    "readouts": 1.0,  # privileged readouts off state and features
+    "rollout": 3.0,  # relative error of the states of an open-loop rollout
+    "objects_rollout": 3.0,  # object maps, read off those states
+    "kl_rollout": 1.0,  # divergence along the rollout
+    "outcome_rollout": 1.0,  # outcome, predicted along the rollout
+    "readouts_rollout": 2.0,  # privileged readouts along the rollout
+    # Which buttons lay between two real states, and between a real state and the mean next one. With these two, a
+    # dream's first step after a press answers better (5 to 8 points of recognised buttons, measured).
+    "inverse": 1.0,
+    "inverse_predicted": 0.5,
+    "inverse_rollout": 0.5,  # the same between the states of a rollout
+}
+# Training of the head that reads object maps off states, where weights are begun from that come without.
+OBJECT_HEAD_STEPS = 1_500
+OBJECT_HEAD_BATCH = 512  # states
+OBJECT_HEAD_LEARNING_RATE = 2e-3
 
 
 def train(config: DynamicsConfig) -> None:
     """Run the stage, or go on with it."""
     compute = compute_init(config.device, config.threads)
     share = compute.share(config.batch)
-    data = Dataset(config.data, config.scenarios, "train", config.limit, keep_frames=False)
+    data = Dataset(config.data, config.scenarios, "train", keep_frames=False)
     check_scenario_options(config, data)
     if compute.main:
         record_config(config, config.out / "dynamics.config.json")
     model = load_or_begin(config, data).to(compute.device)
     states = cached_states(model.world_model, data, config.out / STATES, autocast=compute.autocast)
     prepare(model, config, data, states, compute)
-    rollout = min(config.rollout, config.window - 2)
+    rollout = min(config.rollout, WINDOW - 2)
     change = typical_change(data, states, rollout, config.seed).to(compute.device)
     groups = rows_by_scenario(data, chosen_rows(data, config))
-    loss_weights = asdict(config.loss_weights)
 
     def fetch(step: int) -> Windows:
         rng = np.random.default_rng((config.seed, RANDOM_STREAM, step))
         rows = window_rows(data, groups, config, rng)[share.slice]
-        batch = make_batch(data, rows, config.window, compute.device, frames=False)
+        batch = make_batch(data, rows, WINDOW, compute.device, frames=False)
         z = states[batch.rows.cpu()].to(compute.device).float()
         outcome = outcome_targets(model.world_model, batch)
-        return Windows(batch, z, batch.scenario, outcome, rollout_begin(rollout, config, rng))
+        return Windows(batch, z, batch.scenario, outcome, rollout_begin(rollout, rng))
 
     def step_loss(step: int, windows: Windows) -> tuple[Tensor, Numbers]:
         generator = SampleGenerator(share, config.seed, RANDOM_STREAM, step)
         with compute.autocast():
-            terms, skills = losses(model, windows, change, config, generator)
-        warm = kl_share(step, config.kl_warmup * config.steps)
-        weights = loss_weights | {name: warm * loss_weights[name] for name in ("kl", "kl_rollout")}
+            terms, skills = losses(model, windows, change, generator)
+        warm = kl_share(step, KL_WARMUP * config.steps)
+        weights = LOSS_WEIGHTS | {name: warm * LOSS_WEIGHTS[name] for name in ("kl", "kl_rollout")}
         return weighted_sum(terms, weights), terms | skills
 
     fit(
         name="dynamics",
         module=model,
-        optimiser=Optimiser(model, config.optimizer, config.lr, config.steps),
+        optimiser=Optimiser(model, "muon", config.lr, config.steps),
         steps=config.steps,
         compute=compute,
         fetch=fetch,
         step_loss=step_loss,
         path=config.out / DYNAMICS_CHECKPOINT,
         about=model.about(config.seed),
-        checkpoint_every=config.checkpoint_every,
         log=RunLog(config.out / "dynamics", compute),
         progress_keys=("rollout", "outcome"),
     )
@@ -148,11 +190,11 @@ def fit_object_head(
         print("the data were read off videos and have no object maps: the object head stays random and unused")
         return
     head = model.object_head
-    share = compute.share(config.object_head_batch)
+    share = compute.share(OBJECT_HEAD_BATCH)
     one = torch.ones(len(share), 1, device=compute.device)
 
     def fetch(step: int) -> tuple[Tensor, Tensor]:
-        chosen = np.random.default_rng((config.seed, 11, step)).integers(len(annotated), size=config.object_head_batch)
+        chosen = np.random.default_rng((config.seed, 11, step)).integers(len(annotated), size=OBJECT_HEAD_BATCH)
         rows = annotated[chosen][share.slice]
         maps = torch.from_numpy(data.object_maps[rows]).float()[:, None]
         return states[rows][:, None].to(compute.device).float(), maps.to(compute.device)
@@ -164,8 +206,8 @@ def fit_object_head(
     fit(
         name="object maps",
         module=head,
-        optimiser=Optimiser(head, "adamw", config.object_head_lr, config.object_head_steps),
-        steps=config.object_head_steps,
+        optimiser=Optimiser(head, "adamw", OBJECT_HEAD_LEARNING_RATE, OBJECT_HEAD_STEPS),
+        steps=OBJECT_HEAD_STEPS,
         compute=compute,
         fetch=fetch,
         step_loss=step_loss,
@@ -182,7 +224,7 @@ def chosen_rows(data: Dataset, config: DynamicsConfig) -> Rows:
         scenario, _, stem = shard.partition("/")
         number = int(stem.rpartition("-")[2])
         seen = config.seen_shards.get(scenario, 0)
-        fresh[rows] = number >= seen or number < seen * config.seen_share
+        fresh[rows] = number >= seen or number < seen * SEEN_SHARE
     fresh |= data.behaviour == "human"  # recorded play has numbers of its own and is always new
     share = np.array([config.scripted_share.get(name, 1.0) for name in data.names])[data.scenario]
     lot = np.random.default_rng(0).random(len(data))[data.first]  # one for each episode
@@ -199,21 +241,21 @@ def window_rows(data: Dataset, groups: list[Rows], config: DynamicsConfig, rng: 
     Args:
         data: the recorded steps.
         groups: rows to draw from, by scenario.
-        config: shares of the scenarios and of windows that begin with their episode.
+        config: the scenarios' shares.
         rng: what draws.
     """
     shares = np.array([config.scenario_weights.get(name, 1.0) for name in data.names])
     rows = sample_rows(groups, config.batch, rng, shares)
-    latest = data.last[rows] - rng.integers(0, config.window, len(rows))
+    latest = data.last[rows] - rng.integers(0, WINDOW, len(rows))
     rows = np.maximum(np.minimum(rows, latest), data.first[rows])
-    with_episode = rng.random(len(rows)) < config.episode_start_share
+    with_episode = rng.random(len(rows)) < EPISODE_START_SHARE
     return np.where(with_episode, data.first[rows], rows)
 
 
-def rollout_begin(rollout: int, config: DynamicsConfig, rng: np.random.Generator) -> int:
+def rollout_begin(rollout: int, rng: np.random.Generator) -> int:
     """Last real step before a rollout: the first of the window, as in a dream, or any from which the rollout fits."""
-    if rng.random() < 1 - config.episode_start_share:
-        return int(rng.integers(0, config.window - rollout))
+    if rng.random() < 1 - EPISODE_START_SHARE:
+        return int(rng.integers(0, WINDOW - rollout))
     return 0
 
 
@@ -221,26 +263,25 @@ def rollout_begin(rollout: int, config: DynamicsConfig, rng: np.random.Generator
 
 
 def losses(
-    model: TrainingModel, windows: Windows, change: Tensor, config: DynamicsConfig, generator: SampleGenerator
+    model: TrainingModel, windows: Windows, change: Tensor, generator: SampleGenerator
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """All terms of the loss by the names in `DynamicsLossWeights`, and the rollout's skill by horizon for the log.
+    """All terms of the loss by the names in `LOSS_WEIGHTS`, and the rollout's skill by horizon for the log.
 
     Args:
         model: what learns.
         windows: what it sees.
         change: unit of the errors, see `typical_change`, (scenarios, R); its width says how long the rollout is.
-        config: shares of windows that are seen in another way.
         generator: of the windows.
     """
-    windows = some_unknown(windows, len(change), config.unknown_share, generator)
-    one_step = one_step_losses(model, windows, change, config, generator)
-    rollout, skills = rollout_losses(model, windows, change, config, generator)
+    windows = some_unknown(windows, len(change), generator)
+    one_step = one_step_losses(model, windows, change, generator)
+    rollout, skills = rollout_losses(model, windows, change, generator)
     return one_step | rollout, skills
 
 
-def some_unknown(windows: Windows, scenarios: int, share: float, generator: SampleGenerator) -> Windows:
+def some_unknown(windows: Windows, scenarios: int, generator: SampleGenerator) -> Windows:
     """Do not tell the model the scenario of some windows, and of some how long the episode has lasted."""
-    no_scenario, no_elapsed = (generator.uniform(2).to(windows.z.device) < share).unbind(1)
+    no_scenario, no_elapsed = (generator.uniform(2).to(windows.z.device) < UNKNOWN_SHARE).unbind(1)
     elapsed = torch.where(no_elapsed, -1, windows.batch.elapsed)
     return dataclasses.replace(
         windows,
@@ -250,7 +291,7 @@ def some_unknown(windows: Windows, scenarios: int, share: float, generator: Samp
 
 
 def one_step_losses(
-    model: TrainingModel, windows: Windows, change: Tensor, config: DynamicsConfig, generator: SampleGenerator
+    model: TrainingModel, windows: Windows, change: Tensor, generator: SampleGenerator
 ) -> dict[str, Tensor]:
     """The next state after each real step: its mean, and what the posterior's code makes of it.
 
@@ -261,7 +302,7 @@ def one_step_losses(
     batch = windows.batch
     following = windows.z[:, 1:]
     unit = change[:, :1]
-    seen = windows.z + context_noise(model, windows, config, generator)
+    seen = windows.z + context_noise(model, windows, generator)
     h = world_model.trunk(embed_window(world_model, seen, batch, windows.scenario))
     choose = observed(windows.outcome)
     step = dynamics.transition(h, batch.actions, windows.scenario[:, None], choose)
@@ -270,7 +311,7 @@ def one_step_losses(
     mean = world_model.manifold(dynamics.next_state(before, condition).float(), batch.scenario)
     sample = posterior_sample(model, condition, before, mean, following, generator)
     sampled = world_model.manifold(dynamics.next_state(before, condition, sample.shift).float(), batch.scenario)
-    divergence = kl_divergence(sample.probabilities, sample.log_prior, config.kl_balance, config.free_nats)
+    divergence = kl_divergence(sample.probabilities, sample.log_prior, KL_BALANCE, FREE_NATS)
     known = batch.known_transitions
     inverse = partial(model.inverse_loss, buttons=batch.actions[:, :-1], scenario=batch.scenario, mask=known)
     return {
@@ -288,18 +329,17 @@ def one_step_losses(
     }
 
 
-def context_noise(model: TrainingModel, windows: Windows, config: DynamicsConfig, generator: SampleGenerator) -> Tensor:
+def context_noise(model: TrainingModel, windows: Windows, generator: SampleGenerator) -> Tensor:
     """Noise (B, T, D) shaped like real states, in a share of the windows: dreamed states are never exactly real."""
     z = windows.z
-    share = config.context_noise_share
-    chosen = generator.uniform(1, 1).sub(1 - share).clamp(min=0)  # 0: not chosen
-    strength = config.context_noise_strength * chosen.div(max(share, 1e-6))
+    chosen = generator.uniform(1, 1).sub(1 - CONTEXT_NOISE_SHARE).clamp(min=0)  # 0: not chosen
+    strength = CONTEXT_NOISE_STRENGTH * chosen.div(CONTEXT_NOISE_SHARE)
     standard = generator.normal(*z.shape[1:]).to(z.device)
     return model.world_model.manifold.noise(windows.batch.scenario, strength.to(z.device), standard)
 
 
 def rollout_losses(
-    model: TrainingModel, windows: Windows, change: Tensor, config: DynamicsConfig, generator: SampleGenerator
+    model: TrainingModel, windows: Windows, change: Tensor, generator: SampleGenerator
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The model fed its own predictions, with gradients through all steps; and its skill by horizon, for the log.
 
@@ -311,7 +351,7 @@ def rollout_losses(
     rollout = change.shape[1]
     begin = windows.begin
     after = slice(begin + 1, begin + 1 + rollout)  # the steps that are dreamed
-    follow_posterior = generator.uniform(1).to(windows.z.device) < config.posterior_share
+    follow_posterior = generator.uniform(1).to(windows.z.device) < POSTERIOR_SHARE
     dream = open_loop_rollout(model, windows, rollout, follow_posterior, generator)
     real = windows.z[:, after]
     part = windows.batch.part(after.start, after.stop)
@@ -319,7 +359,7 @@ def rollout_losses(
     step = world_model.dynamics.transition(dream.features, part.actions, windows.scenario[:, None], choose)
     before = torch.cat([windows.z[:, begin : begin + 1], dream.states[:, :-1]], 1)
     buttons = windows.batch.actions[:, begin : begin + rollout]
-    divergence = kl_divergence(dream.probabilities, dream.log_prior, config.kl_balance, config.free_nats)
+    divergence = kl_divergence(dream.probabilities, dream.log_prior, KL_BALANCE, FREE_NATS)
     known = windows.batch.known_rollout(begin, rollout)
     terms = {
         "rollout": relative_error(dream.states, real, change, known, part.scenario),

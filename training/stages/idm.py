@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +28,7 @@ from doom_dream_env.idm.decoding import Floats, log_probabilities, viterbi
 from doom_dream_env.idm.labels import CHAINS, Keys, from_chains, to_chains
 from doom_dream_env.world_model.origins import FREEDOOM, together
 from training.config import IDMTrainingConfig
-from training.data.augment import augment
+from training.data.augment import Augmentation, augment
 from training.data.dataset import Dataset
 from training.data.key_windows import KeyWindows
 from training.data.own_motion import MotionWindows
@@ -45,6 +44,26 @@ if TYPE_CHECKING:
     from training.footage.film_windows import FilmWindows
 
 COSTS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # nats; tried for each chain
+WINDOW = 24  # frames
+FILM_SHARE = 0.4  # of the windows, where there are films
+AUGMENTATION = Augmentation()
+# The first so many steps learn from recorded motion alone, what keys make it: windows of each such step, their length
+# in steps, and the least and greatest standard deviation of noise on that motion, in units of a step of walking or
+# turning, of which one is drawn for each window.
+MOTION_STEPS = 400
+MOTION_BATCH = 32
+MOTION_WINDOW = 48
+MOTION_NOISE = (0.02, 0.4)
+EVENT_WEIGHT = 2.0  # of steps within one of a change of a key; others weigh 1
+LOSS_WEIGHTS = {
+    "keys": 1.0,  # cross-entropy of the keys, with all that comes before and after
+    "keys_pair": 0.5,  # the same, read off two adjacent frames alone
+    "motion": 2.0,  # the player's own motion (turn, forward, sideways), read off two adjacent frames
+    "play": 0.2,  # is this frame play?
+    "health": 0.1,  # Laplace likelihood of the health in the HUD
+    "died": 0.2,  # does the player die in this step?
+}
+HELD_OUT_STEPS = 6_000  # recorded steps of the split val, for the scores along the way and the costs of decoding
 LONGEST = 512  # steps of an episode that are scored along the way
 
 
@@ -54,46 +73,44 @@ def train(config: IDMTrainingConfig) -> None:
     torch.manual_seed(config.seed)
     model = IDMTrainingModel(InverseDynamics(IDM_PRESETS[config.preset]))
     model.to(compute.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    data = Dataset(config.data, config.scenarios, "train", config.limit)
+    data = Dataset(config.data, config.scenarios, "train")
     data.require_annotations("the stage idm")
-    held_out = Dataset(config.data, config.scenarios, "val", config.held_out_steps)
-    windows = KeyWindows(data, config.window, config.augmentation.between_share, config.without)
+    held_out = Dataset(config.data, config.scenarios, "val", HELD_OUT_STEPS)
+    windows = KeyWindows(data, WINDOW, AUGMENTATION.between_share, config.without)
     films = read_films(config)
-    motions = MotionWindows(data, config.motion_window, config.motion_noise, config.without)
-    loss_weights = asdict(config.loss_weights)
+    motions = MotionWindows(data, MOTION_WINDOW, MOTION_NOISE, config.without)
     log = RunLog(config.out / "idm", compute)
 
     def fetch(step: int) -> KeyBatch | MotionBatch:
         rng = np.random.default_rng((config.seed, step, compute.rank))
-        if step < config.motion_steps:
-            motion, actions = motions.draw(config.motion_batch, rng)
+        if step < MOTION_STEPS:
+            motion, actions = motions.draw(MOTION_BATCH, rng)
             chains = torch.from_numpy(to_chains(actions)).to(compute.device)
             return MotionBatch(torch.from_numpy(motion).to(compute.device), chains)
-        filmed = rng.binomial(config.batch, config.film_share) if films is not None else 0
+        filmed = rng.binomial(config.batch, FILM_SHARE) if films is not None else 0
         drawn = windows.draw(config.batch - filmed, rng)
         if films is not None:
             drawn += films.draw(filmed, rng)
-        return KeyBatch.of([augment(window, config.augmentation, rng) for window in drawn], compute.device)
+        return KeyBatch.of([augment(window, AUGMENTATION, rng) for window in drawn], compute.device)
 
     def step_loss(step: int, batch: KeyBatch | MotionBatch) -> tuple[Tensor, Numbers]:
         if isinstance(batch, MotionBatch):
-            terms = model.motion_losses(batch, config.event_weight)
+            terms = model.motion_losses(batch, EVENT_WEIGHT)
         else:
             with compute.autocast():
-                terms = model.losses(batch, config.event_weight)
-        return weighted_sum(terms, loss_weights), terms
+                terms = model.losses(batch, EVENT_WEIGHT)
+        return weighted_sum(terms, LOSS_WEIGHTS), terms
 
     fit(
         name="idm",
         module=model,
-        optimiser=Optimiser(model, config.optimizer, config.lr, config.steps),
+        optimiser=Optimiser(model, "muon", config.lr, config.steps),
         steps=config.steps,
         compute=compute,
         fetch=fetch,
         step_loss=step_loss,
         path=config.out / "idm.safetensors",
         about={"preset": config.preset, "seed": config.seed},
-        checkpoint_every=config.checkpoint_every,
         log=log,
         progress_keys=("keys", "motion"),
         on_checkpoint=lambda step: log.scalars(step, quick_scores(model.model, held_out, compute)),
@@ -111,7 +128,7 @@ def read_films(config: IDMTrainingConfig) -> FilmWindows | None:
         return None
     from training.footage.film_windows import FilmWindows  # which loads PyAV
 
-    return FilmWindows(config.films, config.window)
+    return FilmWindows(config.films, WINDOW)
 
 
 def quick_scores(model: InverseDynamics, data: Dataset, compute: Compute) -> dict[str, float]:

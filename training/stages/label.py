@@ -38,6 +38,7 @@ from training.footage.labelling import Labeller, add_rows, label_block, read_blo
 from training.footage.video import Video, VideoError, find_videos
 from training.processes import sole_writer
 
+VAL_SHARE = 0.1  # of the blocks of each video, those that go to the split val; only with the split train
 SLUG = 40  # characters of a video's name in the names of its shards
 DIGITS = 12  # of the checksum of its bytes, by which it is known
 
@@ -149,7 +150,7 @@ def make_target(path: Path, config: LabelConfig, scenario: Scenario, model: str)
     about = {
         "model": model,
         "split": config.split,
-        "val_share": config.val_share,
+        "val_share": VAL_SHARE,
         "place": place,
         "least_play": config.least_play,
     }
@@ -211,8 +212,8 @@ def kept_times(shard: ShardWriter) -> list[float]:
 
 
 def split_of(block: int, config: LabelConfig) -> Split:
-    """The split that a block goes to: `val_share` of them, evenly, to val."""
+    """The split that a block goes to: `VAL_SHARE` of them, evenly, to val."""
     if config.split != "train":
         return config.split
-    share = config.val_share
+    share = VAL_SHARE
     return "val" if int((block + 1) * share + 0.5) > int(block * share + 0.5) else "train"

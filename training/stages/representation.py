@@ -17,7 +17,6 @@ Legend: B batch, T time, D state width, E trunk width.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -50,48 +49,69 @@ from training.models.training_model import TrainingModel
 from training.ranks import SampleGenerator, mean_over_ranks
 from training.stages import REPRESENTATION_CHECKPOINT
 
-HELD_OUT_WINDOW = 6  # frames
+WINDOW = 6  # frames
+# Scenarios that the windows of one step come from, drawn anew each time. SIGReg asks of each that its states fill the
+# Gaussian, and needs a few independent windows of each for it.
+SCENARIOS_PER_STEP = 5
+UNKNOWN_SHARE = 0.05  # of the windows whose scenario the model is not told
+# Scenarios in which little changes per step count more in prediction and rollout, within these limits.
+SCENARIO_WEIGHTS = (0.5, 3.0)
+LOSS_WEIGHTS = {
+    "prediction": 5.0,  # squared error of the mean next state
+    "sigreg": 1.0,  # distance of the states' distribution within each scenario from an isotropic Gaussian
+    "rollout": 2.5,  # squared error of the second next state, predicted from the predicted first
+    "objects": 6.0,  # object maps, read off the state
+    "objects_predicted": 3.0,  # the same, read off the predicted state
+    "objects_trunk": 3.0,  # the same, read off the trunk's features
+    "outcome": 1.0,  # changes of the game variables, reward and termination
+    "readouts": 1.0,  # privileged readouts (position, angle, sightings) off state and features
+    "readouts_predicted": 0.5,  # the same off the predicted state and the features after it
+    "inverse": 1.0,  # which buttons lay between two states of real frames
+    "inverse_predicted": 0.5,  # the same between a real state and the predicted next one
+}
+# For the scores along the way: recorded steps of each scenario of the split val, windows of each, and their frames.
+HELD_OUT_STEPS = 6_000
+HELD_OUT_WINDOWS = 48
+HELD_OUT_WINDOW = 6
 
 
 def train(config: RepresentationConfig) -> None:
     """Run the stage, or go on with it."""
     compute = compute_init(config.device, config.threads)
     share = compute.share(config.batch)
-    data = Dataset(config.data, config.scenarios, "train", config.limit)
-    held_out = Dataset(config.data, config.scenarios, "val", config.held_out_steps)
+    data = Dataset(config.data, config.scenarios, "train")
+    held_out = Dataset(config.data, config.scenarios, "val", HELD_OUT_STEPS)
     if compute.main:
         record_config(config, config.out / "representation.config.json")
     model = prepared_model(config, data, compute)
-    loss_weights = asdict(config.loss_weights)
-    windows = rows_by_scenario(data, data.windows(config.window))
+    windows = rows_by_scenario(data, data.windows(WINDOW))
     log = RunLog(config.out / "representation", compute)
 
     def fetch(step: int) -> Batch:
         rng = np.random.default_rng((config.seed, step))
-        some = rng.permutation(len(windows))[: config.scenarios_per_step]
+        some = rng.permutation(len(windows))[:SCENARIOS_PER_STEP]
         rows = sample_rows([windows[scenario] for scenario in some], config.batch, rng)
-        return make_batch(data, rows[share.slice], config.window, compute.device)
+        return make_batch(data, rows[share.slice], WINDOW, compute.device)
 
     def step_loss(step: int, batch: Batch) -> tuple[Tensor, Numbers]:
         with compute.autocast():
-            terms, z = losses(model, batch, config, SampleGenerator(share, config.seed, step))
+            terms, z = losses(model, batch, SampleGenerator(share, config.seed, step))
         rank = {"effective_rank": effective_rank(z.detach())} if step % LOG_EVERY == 0 else {}
-        return weighted_sum(terms, loss_weights), {**terms, **rank}
+        return weighted_sum(terms, LOSS_WEIGHTS), {**terms, **rank}
 
     fit(
         name="representation",
         module=model,
-        optimiser=Optimiser(model, config.optimizer, config.lr, config.steps),
+        optimiser=Optimiser(model, "muon", config.lr, config.steps),
         steps=config.steps,
         compute=compute,
         fetch=fetch,
         step_loss=step_loss,
         path=config.out / REPRESENTATION_CHECKPOINT,
         about=model.about(config.seed),
-        checkpoint_every=config.checkpoint_every,
         log=log,
         progress_keys=("prediction", "objects"),
-        on_checkpoint=lambda step: log.scalars(step, quick_scores(model, held_out, config, compute)),
+        on_checkpoint=lambda step: log.scalars(step, quick_scores(model, held_out, compute)),
     )
 
 
@@ -109,10 +129,8 @@ def prepared_model(config: RepresentationConfig, data: Dataset, compute: Compute
 # ---- losses ----------------------------------------------------------------------------------------------------------
 
 
-def losses(
-    model: TrainingModel, batch: Batch, config: RepresentationConfig, generator: SampleGenerator
-) -> tuple[dict[str, Tensor], Tensor]:
-    """All terms of the loss by the names in `RepresentationLossWeights`, and the states z (B, T, D).
+def losses(model: TrainingModel, batch: Batch, generator: SampleGenerator) -> tuple[dict[str, Tensor], Tensor]:
+    """All terms of the loss by the names in `LOSS_WEIGHTS`, and the states z (B, T, D).
 
     Two passes: in the first the trunk sees the states of real frames, in the second the states that the first
     predicted, so that it learns to go on from its own predictions.
@@ -121,7 +139,7 @@ def losses(
     assert batch.frames is not None
     b, t = batch.valid.shape
     z = world_model.encoder(batch.frames.flatten(0, 1)).view(b, t, -1)
-    scenario = some_unknown(batch.scenario, config, world_model, generator)
+    scenario = some_unknown(batch.scenario, world_model, generator)
     choose = observed(outcome_targets(world_model, batch))
 
     h, step, following = predict(world_model, z, batch, scenario, choose)
@@ -131,7 +149,7 @@ def losses(
     predicted_again = following_own[:, 1:-1]  # of steps 2 … T − 1
 
     scenarios = len(world_model.config.scenarios)
-    weight = scenario_weights(z, batch, scenarios, config.scenario_weights)
+    weight = scenario_weights(z, batch, scenarios)
     known_twice = torch.minimum(batch.known_transitions[:, :-1], batch.known_transitions[:, 1:])
     exists = batch.valid.bool()
     group = batch.scenario[:, None].expand(b, t)[exists]
@@ -178,16 +196,14 @@ def predict(
     return h, step, model.dynamics.next_state(z, step.condition)
 
 
-def some_unknown(
-    scenario: Tensor, config: RepresentationConfig, model: WorldModel, generator: SampleGenerator
-) -> Tensor:
+def some_unknown(scenario: Tensor, model: WorldModel, generator: SampleGenerator) -> Tensor:
     """What the model is told of the scenario (B,): now and then nothing, so that it can do without."""
-    unknown = generator.uniform().to(scenario.device) < config.unknown_share
+    unknown = generator.uniform().to(scenario.device) < UNKNOWN_SHARE
     return torch.where(unknown, len(model.config.scenarios), scenario)
 
 
 @torch.no_grad()
-def scenario_weights(z: Tensor, batch: Batch, scenarios: int, limits: tuple[float, float]) -> Tensor:
+def scenario_weights(z: Tensor, batch: Batch, scenarios: int) -> Tensor:
     """Weight of each window, (B, 1): the less its scenario's states change per step, the more it counts.
 
     Without it the scenarios in which the whole picture moves outweigh those in which little things decide.
@@ -196,23 +212,20 @@ def scenario_weights(z: Tensor, batch: Batch, scenarios: int, limits: tuple[floa
         z: states (B, T, D).
         batch: which of them follow each other.
         scenarios: how many there are.
-        limits: least and greatest weight.
     """
     change = (z[:, 1:] - z[:, :-1]).square().mean(-1)
     sums = torch.stack([(change * batch.follows).sum(1), batch.follows.sum(1)])
     changes, count = mean_over_ranks(torch.zeros(2, scenarios, device=z.device).index_add(1, batch.scenario, sums))
     typical = torch.where(count > 0, changes / count, 0.0)
     weight = mean_over_ranks(masked_mean(change, batch.follows)) / typical.clamp(min=1e-6)
-    return weight.clamp(*limits)[batch.scenario, None]
+    return weight.clamp(*SCENARIO_WEIGHTS)[batch.scenario, None]
 
 
 # ---- scores along the way --------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def quick_scores(
-    model: TrainingModel, data: Dataset, config: RepresentationConfig, compute: Compute
-) -> dict[str, float]:
+def quick_scores(model: TrainingModel, data: Dataset, compute: Compute) -> dict[str, float]:
     """On fixed windows of held-out data, by scenario: one-step skill, AUC of object maps, and the effective rank.
 
     Data that were read off videos have no object maps, and no AUC.
@@ -221,7 +234,7 @@ def quick_scores(
     rng = np.random.default_rng(0)
     scores = {}
     for rows, name in zip(rows_by_scenario(data, data.windows(HELD_OUT_WINDOW)), data.names, strict=True):
-        batch = make_batch(data, rng.choice(rows, config.held_out_windows), HELD_OUT_WINDOW, compute.device)
+        batch = make_batch(data, rng.choice(rows, HELD_OUT_WINDOWS), HELD_OUT_WINDOW, compute.device)
         assert batch.frames is not None
         with compute.autocast():
             z = model.world_model.encode(batch.frames)

@@ -4,8 +4,8 @@
 
 It knows frames alone, so the same tokenizer serves any weights. First the palette is made, half of it for cells with
 objects: a fireball is 1 % of the pixels, and a patch that no wall needs has to be there for it. Then the painter learns
-what neighbours change in a patch. From `--perceptual-from` on a perceptual distance counts too. Resumes like every
-other stage.
+what neighbours change in a patch. In the second half a perceptual distance counts too. Resumes like every other
+stage.
 
 Legend: N pictures of a step.
 """
@@ -43,6 +43,14 @@ PALETTE_STREAM = 32
 FRAMES_AT_ONCE = 100
 OUTSIDE_SHARE = 0.05  # of the patches without an object that the palette is made from
 SHOWN = 6  # pictures in the log
+PALETTE_OBJECTS = 0.5  # share of the patches of the palette from cells with objects
+OBJECT_SHARE = 0.25  # of the frames, those that are drawn from frames with objects
+OBJECT_WEIGHT = 4.0  # what pixels in cells with an object weigh more than others
+SQUARED = 16.0  # weight of the squared error beside the L1, which has 1
+PERCEPTUAL = 0.2  # weight of the perceptual distance
+PERCEPTUAL_FROM = 0.5  # share of the steps before it counts
+PERCEPTUAL_BATCH = 6  # pictures of a step that the perceptual network looks at
+PERCEPTUAL_CROP = 64  # side of the crop that it looks at, pixels
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class FrameSampler:
 
     def __call__(self, rng: np.random.Generator, share: Share) -> FrameBatch:
         """Draw a step's frames, and decode those of a rank's share."""
-        special = int(self.config.object_share * self.config.batch) if self.shown else 0
+        special = int(OBJECT_SHARE * self.config.batch) if self.shown else 0
         rows = sample_rows(self.groups, self.config.batch - special, rng)
         if special:
             rows = np.concatenate([rows, sample_rows(self.shown, special, rng)])
@@ -83,7 +91,7 @@ def train(config: TokenizerConfig) -> None:
     if finished_steps(path) >= config.steps:
         print(f"{path} is finished: {config.steps} steps")
         return
-    data = Dataset(config.data, config.scenarios, "train", config.limit)
+    data = Dataset(config.data, config.scenarios, "train")
     torch.manual_seed(config.seed)
     tokenizer = Tokenizer()
     if not path.exists():
@@ -102,7 +110,6 @@ def train(config: TokenizerConfig) -> None:
         step_loss=loss,
         path=path,
         about={"seed": config.seed, "perceptual": loss.network_name},
-        checkpoint_every=config.checkpoint_every,
         log=log,
         progress_keys=("psnr", "perceptual"),
         on_checkpoint=lambda step: log.pictures(step, "real_above_coded", loss.shown),
@@ -123,7 +130,7 @@ def palette_patches(data: Dataset, config: TokenizerConfig) -> npt.NDArray[np.fl
             everywhere = patches[~shown]
             outside.append(everywhere[rng.random(len(everywhere)) < OUTSIDE_SHARE])
     objects, rest = np.concatenate(inside), np.concatenate(outside)
-    count = min(len(objects), int(len(rest) * config.palette_objects / (1 - config.palette_objects)))
+    count = min(len(objects), int(len(rest) * PALETTE_OBJECTS / (1 - PALETTE_OBJECTS)))
     return np.concatenate([objects[rng.permutation(len(objects))[:count]], rest])
 
 
@@ -141,34 +148,33 @@ class TokenizerLoss:
         self.config = config
         self.compute = compute
         self.share = compute.share(config.batch)
-        self.few, self.few_share = self.share.evenly(config.perceptual_batch)
+        self.few, self.few_share = self.share.evenly(PERCEPTUAL_BATCH)
         self.network_name, network = perceptual_network() or ("none", None)
         if network is not None:
             network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
-        self.perceptual_from = int(config.perceptual_from * config.steps)
+        self.perceptual_from = int(PERCEPTUAL_FROM * config.steps)
         self.shown = torch.zeros(0)
 
     def __call__(self, step: int, batch: FrameBatch) -> tuple[Tensor, Numbers]:
         """The loss and its terms."""
-        config = self.config
         frames = batch.frames.to(self.compute.device)
         target = frames.permute(0, 3, 1, 2).float() / 255
         with self.compute.autocast():
             picture = self.tokenizer(frames).float()
         self.shown = torch.cat([target[:SHOWN], picture[:SHOWN].detach()])
-        weight = 1 + config.object_weight * object_mask(batch.object_maps.to(self.compute.device))
+        weight = 1 + OBJECT_WEIGHT * object_mask(batch.object_maps.to(self.compute.device))
         error = picture - target
-        loss = self.share.weight * ((error.abs() + config.squared * error.square()) * weight).mean()
+        loss = self.share.weight * ((error.abs() + SQUARED * error.square()) * weight).mean()
         numbers: dict[str, float | Tensor] = {"reconstruction": loss.detach()}
         if step % LOG_EVERY == 0:
             numbers["psnr"] = psnr(F.mse_loss(picture.detach().clamp(0, 1), target))
         if self.network is not None and step >= self.perceptual_from:
-            generator = SampleGenerator(self.few_share, config.seed, STEP_STREAM, step)
+            generator = SampleGenerator(self.few_share, self.config.seed, STEP_STREAM, step)
             pair = torch.cat([picture[self.few].clamp(0, 1), target[self.few]])
-            coded, real = crops(pair, config.perceptual_crop, generator.shared).chunk(2)
+            coded, real = crops(pair, PERCEPTUAL_CROP, generator.shared).chunk(2)
             with self.compute.autocast():
                 distance = self.network(2 * coded - 1, 2 * real - 1).float().mean()
             numbers["perceptual"] = distance.detach()
-            loss = loss + self.few_share.weight * config.perceptual * distance
+            loss = loss + self.few_share.weight * PERCEPTUAL * distance
         return loss, numbers

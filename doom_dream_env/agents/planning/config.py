@@ -5,13 +5,18 @@ Legend: P plans of an environment, K dreams of each plan, H steps of a plan.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from doom_dream_env.errors import UserError
+from doom_dream_env.world_model.validation import check_values
 
-SHARES = ("discount", "hold", "inertia", "exploration", "goal_decay")  # 0 to 1
-FROM_ZERO = ("proposals", "seed", "kept")  # whole numbers; the others are 1 or more
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Number = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,45 +47,30 @@ class PlannerConfig:
         seed: of all random numbers.
     """
 
-    horizon: int = 14
-    dreams: int = 2
-    rounds: int = 3
-    plans: int = 24
-    hold: float = 0.7
-    temperature: float = 1.0
-    discount: float = 1.0
-    survival_weight: float = 0.1
-    health_weight: float = 0.0
-    pessimism: float = 0.0
-    goal_decay: float = 0.5
-    proposals: int = 4
-    replan_every: int = 1
-    budget_ms: float | None = None
-    seed: int = 0
+    horizon: Count = 14
+    dreams: Count = 2
+    rounds: Count = 3
+    plans: Count = 24
+    hold: Share = 0.7
+    temperature: Number = 1.0
+    discount: Share = 1.0
+    survival_weight: Number = 0.1
+    health_weight: Number = 0.0
+    pessimism: Number = 0.0
+    goal_decay: Share = 0.5
+    proposals: Whole = 4
+    replan_every: Count = 1
+    budget_ms: Number | None = None
+    seed: Whole = 0
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
-        for field in fields(self):
-            if wrong := _wrong(field.name, field.default, getattr(self, field.name)):
-                raise UserError(f"{kind}: {field.name} must be {wrong}, got {getattr(self, field.name)!r}")
+        check_values(self, f"{kind}: {{}}")
         if self.replan_every > self.horizon:
             raise UserError(
                 f"{kind}: a plan of horizon={self.horizon} steps cannot be followed for "
                 f"replan_every={self.replan_every}; lower replan_every or raise horizon"
             )
-
-
-def _wrong(name: str, default: object, value: object) -> str:
-    """What a setting must be and is not; empty: nothing is wrong."""
-    if value is None and default is None:
-        return ""
-    if isinstance(default, int):
-        least = 0 if name in FROM_ZERO else 1
-        fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        return "" if fits else f"a whole number, {least} or more"
-    most = 1.0 if name in SHARES else math.inf
-    fits = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= most
-    return "" if fits else "from 0 to 1" if name in SHARES else "a finite number, 0 or more"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +84,10 @@ class CEMConfig(PlannerConfig):
         exploration: share of the uniform distribution in every proposal.
     """
 
-    elites: int = 5
-    kept: int = 2
-    inertia: float = 0.2
-    exploration: float = 0.05
+    elites: Count = 5
+    kept: Whole = 2
+    inertia: Share = 0.2
+    exploration: Share = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,9 +105,9 @@ class GradientConfig(PlannerConfig):
         step: what a plan's steepest logit is moved by.
     """
 
-    restarts: int = 3
-    sureness: float = 2.0
-    step: float = 4.0
+    restarts: Count = 3
+    sureness: Number = 2.0
+    step: Number = 4.0
 
 
 # What full health is worth in the rewards of a scenario, about: in take_cover 25 steps of life; in health_gathering,
