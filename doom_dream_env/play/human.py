@@ -39,7 +39,7 @@ class HumanRecorder:
     """
 
     def __init__(self, folder: Path, scenario: Scenario, game: Game, licence: str | None = None) -> None:
-        from doom_dream_env import recording  # needs pyarrow, which playing does not
+        from doom_dream_env.game import recording  # needs pyarrow, which playing does not
 
         self._recording = recording
         self._shard = recording.ShardWriter()
