@@ -349,8 +349,7 @@ def terms_of(toy: Path, *changes: dict[str, torch.Tensor], press: bool = False) 
         batch.actions[1] = 1 - batch.actions[1]
     with torch.no_grad():
         return [
-            losses(model, dataclasses.replace(batch, **change), config, SampleGenerator.alone(2, 0))[0]
-            for change in changes
+            losses(model, dataclasses.replace(batch, **change), SampleGenerator.alone(2, 0))[0] for change in changes
         ]
 
 

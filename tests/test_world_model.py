@@ -163,6 +163,8 @@ CONFIG = dataclasses.replace(
     trunk_heads=2,
     context=W,
     variables=("HEALTH", "AMMO2"),
+    known=tuple(mask[:2] for mask in PRESETS["tiny"].known),
+    deltas=PRESETS["tiny"].deltas[:2],
 )
 
 

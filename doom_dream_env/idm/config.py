@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from pydantic import Field, with_config
 
-from doom_dream_env.errors import UserError
 from doom_dream_env.idm.labels import CHAINS
 from doom_dream_env.world_model.validation import STRICT, check_heads, check_version, parsed
 
