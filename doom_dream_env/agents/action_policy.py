@@ -28,7 +28,7 @@ from doom_dream_env.scenarios import BUTTONS
 from doom_dream_env.world_model.files import read_about_network, read_tensors, write_network
 from doom_dream_env.world_model.hub import find_folder
 from doom_dream_env.world_model.trunk import Block, unseen_slots
-from doom_dream_env.world_model.validation import STRICT, check_heads
+from doom_dream_env.world_model.validation import STRICT, Count, check_heads
 
 if TYPE_CHECKING:
     from doom_dream_env.envs.base import EnvBatch
@@ -54,15 +54,15 @@ class ActionPolicyConfig:
         training: how it was cloned.
     """
 
-    feature_width: Annotated[int, Field(ge=1, le=16_384)]
+    feature_width: Annotated[Count, Field(le=16_384)]
     scenarios: tuple[str, ...]
     fingerprint: str
     weights: str
-    width: Annotated[int, Field(ge=1, le=4096)] = 128
-    depth: Annotated[int, Field(ge=1, le=64)] = 2
-    heads: Annotated[int, Field(ge=1, le=64)] = 4
-    context: Annotated[int, Field(ge=1, le=512)] = 16
-    ahead: Annotated[int, Field(ge=1, le=512)] = 8
+    width: Annotated[Count, Field(le=4096)] = 128
+    depth: Annotated[Count, Field(le=64)] = 2
+    heads: Annotated[Count, Field(le=64)] = 4
+    context: Annotated[Count, Field(le=512)] = 16
+    ahead: Annotated[Count, Field(le=512)] = 8
     training: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 

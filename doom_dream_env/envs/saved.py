@@ -43,8 +43,8 @@ def check_saved(saved: Any, expected: Mapping[str, Any], scenarios: Sequence[str
     size = len(expected["generator"])
     if not isinstance(generator, Tensor) or generator.dtype != torch.uint8 or tuple(generator.shape) != (size,):
         raise UserError(
-            f"the generator's state must be {size} bytes, as on this dream's device; a dream that was saved on another "
-            "kind of device can be gone on from with resume(saved['state'], steps)"
+            f"the generator's state must be {size} bytes, as on this dream's device {expected['done'].device}; a dream "
+            "that was saved on another kind of device can be gone on from with resume(saved['state'], steps)"
         )
 
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from pydantic import Field, with_config
 
 from doom_dream_env.idm.labels import CHAINS
-from doom_dream_env.world_model.validation import STRICT, check_heads, check_version, parsed
+from doom_dream_env.world_model.validation import STRICT, Count, check_heads, check_version, parsed
 
 FORMAT_VERSION = 1
-Width = Annotated[int, Field(ge=1, le=1024)]
-Reach = Annotated[int, Field(ge=1, le=256)]
+Width = Annotated[Count, Field(le=1024)]
+Reach = Annotated[Count, Field(le=256)]
 Costs = Annotated[
     tuple[Annotated[float, Field(ge=0, le=100)], ...], Field(min_length=len(CHAINS), max_length=len(CHAINS))
 ]
@@ -47,8 +47,8 @@ class IDMConfig:
     deep_width: Width = 64
     hud_width: Width = 32
     width: Width = 160
-    depth: Annotated[int, Field(ge=1, le=16)] = 3
-    heads: Annotated[int, Field(ge=1, le=32)] = 5
+    depth: Annotated[Count, Field(le=16)] = 3
+    heads: Annotated[Count, Field(le=32)] = 5
     reach: Reach = 10
     switch_costs: Costs = (0.0,) * len(CHAINS)
 

@@ -11,13 +11,13 @@ from pydantic import Field, with_config
 
 from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import FRAME_SHAPE, SCENARIOS, VARIABLES
-from doom_dream_env.world_model.validation import STRICT, check_heads, check_version, parsed, shown
+from doom_dream_env.world_model.validation import STRICT, Count, check_heads, check_version, parsed, shown
 
 FORMAT_VERSION = 12
 # The greatest sizes are far above `base`, and what they make still fits a computer's memory.
-Width = Annotated[int, Field(ge=1, le=4096)]
-NarrowWidth = Annotated[int, Field(ge=1, le=512)]
-Count = Annotated[int, Field(ge=1, le=64)]
+Width = Annotated[Count, Field(le=4096)]
+NarrowWidth = Annotated[Count, Field(le=512)]
+SmallCount = Annotated[Count, Field(le=64)]
 MOST_CODES = 16_384  # code_groups × code_size
 MOST_WEIGHTS = 500_000_000  # of one transformer
 WEIGHTS_OF_A_LAYER = 12  # times the square of its width
@@ -89,21 +89,21 @@ class WorldModelConfig:
     format_version: int = FORMAT_VERSION
     state_width: Width = 192
     encoder_width: Width = 128
-    encoder_depth: Count = 4
-    encoder_heads: Count = 4
-    patch: Annotated[int, Field(ge=1, le=FRAME_SHAPE[0])] = 20
+    encoder_depth: SmallCount = 4
+    encoder_heads: SmallCount = 4
+    patch: Annotated[Count, Field(le=FRAME_SHAPE[0])] = 20
     stem_width: NarrowWidth = 32
     readout_width: NarrowWidth = 16
     projector_width: Width = 512
     trunk_width: Width = 192
-    trunk_depth: Count = 2
-    trunk_heads: Count = 6
-    context: Annotated[int, Field(ge=1, le=512)] = 16
-    code_groups: Count = 4
-    code_size: Annotated[int, Field(ge=1, le=1024)] = 32
+    trunk_depth: SmallCount = 2
+    trunk_heads: SmallCount = 6
+    context: Annotated[Count, Field(le=512)] = 16
+    code_groups: SmallCount = 4
+    code_size: Annotated[Count, Field(le=1024)] = 32
     code_width: Width = 192
     decoder_width: Width = 64
-    decoder_depth: Count = 2
+    decoder_depth: SmallCount = 2
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
     known: tuple[tuple[bool, ...], ...] = tuple(tuple(map(bool, s.variable_mask())) for s in SCENARIOS.values())
     variables: tuple[str, ...] = VARIABLES

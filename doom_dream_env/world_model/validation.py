@@ -10,12 +10,16 @@ import json
 import typing
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from doom_dream_env.errors import UserError
 
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Number = Annotated[float, Field(ge=0)]
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)  # True is no number, "8" neither
 LONGEST = 60  # characters of a wrong value that a message repeats
 IN_PLAIN_WORDS = {  # of pydantic's messages

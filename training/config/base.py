@@ -10,12 +10,13 @@ from pydantic import Field
 
 from doom_dream_env.options import MOST_SEED
 from doom_dream_env.scenarios import SCENARIOS
+from doom_dream_env.world_model import validation
 
-Count = Annotated[int, Field(ge=1, le=10**12)]
-Whole = Annotated[int, Field(ge=0, le=10**12)]
-Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
-Number = Annotated[float, Field(ge=0, le=1e12)]
-Share = Annotated[float, Field(ge=0, le=1)]
+MOST = 10**12
+Count = Annotated[validation.Count, Field(le=MOST)]
+Whole = Annotated[validation.Whole, Field(le=MOST)]
+Seed = Annotated[validation.Whole, Field(le=MOST_SEED)]
+Number = Annotated[validation.Number, Field(le=MOST)]
 Preset = Literal["tiny", "nano", "base"]  # the keys of `doom_dream_env.world_model.PRESETS`
 
 

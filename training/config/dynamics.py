@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from training.config.base import Count, Number, Preset, Share, TrainingConfig, Whole
+from doom_dream_env.world_model.validation import Share
+from training.config.base import Count, Number, Preset, TrainingConfig, Whole
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.config.base import Count, Share
+from doom_dream_env.world_model.validation import Share
+from training.config.base import Count
 from training.config.collect import Split
 
 

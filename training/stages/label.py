@@ -215,5 +215,4 @@ def split_of(block: int, config: LabelConfig) -> Split:
     """The split that a block goes to: `VAL_SHARE` of them, evenly, to val."""
     if config.split != "train":
         return config.split
-    share = VAL_SHARE
-    return "val" if int((block + 1) * share + 0.5) > int(block * share + 0.5) else "train"
+    return "val" if int((block + 1) * VAL_SHARE + 0.5) > int(block * VAL_SHARE + 0.5) else "train"

@@ -6,17 +6,9 @@ Legend: P plans of an environment, K dreams of each plan, H steps of a plan.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
 
 from doom_dream_env.errors import UserError
-from doom_dream_env.world_model.validation import check_values
-
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Number = Annotated[float, Field(ge=0)]
+from doom_dream_env.world_model.validation import Count, Number, Share, Whole, check_values
 
 
 @dataclass(frozen=True, kw_only=True)
