@@ -23,7 +23,8 @@ class Game:
 
     Args:
         scenario: what is played.
-        privileged: also expose what a player cannot know (`state.labels`, `state.objects`); used for data only.
+        privileged: also expose what a player cannot know (`state.labels`, `state.objects`, `state.depth_buffer`); used
+            for data only.
         rehearsed: it is known that this scenario starts; otherwise, a scenario of the user's own is tried first.
 
     Attributes:
@@ -73,7 +74,8 @@ class Game:
         game.set_mode(vzd.Mode.PLAYER)
         if not game.get_episode_timeout() or scenario.map is not None:
             game.set_episode_timeout(scenario.time_limit * scenario.frame_skip)
-        for name in ("automap", "audio", "depth", "notifications"):
+        game.set_depth_buffer_enabled(self.privileged)
+        for name in ("automap", "audio", "notifications"):
             getattr(game, f"set_{name}_buffer_enabled")(False)  # nobody looks
         game.set_sound_enabled(False)  # nobody listens, and not every machine can
         game.set_console_enabled(LOG_VARIABLE in os.environ)

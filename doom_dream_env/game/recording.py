@@ -10,6 +10,9 @@ Row t of an episode holds frame[t], the action pressed after it and what that st
 episode therefore has an action but no next frame: ViZDoom shows none. An episode that its player left ends with a row
 neither terminated nor truncated.
 
+Shards of things (`THING_FIELDS`) hold no frames, but everything that the player has seen in the episode and that still
+exists, with its number, velocity and place, and how far the walls are: what the dynamics of things learn from.
+
 What was read off a video instead of the game has four more columns (`SOFT_COLUMNS`), which say how sure that is. Every
 shard says where its frames come from (`Origin`).
 """
@@ -34,6 +37,7 @@ from doom_dream_env.world_model.origins import FREEDOOM, Origin
 
 if TYPE_CHECKING:
     from doom_dream_env.game.game import Game
+    from doom_dream_env.game.things import SeenThing, Watch
 
 try:
     import pyarrow as pa
@@ -51,6 +55,7 @@ FLOAT_VECTORS = ("variables", "next_variables", "pose", "variables_confidence")
 # step, and reward and termination; and whether the game itself said pose, objects and all the rest.
 SOFT_COLUMNS = ("confidence", "variables_confidence", "outcome_confidence", "annotated")
 OBJECT_FIELDS = ("name", "category", "box", "position")
+THING_FIELDS = ("id", "name", "group", "position", "velocity", "box")
 METADATA = b"doom_dream_env"  # key of what a shard says of itself, one JSON object, in the metadata of its schema
 
 
@@ -124,6 +129,17 @@ def before_step(game: Game) -> dict[str, Any]:
     }
 
 
+def things_before_step(game: Game, watch: Watch) -> dict[str, Any]:
+    """The same for shards of things, which hold no frames."""
+    return {
+        "labels": (),
+        "things": watch.look(),
+        "walls": watch.walls(),
+        "variables": game.variables,
+        "pose": game.pose(),
+    }
+
+
 def _fixed_size_lists(values: npt.ArrayLike, dtype: Any) -> pa.FixedSizeListArray:
     flat = np.asarray(values, dtype)
     width = flat.shape[-1] if flat.size else 1
@@ -132,7 +148,9 @@ def _fixed_size_lists(values: npt.ArrayLike, dtype: Any) -> pa.FixedSizeListArra
 
 def _column(name: str, values: list[Any]) -> pa.Array:
     """One column of a shard, in the type that the format gives it."""
-    if name == "action":
+    if name == "things":
+        return _things_column(values)
+    if name in ("action", "walls"):
         return _fixed_size_lists(values, np.uint8)
     if name in FLOAT_VECTORS:
         return _fixed_size_lists(values, np.float32)
@@ -143,6 +161,23 @@ def _column(name: str, values: list[Any]) -> pa.Array:
     if name == "behaviour":
         return pa.array(values, pa.string())
     return pa.array(np.asarray(values))
+
+
+def _things_column(rows: list[list[SeenThing]]) -> pa.ListArray:
+    """Lists of structs with the fields `THING_FIELDS`."""
+    things = [thing for row in rows for thing in row]
+    values = {name: [getattr(thing, name) for thing in things] for name in THING_FIELDS}
+    columns = [
+        pa.array(values["id"], pa.int32()),
+        pa.array(values["name"], pa.string()),
+        pa.array(values["group"], pa.uint8()),
+        _fixed_size_lists(np.asarray(values["position"], np.float32).reshape(-1, 3), np.float32),
+        _fixed_size_lists(np.asarray(values["velocity"], np.float32).reshape(-1, 3), np.float32),
+        _fixed_size_lists(np.asarray(values["box"], np.int16).reshape(-1, 4), np.int16),
+    ]
+    offsets = np.r_[0, np.cumsum([len(row) for row in rows])]
+    structs = pa.StructArray.from_arrays(columns, names=list(THING_FIELDS))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
 
 
 @dataclass

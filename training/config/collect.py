@@ -42,6 +42,7 @@ class CollectConfig:
         workers: ViZDoom processes; None: one per core.
         ray: address of a Ray cluster that makes the shards instead (`auto`, or HOST:PORT); None: this machine does.
         tics: also store the frames of the tics between two steps.
+        things: store where the things of the level are instead of frames (a hundredth of the size).
         benchmark: record nothing, only measure how fast collecting is beside ViZDoom alone.
     """
 
@@ -56,6 +57,7 @@ class CollectConfig:
     workers: Count | None = None
     ray: str | None = None
     tics: bool = False
+    things: bool = False
     benchmark: bool = False
 
     def mix_of(self, scenario: str) -> dict[str, float]:

@@ -4,6 +4,7 @@
     python -m training collect --out data --split val --steps 10000
     python -m training collect --out data --scenarios take_cover --mix runs/agent 0.5 perturbed 0.5
     python -m training collect --out data --scenarios freedoom --wad doom2.wad --maps MAP01 MAP02
+    python -m training collect --out data --things --steps 180000    # what the dynamics of things learn from: no frames
     python -m training collect --out /shared/data --ray auto    # on a Ray cluster, see training.data.ray_collect
 
 Each shard is one job with its own seeds: the same command gives the same data, a killed run goes on where it was
@@ -34,7 +35,9 @@ from doom_dream_env.game.recording import (
     compress_frame,
     game_origin,
     state_origin,
+    things_before_step,
 )
+from doom_dream_env.game.things import Watch
 from doom_dream_env.processes import end_with_parent, usable_cores
 from doom_dream_env.progress import progress
 from doom_dream_env.scenarios import BUTTONS, TRAINED_MAPS, Buttons, Scenario, get_scenario
@@ -49,6 +52,7 @@ from training.processes import sole_writer
 
 FREE_PLAY_FACTOR = 3  # how many times the steps of other scenarios free play gets, shared by its maps
 EPISODES_PER_SHARD = 50  # at most; also the stride of the shards' seeds
+THINGS = "things"  # how the names of shards of things begin
 HEAD_START = (
     500.0  # steps; mean of the random lead with which behaviours begin a shard, so that none always comes first
 )
@@ -72,6 +76,7 @@ class Job:
         path: where the shard goes.
         origin: where its frames come from.
         tics: also store the frames of the tics between two steps.
+        things: store the things of the level instead of frames.
     """
 
     scenario: Scenario
@@ -81,6 +86,7 @@ class Job:
     path: Path
     origin: Origin
     tics: bool = False
+    things: bool = False
 
 
 def collect(config: CollectConfig) -> int:
@@ -152,17 +158,18 @@ def plan_jobs(config: CollectConfig, name: str) -> list[Job]:
         steps *= FREE_PLAY_FACTOR
     folder = (config.out / scenarios[0].name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f"{config.split}-*.partial"):
+    for leftover in folder.glob(f"*{config.split}-*.partial"):
         leftover.unlink()
     mix = config.mix_of(scenarios[0].name)
     shards = -(-steps // (STEPS_PER_SHARD * len(scenarios)))
     jobs = []
     for scenario in scenarios:
         origin = game_origin(scenario, config.licence)
-        stem = "-".join([config.split, *scenario.place.split(":")[1:]])
+        kind = [THINGS] if config.things else []
+        stem = "-".join([*kind, config.split, *scenario.place.split(":")[1:]])
         for index in range(shards):
             path = folder / f"{stem}-{index:05d}.parquet"
-            jobs.append(Job(scenario, config.split, index, mix, path, origin, config.tics))
+            jobs.append(Job(scenario, config.split, index, mix, path, origin, config.tics, config.things))
     return jobs
 
 
@@ -194,7 +201,7 @@ def collect_shard(job: Job) -> int:
                 f"shard {job.index} needs seeds beyond {seeds.stop} of split {job.split!r}; collect fewer steps"
             )
         turn = int(np.argmax(shares * (recorded.sum() + 1) - recorded))
-        recorded[turn] += record_episode(shard, game, behaviours[turn], seed, job.tics)
+        recorded[turn] += record_episode(shard, game, behaviours[turn], seed, job.tics, job.things)
         if len(shard) >= STEPS_PER_SHARD:
             break
     shard.write(job.path, job.scenario.name, job.scenario.place, job.origin)
@@ -211,7 +218,9 @@ def settle(game: Game, seed: int) -> None:
         ended = terminated or truncated
 
 
-def record_episode(shard: ShardWriter, game: Game, behaviour: str, seed: int, tics: bool) -> int:
+def record_episode(
+    shard: ShardWriter, game: Game, behaviour: str, seed: int, tics: bool = False, things: bool = False
+) -> int:
     """Play one episode and add its steps to the shard.
 
     Returns:
@@ -219,13 +228,14 @@ def record_episode(shard: ShardWriter, game: Game, behaviour: str, seed: int, ti
     """
     player = make_player(behaviour, game.scenario, np.random.default_rng(seed))
     game.reset(seed)
+    watch = Watch(game)
     skipped = player.recorded_from if isinstance(player, HandoverPlayer) else 0
     elapsed = _play_on(game, player, skipped)
     if elapsed < skipped:
         return 0  # it has ended before
     ended = False
     while not ended:
-        before = before_step(game)
+        before = things_before_step(game, watch) if things else before_step(game)
         action = player(game)
         between: dict[str, list[bytes]] = {}
         if tics:

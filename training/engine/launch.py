@@ -45,6 +45,7 @@ STAGES = {
     "label": Stage(settings.LabelConfig, "training.stages.label", "label", positional="videos"),
     "representation": Stage(settings.RepresentationConfig, "training.stages.representation", "train", ranks=True),
     "dynamics": Stage(settings.DynamicsConfig, "training.stages.dynamics", "train", ranks=True),
+    "things": Stage(settings.ThingsTrainingConfig, "training.stages.things", "train"),
     "tokenizer": Stage(settings.TokenizerConfig, "training.stages.tokenizer", "train", ranks=True),
     "decoder": Stage(settings.DecoderConfig, "training.stages.decoder", "train", ranks=True),
     "agents": Stage(settings.AgentsConfig, "training.stages.agents", "train"),
