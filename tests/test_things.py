@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from training.config import CollectConfig, ThingsTrainingConfig
 from training.data import collect
 from training.data.things import Kinds, ThingsData, read_shard, shards_of
 from training.engine.checkpoint import load_checkpoint
+from training.evaluation import things as scores
 from training.models.things import mirrored, things_loss, what_killed
 from training.stages import things as stage
 
@@ -274,3 +276,38 @@ def test_missing_and_damaged_shards_are_named(folder: Path, tmp_path: Path) -> N
     path.write_bytes(shards_of(folder, [WORLD], "train")[0].read_bytes()[:-500])
     with pytest.raises(ValueError, match=r"things-train-00000\.parquet is damaged"):
         read_shard(path)
+
+
+# ---- scores ----------------------------------------------------------------------------------------------------------
+def test_a_dream_that_loses_its_fireballs_scores_worse(
+    folder: Path, learned: tuple[ThingsDynamics, ThingsData], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = learned
+    data = ThingsData(
+        map(read_shard, shards_of(folder, [WORLD], "train")),
+        Kinds(list(model.config.kinds), list(model.config.groups)),
+        [WORLD],
+        [True],
+    )
+    monkeypatch.setattr(scores, "HORIZONS", (1, 4))
+    sizes = scores.sizes_of_kinds(data, status_bar=False)
+    keeps = scores.found_scores(model, data, sizes, WORLD, 40)
+    step = ThingsDynamics.step
+
+    def forgets(self: ThingsDynamics, *arguments: Any, **options: Any) -> tuple[Things, Tensor, Tensor]:
+        after, reward, ended = step(self, *arguments, **options)
+        projectile = self.groups[after.kind] == 0
+        return dataclasses.replace(after, kind=after.kind.masked_fill(projectile, EMPTY)), reward, ended
+
+    monkeypatch.setattr(ThingsDynamics, "step", forgets)
+    loses = scores.found_scores(model, data, sizes, WORLD, 40)
+    assert keeps["projectile_found_1"] > 0.5 > loses["projectile_found_1"]
+    assert keeps["monster_found_1"] > 0.9
+
+
+def test_outcomes_are_counted_up_to_the_real_end(folder: Path, learned: tuple[ThingsDynamics, ThingsData]) -> None:
+    model, data = learned
+    one = scores.outcome_scores(model, data, 60)
+    assert one["reward_game"] == pytest.approx(4.0, abs=0.1)
+    assert one["ends_game"] > 0
+    assert "| take_cover |" in scores.table({WORLD: one | {"projectile_found_1": 0.5, "projectile_cells_1": 1.0}})

@@ -18,7 +18,7 @@ from training.config.pipeline import PipelineConfig
 from training.config.planning import DistilConfig, PlanningConfig
 from training.config.record import record_config
 from training.config.representation import RepresentationConfig
-from training.config.things import ThingsTrainingConfig
+from training.config.things import ThingsScoreConfig, ThingsTrainingConfig
 from training.config.tokenizer import TokenizerConfig
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "RepresentationConfig",
     "ScorecardConfig",
     "Split",
+    "ThingsScoreConfig",
     "ThingsTrainingConfig",
     "TokenizerConfig",
     "TrainingConfig",

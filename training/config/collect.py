@@ -15,6 +15,8 @@ Split = Literal["train", "val", "test"]  # the keys of `doom_dream_env.seeds.SPL
 DEFAULT_MIX = {"random": 0.25, "alternating": 0.25, "scripted": 0.1, "perturbed": 0.15, "handover": 0.25}
 # Random play of a maze or of free play sees nothing but its beginning.
 MAZE_MIX = {"random": 0.1, "alternating": 0.1, "scripted": 0.3, "perturbed": 0.5}
+# Dynamics that have seen few walls let dreamed players walk through them, away from all that flies.
+WALLS_MIX = {"holding": 0.25}
 MIXES = {
     # Free play is the one scenario in which whoever does nothing can stay unharmed for minutes.
     "freedoom": {"random": 0.1, "alternating": 0.1, "scripted": 0.2, "perturbed": 0.35, "handover": 0.25},
@@ -33,8 +35,8 @@ class CollectConfig:
         scenarios: names, or paths of ViZDoom configurations.
         split: which range of seeds to play.
         steps: of each scenario (31,500 are an hour); free play gets three times as many, shared by its maps.
-        mix: who plays, and the share of the steps: random, alternating, scripted, perturbed, handover, or an agent's
-            folder, each followed by a number. Empty: each scenario's own mix (`training.config.collect`).
+        mix: who plays, and the share of the steps: random, holding, alternating, scripted, perturbed, handover, or an
+            agent's folder, each followed by a number. Empty: each scenario's own mix (`training.config.collect`).
         maps: of free play; empty: ten of Freedoom, or all maps of the WAD.
         wad: a WAD of your own for free play.
         licence: under which the frames may be passed on, where a WAD does not ship with ViZDoom: as the hub abbreviates
@@ -62,4 +64,5 @@ class CollectConfig:
 
     def mix_of(self, scenario: str) -> dict[str, float]:
         """Who plays a scenario of this name, and the share of its steps."""
-        return self.mix or MIXES.get(scenario, DEFAULT_MIX)
+        mix = MIXES.get(scenario, DEFAULT_MIX)
+        return self.mix or (mix | WALLS_MIX if self.things else mix)

@@ -32,7 +32,8 @@ TEACHERS: dict[str, Callable[[Scenario, np.random.Generator], Player]] = {
 }
 # Whom a policy asks what to press: in free play not the teacher, who goes by a map that no picture shows.
 ADVISERS: dict[str, Callable[[Scenario, np.random.Generator], Player]] = TEACHERS | {"freedoom": Wanderer}
-BEHAVIOURS = ("random", "alternating", "scripted", "perturbed", "handover")
+BEHAVIOURS = ("random", "holding", "alternating", "scripted", "perturbed", "handover")
+LONG_HOLD = 120  # steps, at most, that whoever is holding presses the same: he meets every wall
 HANDOVER_TO = "handover:"  # with an agent's folder behind it
 
 
@@ -49,6 +50,8 @@ def make_player(behaviour: str, scenario: Scenario, rng: np.random.Generator) ->
     """
     if behaviour == "random":
         return RandomPlayer(scenario, rng)
+    if behaviour == "holding":
+        return RandomPlayer(scenario, rng, LONG_HOLD)
     if behaviour == "alternating":
         return AlternatingPlayer(random_alternation(scenario, rng))
     folder = behaviour.removeprefix(HANDOVER_TO)
