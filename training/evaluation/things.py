@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +66,7 @@ def load_dynamics(path: Path) -> ThingsDynamics:
     return model.eval()
 
 
-def frozen(value: object) -> object:
+def frozen(value: Any) -> Any:
     """Lists of JSON as tuples."""
     return tuple(map(frozen, value)) if isinstance(value, list) else value
 
