@@ -20,12 +20,15 @@ from doom_dream_env.world_model.things.dynamics import ThingsConfig, ThingsDynam
 from doom_dream_env.world_model.things.eye import COLUMNS, FOCAL, POSE, ROWS, Eye, Seen, detections
 from doom_dream_env.world_model.things.state import EMPTY, HISTORY, WALLS, Things, moved_on
 from doom_dream_env.world_model.things.tracker import Tracker
-from training.config import CollectConfig, ThingsTrainingConfig
+from training.config import CollectConfig, EyeConfig, ThingsTrainingConfig
 from training.data import collect
+from training.data.dataset import Dataset
 from training.data.things import Kinds, ThingsData, read_shard, shards_of
 from training.engine.checkpoint import load_checkpoint
 from training.evaluation import things as scores
-from training.models.things import mirrored, things_loss, what_killed
+from training.models.eye import mirrored as mirrored_frames
+from training.models.things import Averaged, mirrored, things_loss, what_killed
+from training.stages import eye as eye_stage
 from training.stages import things as stage
 
 WORLD = "take_cover"
@@ -49,7 +52,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collect, "STEPS_PER_SHARD", 300)
         for name in (WORLD, "defend_the_center"):
-            config = CollectConfig(out=out, scenarios=(name,), steps=300, mix={"random": 1.0}, workers=1, things=True)
+            config = CollectConfig(
+                out=out, scenarios=(name,), steps=300, mix={"random": 1.0}, workers=1, things=True, frames=False
+            )
             collect.collect(config)
     return out
 
@@ -244,6 +249,51 @@ def test_an_eye_learns_from_pictures_of_any_scenario() -> None:
     assert looked.walls.shape == (2, WALLS)
 
 
+@pytest.fixture(scope="module")
+def framed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shard of frames with their things beside them."""
+    out = tmp_path_factory.mktemp("framed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collect, "STEPS_PER_SHARD", 60)
+        collect.collect(
+            CollectConfig(out=out, scenarios=(WORLD,), steps=60, mix={"random": 1.0}, workers=1, things=True)
+        )
+    return out
+
+
+def test_what_the_eye_is_to_see_stands_in_its_box(framed: Path) -> None:
+    frames = Dataset(framed, (WORLD,), "train")
+    data = ThingsData(map(read_shard, frames.files), Kinds(), [WORLD], [True])
+    sampler = eye_stage.LookSampler(frames, data, len(data.kinds.names), EyeConfig(batch=8))
+    rows = np.arange(len(frames))
+    targets = sampler.targets(rows)
+    row, rank = torch.nonzero((targets.kind > 0) & (targets.place[..., 0] > 60), as_tuple=True)
+    assert len(row) > len(rows)
+    place, box = targets.place[row, rank], targets.box[row, rank]
+    axis = 79.5 - FOCAL * place[:, 1] / place[:, 0]
+    whole = (box[:, 0] > 0) & (box[:, 0] + box[:, 2] < 160)
+    assert ((axis - (box[:, 0] + box[:, 2] / 2)).abs() < 4 + box[:, 2] / 2)[whole].all()
+    picture, other = mirrored_frames(torch.from_numpy(frames.frames(rows)), targets)
+    assert torch.equal(mirrored_frames(picture, other)[1].box, targets.box)
+
+
+def test_the_eye_is_trained_after_the_dynamics_and_names_their_kinds(
+    framed: Path, folder: Path, tmp_path: Path
+) -> None:
+    config = EyeConfig(data=framed, out=tmp_path, scenarios=(WORLD,), steps=2, batch=4, threads=1)
+    with pytest.raises(FileNotFoundError, match="python -m training things"):
+        eye_stage.train(config)
+    stage.train(
+        ThingsTrainingConfig(data=folder, out=tmp_path, scenarios=(WORLD,), steps=1, batch=8, width=32, depth=1)
+    )
+    eye_stage.train(config)
+    kinds = scores.load_dynamics(tmp_path / "things.safetensors").config.kinds
+    module = Averaged(Eye(len(kinds), 1), config.ema_decay)
+    step, about = load_checkpoint(tmp_path / "eye.safetensors", module)
+    assert step == 2
+    assert tuple(about["kinds"]) == kinds
+
+
 # ---- runs ------------------------------------------------------------------------------------------------------------
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -262,7 +312,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     modules = []
     for config in (whole, cut):
         data = things_data(folder)
-        module = stage.AveragedDynamics(ThingsDynamics(stage.things_config(data, config)), config.ema_decay)
+        module = Averaged(ThingsDynamics(stage.things_config(data, config)), config.ema_decay)
         load_checkpoint(config.out / "things.safetensors", module)
         modules.append(module.state_dict())
     different = [name for name, value in modules[0].items() if not torch.equal(value, modules[1][name])]
@@ -270,7 +320,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
 
 
 def test_missing_and_damaged_shards_are_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="collect .*--things makes them"):
+    with pytest.raises(ValueError, match="collect .*--things --no-frames makes them"):
         shards_of(tmp_path, [WORLD], "train")
     path = tmp_path / "things-train-00000.parquet"
     path.write_bytes(shards_of(folder, [WORLD], "train")[0].read_bytes()[:-500])

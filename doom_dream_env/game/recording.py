@@ -10,8 +10,9 @@ Row t of an episode holds frame[t], the action pressed after it and what that st
 episode therefore has an action but no next frame: ViZDoom shows none. An episode that its player left ends with a row
 neither terminated nor truncated.
 
-Shards of things (`THING_FIELDS`) hold no frames, but everything that the player has seen in the episode and that still
-exists, with its number, velocity and place, and how far the walls are: what the dynamics of things learn from.
+Shards may also hold things (`THING_FIELDS`): everything that the player has seen in the episode and that still exists,
+with its number, velocity and place, and how far the walls are. The dynamics of things learn from that alone, without
+frames.
 
 What was read off a video instead of the game has four more columns (`SOFT_COLUMNS`), which say how sure that is. Every
 shard says where its frames come from (`Origin`).
@@ -119,25 +120,20 @@ def decompress_frame(block: Any) -> npt.NDArray[np.uint8]:
     return np.frombuffer(CODEC.decompress(block, FRAME_BYTES), np.uint8).reshape(FRAME_SHAPE)
 
 
-def before_step(game: Game) -> dict[str, Any]:
-    """What a row holds of the moment before its action; for `ShardWriter.add`. The game is a privileged one."""
-    return {
-        "labels": game.state.labels,
-        "frame": compress_frame(game.frame),
-        "variables": game.variables,
-        "pose": game.pose(),
-    }
+def before_step(game: Game, watch: Watch | None = None, frames: bool = True) -> dict[str, Any]:
+    """What a row holds of the moment before its action; for `ShardWriter.add`.
 
-
-def things_before_step(game: Game, watch: Watch) -> dict[str, Any]:
-    """The same for shards of things, which hold no frames."""
-    return {
-        "labels": (),
-        "things": watch.look(),
-        "walls": watch.walls(),
-        "variables": game.variables,
-        "pose": game.pose(),
-    }
+    Args:
+        game: a privileged one.
+        watch: remembers what has been in sight in this episode; None: things are not recorded.
+        frames: record the frame and what ViZDoom labels in it.
+    """
+    row: dict[str, Any] = {"labels": (), "variables": game.variables, "pose": game.pose()}
+    if frames:
+        row |= {"labels": game.state.labels, "frame": compress_frame(game.frame)}
+    if watch is not None:
+        row |= {"things": watch.look(), "walls": watch.walls()}
+    return row
 
 
 def _fixed_size_lists(values: npt.ArrayLike, dtype: Any) -> pa.FixedSizeListArray:

@@ -11,6 +11,7 @@ from training.config.collect import CollectConfig, Split
 from training.config.decoder import DecoderConfig
 from training.config.dynamics import DynamicsConfig
 from training.config.evaluation import RankingConfig, ScorecardConfig, TransferConfig
+from training.config.eye import EyeConfig
 from training.config.film import FilmConfig
 from training.config.idm import IDMScoreConfig, IDMTrainingConfig
 from training.config.label import LabelConfig
@@ -31,6 +32,7 @@ __all__ = [
     "DynamicsConfig",
     "IDMScoreConfig",
     "IDMTrainingConfig",
+    "EyeConfig",
     "FilmConfig",
     "Learner",
     "LabelConfig",

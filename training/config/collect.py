@@ -44,7 +44,8 @@ class CollectConfig:
         workers: ViZDoom processes; None: one per core.
         ray: address of a Ray cluster that makes the shards instead (`auto`, or HOST:PORT); None: this machine does.
         tics: also store the frames of the tics between two steps.
-        things: store where the things of the level are instead of frames (a hundredth of the size).
+        things: also store where the things of the level are, and how far the walls.
+        frames: False: store no frames, only things, which take a tenth of the room.
         benchmark: record nothing, only measure how fast collecting is beside ViZDoom alone.
     """
 
@@ -60,6 +61,7 @@ class CollectConfig:
     ray: str | None = None
     tics: bool = False
     things: bool = False
+    frames: bool = True
     benchmark: bool = False
 
     def mix_of(self, scenario: str) -> dict[str, float]:

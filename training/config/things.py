@@ -12,7 +12,7 @@ from training.config.collect import Split
 
 @dataclass(frozen=True, kw_only=True)
 class ThingsTrainingConfig(TrainingConfig):
-    """Train the dynamics of things, on single steps of what the game knew (`collect --things`).
+    """Train the dynamics of things, on single steps of what the game knew (`collect --things --no-frames`).
 
     Attributes:
         width: of the transformer.

@@ -4,7 +4,7 @@
     python -m training collect --out data --split val --steps 10000
     python -m training collect --out data --scenarios take_cover --mix runs/agent 0.5 perturbed 0.5
     python -m training collect --out data --scenarios freedoom --wad doom2.wad --maps MAP01 MAP02
-    python -m training collect --out data --things --steps 180000    # what the dynamics of things learn from: no frames
+    python -m training collect --out data --things --no-frames --steps 180000    # for the dynamics of things
     python -m training collect --out /shared/data --ray auto    # on a Ray cluster, see training.data.ray_collect
 
 Each shard is one job with its own seeds: the same command gives the same data, a killed run goes on where it was
@@ -35,7 +35,6 @@ from doom_dream_env.game.recording import (
     compress_frame,
     game_origin,
     state_origin,
-    things_before_step,
 )
 from doom_dream_env.game.things import Watch
 from doom_dream_env.processes import end_with_parent, usable_cores
@@ -52,7 +51,7 @@ from training.processes import sole_writer
 
 FREE_PLAY_FACTOR = 3  # how many times the steps of other scenarios free play gets, shared by its maps
 EPISODES_PER_SHARD = 50  # at most; also the stride of the shards' seeds
-THINGS = "things"  # how the names of shards of things begin
+THINGS = "things"  # how the names of shards begin that hold things and no frames
 HEAD_START = (
     500.0  # steps; mean of the random lead with which behaviours begin a shard, so that none always comes first
 )
@@ -76,7 +75,8 @@ class Job:
         path: where the shard goes.
         origin: where its frames come from.
         tics: also store the frames of the tics between two steps.
-        things: store the things of the level instead of frames.
+        things: also store the things of the level.
+        frames: store frames.
     """
 
     scenario: Scenario
@@ -87,6 +87,7 @@ class Job:
     origin: Origin
     tics: bool = False
     things: bool = False
+    frames: bool = True
 
 
 def collect(config: CollectConfig) -> int:
@@ -100,6 +101,8 @@ def collect(config: CollectConfig) -> int:
         OSError: if a shard cannot be written; finished ones stay. If another collector is at work on the same scenario
             and split: the message says which.
     """
+    if not (config.frames or config.things):
+        raise UserError("--no-frames leaves nothing to learn from: add --things")
     if config.benchmark:
         for name in config.scenarios:
             benchmark(name)
@@ -165,11 +168,12 @@ def plan_jobs(config: CollectConfig, name: str) -> list[Job]:
     jobs = []
     for scenario in scenarios:
         origin = game_origin(scenario, config.licence)
-        kind = [THINGS] if config.things else []
+        kind = [] if config.frames else [THINGS]
         stem = "-".join([*kind, config.split, *scenario.place.split(":")[1:]])
         for index in range(shards):
             path = folder / f"{stem}-{index:05d}.parquet"
-            jobs.append(Job(scenario, config.split, index, mix, path, origin, config.tics, config.things))
+            job = Job(scenario, config.split, index, mix, path, origin, config.tics, config.things, config.frames)
+            jobs.append(job)
     return jobs
 
 
@@ -201,7 +205,7 @@ def collect_shard(job: Job) -> int:
                 f"shard {job.index} needs seeds beyond {seeds.stop} of split {job.split!r}; collect fewer steps"
             )
         turn = int(np.argmax(shares * (recorded.sum() + 1) - recorded))
-        recorded[turn] += record_episode(shard, game, behaviours[turn], seed, job.tics, job.things)
+        recorded[turn] += record_episode(shard, game, behaviours[turn], seed, job)
         if len(shard) >= STEPS_PER_SHARD:
             break
     shard.write(job.path, job.scenario.name, job.scenario.place, job.origin)
@@ -218,9 +222,7 @@ def settle(game: Game, seed: int) -> None:
         ended = terminated or truncated
 
 
-def record_episode(
-    shard: ShardWriter, game: Game, behaviour: str, seed: int, tics: bool = False, things: bool = False
-) -> int:
+def record_episode(shard: ShardWriter, game: Game, behaviour: str, seed: int, job: Job) -> int:
     """Play one episode and add its steps to the shard.
 
     Returns:
@@ -235,10 +237,10 @@ def record_episode(
         return 0  # it has ended before
     ended = False
     while not ended:
-        before = things_before_step(game, watch) if things else before_step(game)
+        before = before_step(game, watch if job.things else None, job.frames)
         action = player(game)
         between: dict[str, list[bytes]] = {}
-        if tics:
+        if job.tics:
             reward, terminated, truncated, between["tics"] = _step_by_tics(game, action)
         else:
             reward, terminated, truncated = game.step(action)

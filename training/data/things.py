@@ -86,22 +86,38 @@ class Targets:
     died: Tensor
 
 
-def shards_of(folder: Path, scenarios: Sequence[str], split: str) -> list[Path]:
-    """Files of shards of things.
+def shards_of(folder: Path, scenarios: Sequence[str], split: str, framed: bool = False) -> list[Path]:
+    """Files of shards with things, or only those that have frames beside them.
 
     Raises:
         ValueError: if a scenario has none; the message gives the command that makes them.
     """
     found = []
     for name in scenarios:
-        paths = sorted((folder / name).glob(f"{THINGS}-{split}-*.parquet"))
+        with_frames = sorted((folder / name).glob(f"{split}-*.parquet"))
+        paths = [path for path in with_frames if holds_things(path)]
+        if not framed:
+            paths += sorted((folder / name).glob(f"{THINGS}-{split}-*.parquet"))
         if not paths:
+            options = "--things" if framed else "--things --no-frames"
             raise UserError(
-                f"{folder / name} holds no things of the split {split}; "
-                f"python -m training collect --out {folder} --split {split} --scenarios {name} --things makes them"
+                f"{folder / name} holds no things of the split {split}{' with frames' if framed else ''}; "
+                f"python -m training collect --out {folder} --split {split} --scenarios {name} {options} makes them"
             )
         found += paths
     return found
+
+
+def holds_things(path: Path) -> bool:
+    """Was a shard recorded with its things?
+
+    Raises:
+        ValueError: if it is damaged; the message names it.
+    """
+    try:
+        return "things" in pq.read_schema(path).names
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and collect it anew") from error
 
 
 def read_shard(path: Path) -> dict[str, Any]:

@@ -46,6 +46,7 @@ STAGES = {
     "representation": Stage(settings.RepresentationConfig, "training.stages.representation", "train", ranks=True),
     "dynamics": Stage(settings.DynamicsConfig, "training.stages.dynamics", "train", ranks=True),
     "things": Stage(settings.ThingsTrainingConfig, "training.stages.things", "train"),
+    "eye": Stage(settings.EyeConfig, "training.stages.eye", "train"),
     "things-score": Stage(settings.ThingsScoreConfig, "training.evaluation.things", "run"),
     "tokenizer": Stage(settings.TokenizerConfig, "training.stages.tokenizer", "train", ranks=True),
     "decoder": Stage(settings.DecoderConfig, "training.stages.decoder", "train", ranks=True),

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import get_scenario
-from doom_dream_env.world_model.files import read_checked
-from doom_dream_env.world_model.things.dynamics import ThingsConfig, ThingsDynamics
+from doom_dream_env.world_model.things.dynamics import ThingsDynamics
 from doom_dream_env.world_model.things.screen import GROUPS, horizon_row, object_maps
 from doom_dream_env.world_model.things.state import Things
 from training.config import ThingsScoreConfig
@@ -34,6 +30,7 @@ from training.data.annotations import CELL, COLUMNS, OBJECT_CLASSES, ROWS
 from training.data.things import Kinds, ThingsData, read_shard, shards_of
 from training.evaluation.open_loop import Scores
 from training.evaluation.tables import markdown_table, short_number
+from training.models.things import load_dynamics
 
 CONTEXT = 8  # steps before a dream
 HORIZONS = (1, 4, 8, 16, 26)
@@ -47,28 +44,6 @@ SMOOTHED = 0.15  # share of the neighbourhood's mean in a cell's score: the midd
 BOXES_FROM = 20  # boxes of a kind from which its size is told
 
 Rows = npt.NDArray[np.int64]
-
-
-def load_dynamics(path: Path) -> ThingsDynamics:
-    """The averaged dynamics of a checkpoint of the stage things.
-
-    Raises:
-        ValueError: if it is damaged or something else.
-    """
-    try:
-        metadata, tensors = read_checked(path)
-        about = json.loads(metadata["about"])["config"]
-        model = ThingsDynamics(ThingsConfig(**{key: frozen(value) for key, value in about.items()}))
-        prefix = "module.average.module."
-        model.load_state_dict({k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)})
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is no checkpoint of the stage things ({error}); make it with that stage") from error
-    return model.eval()
-
-
-def frozen(value: Any) -> Any:
-    """Lists of JSON as tuples."""
-    return tuple(map(frozen, value)) if isinstance(value, list) else value
 
 
 def sizes_of_kinds(data: ThingsData, status_bar: bool) -> Tensor:

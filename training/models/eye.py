@@ -5,16 +5,18 @@ Legend: N frames, D labelled things of a frame at most, R x C cells.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from doom_dream_env.scenarios import FRAME_SHAPE
 from doom_dream_env.world_model.things.eye import CELL, COLUMNS, FOCAL, MIDDLE, ROWS, Eye
 
 
-@dataclass
+@dataclass(frozen=True)
 class EyeTargets:
     """What the game knew of frames.
 
@@ -46,10 +48,22 @@ def centres(t: EyeTargets) -> tuple[Tensor, Tensor, Tensor]:
     # A bump of a size that goes with the box; its middle is exactly 1.
     sigma_x = (width / CELL / 6).clamp(0.35, 2.0)[..., None]
     sigma_y = (height / CELL / 6).clamp(0.35, 2.0)[..., None]
-    across = (-0.5 * ((torch.arange(COLUMNS) - column[..., None]) / sigma_x).square()).exp()
-    down = (-0.5 * ((torch.arange(ROWS) - row[..., None]) / sigma_y).square()).exp()
+    across = (-0.5 * ((torch.arange(COLUMNS, device=x.device) - column[..., None]) / sigma_x).square()).exp()
+    down = (-0.5 * ((torch.arange(ROWS, device=x.device) - row[..., None]) / sigma_y).square()).exp()
     bumps = down[..., :, None] * across[..., None, :] * (t.kind > 0)[..., None, None]
     return row, column, bumps.amax(1)
+
+
+def mirrored(frames: Tensor, t: EyeTargets) -> tuple[Tensor, EyeTargets]:
+    """Frames (N, 120, 160, 3) with left and right exchanged; where that is in the level is then unknown."""
+    left = FRAME_SHAPE[1] - t.box[..., 0] - t.box[..., 2]
+    return frames.flip(2), dataclasses.replace(
+        t,
+        box=torch.cat([left[..., None], t.box[..., 1:]], -1),
+        place=t.place * t.place.new_tensor([1.0, -1.0, 1.0]),
+        walls=t.walls.flip(1),
+        located=torch.zeros_like(t.located),
+    )
 
 
 def eye_loss(eye: Eye, frames: Tensor, scenario: Tensor, t: EyeTargets) -> tuple[Tensor, dict[str, Tensor]]:

@@ -6,12 +6,18 @@ Legend: B steps, K slots, V variables.
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import BUTTONS
+from doom_dream_env.world_model.files import read_checked
 from doom_dream_env.world_model.things.dynamics import (
     BEARINGS,
     MOST_NEW,
@@ -19,6 +25,7 @@ from doom_dream_env.world_model.things.dynamics import (
     UNIT,
     WALLS,
     Events,
+    ThingsConfig,
     ThingsDynamics,
     split_displacement,
     split_shot,
@@ -26,7 +33,9 @@ from doom_dream_env.world_model.things.dynamics import (
 from doom_dream_env.world_model.things.state import EMPTY, Things
 from training.data.things import PROJECTILE, Targets
 
+M = TypeVar("M", bound=nn.Module)
 KILLED_WITHIN = 90.0  # map units between a projectile and the player whom it kills in this step
+AVERAGE = "module.average.module."  # how the names of averaged tensors in a checkpoint begin
 HUGE = 400.0  # map units in a step: teleports, which no mixture should follow
 IN_MIRROR = [BUTTONS.index(name) for name in (
     "MOVE_FORWARD", "MOVE_BACKWARD", "MOVE_RIGHT", "MOVE_LEFT", "TURN_RIGHT", "TURN_LEFT", "ATTACK", "USE", "SPEED"
@@ -221,3 +230,45 @@ def mean_displacement(things: Things, out: Tensor) -> Tensor:
     logits, mean, _, up, _ = split_displacement(things, out)
     flat = (mean * logits.softmax(-1)[..., None]).sum(2)
     return torch.cat([flat, up[..., None]], -1)
+
+
+class Averaged(nn.Module, Generic[M]):
+    """All that the stages things and eye write into their checkpoints.
+
+    Attributes:
+        model: what learns.
+        average: its moving average, which is what is used.
+    """
+
+    def __init__(self, model: M, ema_decay: float) -> None:
+        """Begin an average that remembers 1 / (1 − `ema_decay`) steps, fewer in the beginning."""
+        super().__init__()
+        self.model = model
+        self.average = ModelEmaV3(
+            model, decay=ema_decay, use_warmup=True, warmup_gamma=9, warmup_power=1.0, update_after_step=-1
+        )
+
+    def update_average(self, steps: int) -> None:
+        """Move the average towards the model, which has made `steps` optimiser steps so far."""
+        self.average.update(self.model, steps)
+
+
+def load_dynamics(path: Path) -> ThingsDynamics:
+    """The averaged dynamics of a checkpoint of the stage things.
+
+    Raises:
+        ValueError: if it is damaged or something else.
+    """
+    try:
+        metadata, tensors = read_checked(path)
+        about = json.loads(metadata["about"])["config"]
+        model = ThingsDynamics(ThingsConfig(**{key: frozen(value) for key, value in about.items()}))
+        model.load_state_dict({k.removeprefix(AVERAGE): v.float() for k, v in tensors.items() if k.startswith(AVERAGE)})
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no checkpoint of the stage things ({error}); make it with that stage") from error
+    return model.eval()
+
+
+def frozen(value: Any) -> Any:
+    """Lists of JSON as tuples."""
+    return tuple(map(frozen, value)) if isinstance(value, list) else value

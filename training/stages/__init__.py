@@ -5,6 +5,7 @@ They meet in the run's folder: each writes a checkpoint there, which the next on
 
 REPRESENTATION_CHECKPOINT = "representation.safetensors"
 DYNAMICS_CHECKPOINT = "dynamics.safetensors"
+EYE_CHECKPOINT = "eye.safetensors"
 THINGS_CHECKPOINT = "things.safetensors"
 TOKENIZER_CHECKPOINT = "tokenizer.safetensors"
 VIEWS_CHECKPOINT = "views.safetensors"  # the first part of the decoder, fitted by itself

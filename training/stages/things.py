@@ -1,6 +1,6 @@
 """Stage things: how things move, learned from single steps of play that the game itself describes.
 
-    python -m training collect --out data --things --steps 180000
+    python -m training collect --out data --things --no-frames --steps 180000
     python -m training things --data data --out runs/things
 
 A step of 16 slots takes 12 ms of one core, so an hour makes 15,000 updates. Resumes like every other stage.
@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from timm.utils import ModelEmaV3
-from torch import Tensor, nn
+from torch import Tensor
 
 from doom_dream_env.scenarios import VARIABLES, get_scenario
 from doom_dream_env.world_model.things.dynamics import ThingsConfig, ThingsDynamics
@@ -30,7 +28,7 @@ from training.engine.compute import Compute, compute_init, seeded
 from training.engine.fit import LOG_EVERY, Numbers, fit
 from training.engine.logging import RunLog
 from training.engine.optim import Optimiser
-from training.models.things import mirrored, things_loss
+from training.models.things import Averaged, mirrored, things_loss
 from training.stages import THINGS_CHECKPOINT
 
 STEP_STREAM = 41  # tells this stage's random numbers from those of others with the same seed
@@ -92,32 +90,6 @@ def disturbed(things: Things, rng: np.random.Generator) -> Things:
     return dataclasses.replace(things, place=things.place + place, moved=things.moved + moved)
 
 
-class AveragedDynamics(nn.Module):
-    """All that the stage writes into its checkpoint.
-
-    Attributes:
-        dynamics: what learns.
-        average: its moving average, which is what dreams.
-    """
-
-    def __init__(self, dynamics: ThingsDynamics, ema_decay: float) -> None:
-        """Begin an average that remembers 1 / (1 − `ema_decay`) steps, fewer in the beginning."""
-        super().__init__()
-        self.dynamics = dynamics
-        self.average = ModelEmaV3(
-            dynamics, decay=ema_decay, use_warmup=True, warmup_gamma=9, warmup_power=1.0, update_after_step=-1
-        )
-
-    @property
-    def averaged(self) -> ThingsDynamics:
-        """The dynamics with averaged weights."""
-        return cast("ThingsDynamics", self.average.module)
-
-    def update_average(self, steps: int) -> None:
-        """Move the average towards the dynamics, which have made `steps` optimiser steps so far."""
-        self.average.update(self.dynamics, steps)
-
-
 def things_config(data: ThingsData, config: ThingsTrainingConfig) -> ThingsConfig:
     """Sizes, kinds and supports, by what the data hold."""
     a = data.columns
@@ -165,16 +137,16 @@ def train(config: ThingsTrainingConfig) -> None:
     data = ThingsData(map(read_shard, shards_of(config.data, names, "train")), Kinds(), names, mortal)
     torch.manual_seed(config.seed)
     about = things_config(data, config)
-    module = AveragedDynamics(ThingsDynamics(about), config.ema_decay).to(compute.device)
+    module = Averaged(ThingsDynamics(about), config.ema_decay).to(compute.device)
     sampler = StepSampler(data, config)
     fit(
         name="things",
         module=module,
-        optimiser=Optimiser(module.dynamics, "adamw", config.lr, config.steps),
+        optimiser=Optimiser(module.model, "adamw", config.lr, config.steps),
         steps=config.steps,
         compute=compute,
         fetch=lambda step: sampler(np.random.default_rng((config.seed, STEP_STREAM, step))),
-        step_loss=lambda step, batch: step_loss(module.dynamics, batch, step, compute, config.seed),
+        step_loss=lambda step, batch: step_loss(module.model, batch, step, compute, config.seed),
         path=path,
         about={"seed": config.seed, "config": dataclasses.asdict(about)},
         log=RunLog(config.out / "things", compute),
