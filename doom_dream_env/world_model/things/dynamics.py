@@ -342,13 +342,13 @@ class ThingsDynamics(nn.Module):
         return torch.cat([flat, up[..., None]], -1)
 
     def _changed(self, things: Things, player: Tensor, summary: Tensor, chosen) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
-        """Variables (B, V) after their changes, and the changes."""
+        """Variables (B, V) after their changes, and by how much they have changed: nobody loses more than there is."""
         changes = []
         for index, logits in enumerate(self.change_logits(player, summary)):
             values = self.deltas(index)
             changes.append(values[chosen(logits)] if chosen is not None else logits.softmax(-1) @ values)
-        change = torch.stack(changes, -1)
-        return (things.variables + change).clamp(min=0.0), change
+        after = (things.variables + torch.stack(changes, -1)).clamp(min=0.0)
+        return after, after - things.variables
 
     def _shot(self, things, motion, player, x, shots, chosen, normal):  # type: ignore[no-untyped-def]
         """New things that are shot: at most MOST_SHOTS of mask (B,), kind (B,), place (B, 3), last displacement."""
