@@ -15,17 +15,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from doom_dream_env.scenarios import BUTTONS, SCENARIOS, press
+from doom_dream_env.game.game import Game
+from doom_dream_env.scenarios import BUTTONS, SCENARIOS, get_scenario, press
 from doom_dream_env.world_model.things.dynamics import ThingsConfig, ThingsDynamics, place_new
 from doom_dream_env.world_model.things.eye import COLUMNS, FOCAL, POSE, ROWS, Eye, Seen, detections
+from doom_dream_env.world_model.things.features import PER_THING, PLAYER, WIDTH, features, nearest
 from doom_dream_env.world_model.things.state import EMPTY, HISTORY, WALLS, Things, moved_on
 from doom_dream_env.world_model.things.tracker import Tracker
-from training.config import CollectConfig, EyeConfig, ThingsTrainingConfig
+from training.config import CollectConfig, EyeConfig, ThingsAgentsConfig, ThingsTrainingConfig
 from training.data import collect
 from training.data.dataset import Dataset
 from training.data.things import Kinds, ThingsData, read_shard, shards_of
 from training.engine.checkpoint import load_checkpoint
 from training.evaluation import things as scores
+from training.evaluation import things_agents
 from training.models.eye import mirrored as mirrored_frames
 from training.models.things import Averaged, mirrored, things_loss, what_killed
 from training.stages import eye as eye_stage
@@ -37,6 +40,7 @@ CONFIG = ThingsConfig(
     kinds=("", "Burst", "DoomImpBall", "DoomImp", "Medikit"),
     becomes=(0, 0, 1, 0, 0),
     groups=(4, 4, 0, 1, 2),
+    scenarios=(WORLD,),
     mortal=(True,),
     deltas=((-12.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0)),
     rewards=(0.0, 4.0),
@@ -193,6 +197,20 @@ def test_equal_generators_give_equal_dreams(learned: tuple[ThingsDynamics, Thing
     assert not torch.equal(results[0], results[2])
 
 
+def test_an_agent_sees_the_nearest_first_and_where_a_fireball_will_pass() -> None:
+    state = things([[400.0, 0.0, 0.0], [90.0, 0.0, 0.0], [200.0, 60.0, 0.0], [0.0, 0.0, 0.0]], [IMP, 4, BALL, EMPTY])
+    state.moved[0, 2, 0] = torch.tensor([-40.0, -8.0, 0.0])
+    state.known[0, 2] = 1
+    groups, scales = torch.tensor(CONFIG.groups), torch.ones(4)
+    assert nearest(state, groups)[0, :3].tolist() == [2, 0, 1]  # fireball, imp, and only then the medikit
+    seen = features(state, groups, scales)
+    assert seen.shape == (1, WIDTH)
+    first, last = seen[0, PLAYER : PLAYER + PER_THING], seen[0, PLAYER + 3 * PER_THING :]
+    assert first[14] == pytest.approx(0.51, abs=0.01)  # tens of steps until it is closest
+    assert first[16] == pytest.approx(19.2 / 48, abs=0.01)  # it passes 19 map units to the left
+    assert not last.any()
+
+
 # ---- frames ----------------------------------------------------------------------------------------------------------
 def seen(places: list[tuple[float, float]]) -> Seen:
     """What a perfect eye says of fireballs at places forward and left."""
@@ -326,6 +344,43 @@ def test_missing_and_damaged_shards_are_named(folder: Path, tmp_path: Path) -> N
     path.write_bytes(shards_of(folder, [WORLD], "train")[0].read_bytes()[:-500])
     with pytest.raises(ValueError, match=r"things-train-00000\.parquet is damaged"):
         read_shard(path)
+
+
+# ---- agents ----------------------------------------------------------------------------------------------------------
+def test_a_running_game_is_told_as_its_shard_would_be(folder: Path, learned: tuple[ThingsDynamics, ThingsData]) -> None:
+    model, data = learned
+    rows = np.arange(12)
+    game = Game(get_scenario(WORLD), privileged=True)
+    try:
+        collect.settle(game, 0)
+        game.reset(int(data.columns["episode"][0]))
+        told = things_agents.ToldThings(game, model)
+        states = [told.begin()]
+        for row in rows[:-1]:
+            now, _ = told.step(data.columns["action"][row])
+            assert now is not None
+            states.append(now)
+    finally:
+        game.close()
+    recorded = data.state(rows)
+    for field in dataclasses.fields(Things):
+        both = torch.cat([getattr(state, field.name) for state in states]), getattr(recorded, field.name)
+        assert torch.allclose(both[0].float(), both[1].float(), atol=1e-3), field.name
+
+
+def test_agents_learn_in_dreams_and_play_the_game(
+    folder: Path, framed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"out": tmp_path, "scenarios": (WORLD,), "threads": 1}
+    stage.train(ThingsTrainingConfig(data=folder, steps=2, batch=8, width=32, depth=1, **settings))
+    eye_stage.train(EyeConfig(data=framed, steps=1, batch=4, **settings))
+    monkeypatch.setattr(things_agents, "ROLLOUT", 4)
+    for eye in (None, tmp_path / "eye.safetensors"):
+        config = ThingsAgentsConfig(
+            weights=tmp_path / "things.safetensors", eye=eye, data=folder, steps=256, episodes=1
+        )
+        things_agents.run(config)
+        assert "take_cover, seed 0: return" in capsys.readouterr().out
 
 
 # ---- scores ----------------------------------------------------------------------------------------------------------

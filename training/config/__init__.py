@@ -19,7 +19,7 @@ from training.config.pipeline import PipelineConfig
 from training.config.planning import DistilConfig, PlanningConfig
 from training.config.record import record_config
 from training.config.representation import RepresentationConfig
-from training.config.things import ThingsScoreConfig, ThingsTrainingConfig
+from training.config.things import ThingsAgentsConfig, ThingsScoreConfig, ThingsTrainingConfig
 from training.config.tokenizer import TokenizerConfig
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "RepresentationConfig",
     "ScorecardConfig",
     "Split",
+    "ThingsAgentsConfig",
     "ThingsScoreConfig",
     "ThingsTrainingConfig",
     "TokenizerConfig",

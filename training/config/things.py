@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doom_dream_env.scenarios import SCENARIOS
-from training.config.base import Count, Number, TrainingConfig
+from doom_dream_env.seeds import EVALUATION
+from training.config.base import Count, Number, Seed, TrainingConfig
 from training.config.collect import Split
 
 
@@ -47,3 +48,28 @@ class ThingsScoreConfig:
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
     count: Count = 300
     steps: Count = 1500
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThingsAgentsConfig:
+    """Train an agent in dreams of things, and let it play the game.
+
+    Attributes:
+        weights: checkpoint of the stage things.
+        eye: checkpoint of the stage eye, by which it plays from frames alone; None: the game tells where things are.
+        data: folder of the dataset, with shards of things: where dreams begin.
+        scenario: one with an action table.
+        steps: dreamed steps of all dreams together.
+        seed: of agent and dreams.
+        episodes: real games.
+        first_seed: of the games; from 90,000 up they are yours.
+    """
+
+    weights: Path = Path("runs/things/things.safetensors")
+    eye: Path | None = None
+    data: Path = Path("data")
+    scenario: str = "take_cover"
+    steps: Count = 450_000
+    seed: Seed = 0
+    episodes: Count = 100
+    first_seed: Seed = EVALUATION

@@ -202,6 +202,7 @@ class ThingsData:
             for name, values in columns.items():
                 parts.setdefault(name, []).append(values)
         self.kinds, self.mortal = kinds, np.array(mortal)
+        self.scenarios = list(scenarios)
         a = {k: np.concatenate(v) for k, v in parts.items()}
         self.columns = a
         self.n = len(a["count"])

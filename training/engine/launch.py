@@ -48,6 +48,7 @@ STAGES = {
     "things": Stage(settings.ThingsTrainingConfig, "training.stages.things", "train"),
     "eye": Stage(settings.EyeConfig, "training.stages.eye", "train"),
     "things-score": Stage(settings.ThingsScoreConfig, "training.evaluation.things", "run"),
+    "things-agents": Stage(settings.ThingsAgentsConfig, "training.evaluation.things_agents", "run"),
     "tokenizer": Stage(settings.TokenizerConfig, "training.stages.tokenizer", "train", ranks=True),
     "decoder": Stage(settings.DecoderConfig, "training.stages.decoder", "train", ranks=True),
     "agents": Stage(settings.AgentsConfig, "training.stages.agents", "train"),

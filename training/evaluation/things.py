@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from doom_dream_env.errors import UserError
 from doom_dream_env.scenarios import get_scenario
 from doom_dream_env.world_model.things.dynamics import ThingsDynamics
 from doom_dream_env.world_model.things.screen import GROUPS, horizon_row, object_maps
@@ -170,6 +172,19 @@ def outcome_scores(model: ThingsDynamics, data: ThingsData, count: int) -> Score
     return scores
 
 
+def held_out(model: ThingsDynamics, folder: Path, scenario: str, split: str) -> ThingsData:
+    """Recorded things of one scenario, in the indices of a model.
+
+    Raises:
+        ValueError: if the model does not know the scenario, or there are no shards of it.
+    """
+    c = model.config
+    if scenario not in c.scenarios:
+        raise UserError(f"these dynamics know {', '.join(c.scenarios)}, not {scenario!r}")
+    shards = map(read_shard, shards_of(folder, [scenario], split))
+    return ThingsData(shards, Kinds(list(c.kinds), list(c.groups)), c.scenarios, c.mortal)
+
+
 def run(config: ThingsScoreConfig) -> None:
     """Print a table for people, and write all figures beside the weights.
 
@@ -177,12 +192,10 @@ def run(config: ThingsScoreConfig) -> None:
         ValueError: if weights or shards are missing or damaged.
     """
     model = load_dynamics(config.weights)
-    c = model.config
     names = [get_scenario(name).name for name in config.scenarios]
     scores: dict[str, Scores] = {}
     for name in names:
-        kinds = Kinds(list(c.kinds), list(c.groups))
-        data = ThingsData(map(read_shard, shards_of(config.data, [name], config.split)), kinds, names, c.mortal)
+        data = held_out(model, config.data, name, config.split)
         sizes = sizes_of_kinds(data, get_scenario(name).map is not None)
         scores[name] = found_scores(model, data, sizes, name, config.count) | outcome_scores(model, data, config.steps)
     print(table(scores))

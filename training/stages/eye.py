@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from doom_dream_env.errors import UserError
 from doom_dream_env.world_model.things.eye import Eye
 from doom_dream_env.world_model.things.state import FARTHEST_WALL, rotated
 from training.config import EyeConfig
@@ -115,11 +116,14 @@ def train(config: EyeConfig) -> None:
         raise FileNotFoundError(f"{before} is missing; make it with python -m training things --out {config.out}")
     known = load_dynamics(before).config
     frames = Dataset(config.data, config.scenarios, "train")
+    if strangers := set(frames.names) - set(known.scenarios):
+        raise UserError(
+            f"the dynamics of {before} know {', '.join(known.scenarios)}, not {', '.join(sorted(strangers))}"
+        )
     kinds = Kinds(list(known.kinds), list(known.groups))
-    mortal = ["HEALTH" in scenario.variables for scenario in frames.scenarios]
-    things = ThingsData(map(read_shard, frames.files), kinds, frames.names, mortal)
+    things = ThingsData(map(read_shard, frames.files), kinds, known.scenarios, known.mortal)
     torch.manual_seed(config.seed)
-    eye = Eye(len(known.kinds), len(frames.names))
+    eye = Eye(len(known.kinds), len(known.scenarios))
     module = Averaged(eye, config.ema_decay).to(
         compute.device,
         memory_format=torch.channels_last,  # type: ignore[call-overload]
@@ -134,7 +138,7 @@ def train(config: EyeConfig) -> None:
         fetch=lambda step: sampler(np.random.default_rng((config.seed, STEP_STREAM, step))),
         step_loss=lambda step, batch: step_loss(module.model, batch, step, compute),
         path=path,
-        about={"seed": config.seed, "kinds": known.kinds, "scenarios": frames.names},
+        about={"seed": config.seed, "kinds": known.kinds, "scenarios": known.scenarios},
         log=RunLog(config.out / "eye", compute),
         progress_keys=("heat", "depth"),
         after_step=module.update_average,

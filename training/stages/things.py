@@ -98,6 +98,7 @@ def things_config(data: ThingsData, config: ThingsTrainingConfig) -> ThingsConfi
         kinds=tuple(data.kinds.names),
         becomes=tuple(data.kinds.becomes()),
         groups=tuple(data.kinds.groups),
+        scenarios=tuple(data.scenarios),
         mortal=tuple(bool(one) for one in data.mortal),
         deltas=tuple(support(changes[:, index]) for index in range(len(VARIABLES))),
         rewards=support(a["reward"]),

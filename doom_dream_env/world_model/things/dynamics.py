@@ -55,6 +55,7 @@ class ThingsConfig:
         kinds: names of the kinds of things; the first is that of an empty slot.
         becomes: per kind, index of what a thing of it becomes when it dies or bursts; 0: it only vanishes.
         groups: per kind: 0 projectile, 1 monster, 2 item, 3 remains, 4 anything else.
+        scenarios: names, in the order of their embeddings.
         mortal: per scenario: an episode ends when the first variable, health, is used up.
         deltas: per variable, the changes per step that it can make, ascending.
         rewards: what a step can pay, ascending.
@@ -64,6 +65,7 @@ class ThingsConfig:
     kinds: tuple[str, ...]
     becomes: tuple[int, ...]
     groups: tuple[int, ...]
+    scenarios: tuple[str, ...]
     mortal: tuple[bool, ...]
     deltas: tuple[tuple[float, ...], ...]
     rewards: tuple[float, ...]
